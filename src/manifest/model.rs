@@ -1,0 +1,258 @@
+//! What a loaded manifest is: plain data with every default filled in, every placeholder expanded and every check
+//! done, so that nothing past this module asks where a setting came from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use url::Url;
+use uuid::Uuid;
+
+use crate::didit::Class;
+use crate::token::{Claims, SessionKind, ShareToken};
+
+/// All manifests of one command, in the order given (directories sorted).
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// The manifests; names, entry ids and source sessions are unique over all of them.
+    pub manifests: Vec<Manifest>,
+    /// What deserves a word but stops nothing.
+    pub warnings: Vec<super::Diagnostic>,
+}
+
+/// One manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The path as given on the command line (or found in the directory given).
+    pub path: String,
+    /// `name`, `[a-z0-9][a-z0-9-]{0,62}`.
+    pub name: String,
+    /// SHA-256 over the parsed entries and settings with defaults filled in, as hex: comments, order, formatting
+    /// and tokens leave it alone.
+    pub digest: String,
+    /// The receiving application.
+    pub application: Application,
+    /// Limits with defaults filled in.
+    pub limits: Limits,
+    /// The entries of `imports` and `sources`, sorted by id.
+    pub entries: Vec<Entry>,
+    /// Tokens of `tokens` that agree with no entry.
+    pub unused_tokens: u64,
+}
+
+/// The receiving application.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// `application.id`.
+    pub id: Option<Uuid>,
+    /// `application.base_url`: scheme, host, port and perhaps a path prefix, without a trailing slash problem:
+    /// join with [`Application::url`].
+    pub base_url: Url,
+    /// Where the key is to be had; default `{env: DIDIT_API_KEY}`. Read only by a command about to send.
+    pub api_key: SecretRef,
+}
+
+impl Application {
+    /// The base URL as text without a trailing slash.
+    #[must_use]
+    pub fn base(&self) -> String {
+        self.base_url.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+/// A reference to a secret that stands elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// `{env: NAME}`.
+    Env(String),
+    /// `{file: PATH}`: the path as written and the path to open, already held inside the allowed roots.
+    File {
+        /// As written in the manifest.
+        written: String,
+        /// The path to open: relative paths joined to the manifest's folder.
+        path: PathBuf,
+        /// The allowed roots, canonical. `path` is checked against them again when it is opened.
+        roots: Vec<PathBuf>,
+    },
+    /// `{exec: [PROGRAM, ARG...]}`: run without a shell in the manifest's folder, only with `--allow-exec`.
+    Exec {
+        /// Program and arguments.
+        command: Vec<String>,
+        /// The manifest's folder.
+        folder: PathBuf,
+    },
+}
+
+impl SecretRef {
+    /// The reference (never the value), as shown and as kept in the ledger: `env:NAME`, `file:PATH`, `exec:PROGRAM`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Env(name) => format!("env:{name}"),
+            Self::File { written, .. } => format!("file:{written}"),
+            Self::Exec { command, .. } => format!("exec:{}", command.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// `limits`, defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// `writes_per_minute`, default 300.
+    pub writes_per_minute: u32,
+    /// `reads_per_minute`, default 600.
+    pub reads_per_minute: u32,
+    /// `concurrency`, default 32.
+    pub concurrency: u32,
+    /// `timeout`, default 30 s.
+    pub timeout: Duration,
+    /// `max_failures`, default 5%.
+    pub max_failures: MaxFailures,
+    /// `max_trusted`, default none.
+    pub max_trusted: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            writes_per_minute: 300,
+            reads_per_minute: 600,
+            concurrency: 32,
+            timeout: Duration::from_secs(30),
+            max_failures: MaxFailures::Percent(5.0),
+            max_trusted: None,
+        }
+    }
+}
+
+/// `max_failures`: how many refusals by the server stop a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailures {
+    /// More than this many.
+    Count(u64),
+    /// More than this share of the entries to be sent, in percent; not judged before 20 refusals.
+    Percent(f64),
+}
+
+impl std::str::FromStr for MaxFailures {
+    type Err = String;
+
+    /// Reads `12` or `5%`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is neither a number such as `10` nor a share such as `5%`");
+        match text.trim().strip_suffix('%') {
+            None => text.trim().parse().map(Self::Count).map_err(|_| wrong()),
+            Some(number) => match number.trim().parse::<f64>() {
+                Ok(share) if (0.0..=100.0).contains(&share) => Ok(Self::Percent(share)),
+                _ => Err(wrong()),
+            },
+        }
+    }
+}
+
+/// One shared session with its settings.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Label in outputs, unique over all manifests of the command: `id`, else the source session, else
+    /// [`Place::to_string`].
+    pub id: String,
+    /// Where it stands.
+    pub place: Place,
+    /// `source_session_id` where given, else the claim `session_id`.
+    pub source_session_id: Option<Uuid>,
+    /// The kind by the token's claims; `None` without a token or where the claim is unreadable.
+    pub session_kind: Option<SessionKind>,
+    /// Where the token is to be had again just before the request.
+    pub token: TokenSource,
+    /// The token as it was when planning; `None` for `exec`, for a roster line without a token, for an invalid row.
+    pub token_now: Option<ShareToken>,
+    /// What `token_now` says.
+    pub claims: Option<Claims>,
+    /// `workflow_id`; `None` only for an invalid row.
+    pub workflow: Option<WorkflowChoice>,
+    /// `trust_review`; `None` only for an invalid row.
+    pub trust_review: Option<bool>,
+    /// `vendor_data`, placeholders filled in.
+    pub vendor_data: Option<String>,
+    /// Why the entry can't be sent, found without asking anybody: a bad row under `on_invalid: skip`, or a token
+    /// minted for another application.
+    pub invalid: Option<Invalid>,
+}
+
+impl Entry {
+    /// The workflow, where it is known: by kind it needs a kind.
+    #[must_use]
+    pub fn workflow_id(&self) -> Option<Uuid> {
+        self.workflow.as_ref()?.resolve(self.session_kind)
+    }
+
+    /// When the token known now expires.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.claims.as_ref()?.expires_at
+    }
+}
+
+/// Where an entry's token comes from.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// It stands in the manifest or in a source or tokens file; [`Entry::token_now`] is all there is.
+    Literal,
+    /// It is referred to, and read again (`env`, `file`) or had once (`exec`) just before the request.
+    Reference(SecretRef),
+    /// None was delivered.
+    Missing,
+}
+
+/// `workflow_id`, one for all or by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum WorkflowChoice {
+    /// One UUID.
+    One(Uuid),
+    /// `{user: UUID, business: UUID}`; either may be absent.
+    ByKind {
+        /// For persons.
+        user: Option<Uuid>,
+        /// For companies.
+        business: Option<Uuid>,
+    },
+}
+
+impl WorkflowChoice {
+    /// The workflow for a session of this kind.
+    #[must_use]
+    pub fn resolve(&self, kind: Option<SessionKind>) -> Option<Uuid> {
+        match (self, kind) {
+            (Self::One(id), _) => Some(*id),
+            (Self::ByKind { user, .. }, Some(SessionKind::User)) => *user,
+            (Self::ByKind { business, .. }, Some(SessionKind::Business)) => *business,
+            (Self::ByKind { .. }, None) => None,
+        }
+    }
+}
+
+/// Why an entry is `invalid` before anything is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// `bad_request`, `token_invalid` or `wrong_audience`.
+    pub class: Class,
+    /// What is wrong, in words, without a token.
+    pub message: String,
+}
+
+/// `FILE:LINE`, the file as written or found from the path given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line, from 1; 0 where a whole file is meant.
+    pub line: u32,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
+    }
+}

@@ -1,0 +1,278 @@
+//! Share tokens: values that cannot leak when printed, and what their claims say.
+//!
+//! A share token grants a copy of somebody's verification, so it is a secret: [`ShareToken`] masks itself in
+//! `Debug` and `Display` and wipes its memory when dropped. The only way to its text is [`ShareToken::expose`],
+//! which is called where a request body is written and nowhere else.
+//!
+//! The token is a JWT signed with a secret that only the API holds, so its claims can be read but never verified.
+//! They are advice: good enough to order, match and refuse locally, never to decide what happened.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use uuid::Uuid;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Whether a session verifies a person or a company.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionKind {
+    /// A person (KYC).
+    User,
+    /// A company (KYB).
+    Business,
+}
+
+impl SessionKind {
+    /// The API's name of the kind: `user` or `business`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Business => "business",
+        }
+    }
+
+    /// Reads the API's name of a kind, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::User, Self::Business].into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+impl fmt::Display for SessionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A share token: a secret in the form of a JWT.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct ShareToken(String);
+
+/// The text does not have the form of a JWT. Carries nothing of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a share token: a token is three base64url parts joined by dots and begins with `eyJ`")]
+pub struct MalformedToken;
+
+impl ShareToken {
+    /// Takes a text that has the form of a JWT: `eyJ...`, three non-empty base64url parts. Surrounding white space
+    /// is dropped. Whether the claims can be read is another question, see [`ShareToken::unverified_claims`].
+    pub fn parse(text: &str) -> Result<Self, MalformedToken> {
+        let text = text.trim();
+        if has_jwt_form(text) { Ok(Self(text.to_owned())) } else { Err(MalformedToken) }
+    }
+
+    /// The token itself, for the body of a request.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the token says of itself, unverified. `None` where the payload is no JSON object.
+    #[must_use]
+    pub fn unverified_claims(&self) -> Option<Claims> {
+        let payload = self.0.split('.').nth(1)?;
+        let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).ok()?;
+        Some(Claims::read(&json))
+    }
+
+    /// The token's fingerprint under a ledger's key.
+    #[must_use]
+    pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {
+        key.fingerprint(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for ShareToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShareToken(masked)")
+    }
+}
+
+impl fmt::Display for ShareToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(share token)")
+    }
+}
+
+/// Whether `text` has the form of a JWT, as everything must that is masked in diagnostics.
+#[must_use]
+pub fn has_jwt_form(text: &str) -> bool {
+    let mut parts = 0;
+    for part in text.split('.') {
+        parts += 1;
+        let clean = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'=');
+        if part.is_empty() || !clean {
+            return false;
+        }
+    }
+    parts == 3 && text.starts_with("eyJ")
+}
+
+/// The claims of a share token, each read for itself: a claim that is missing or of another type is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The shared session in the source application.
+    pub session_id: Option<Uuid>,
+    /// Its kind: `user` where the claim is absent (tokens from before business sharing), `None` where it is unknown.
+    pub session_kind: Option<SessionKind>,
+    /// The application that shares.
+    pub from_application_id: Option<Uuid>,
+    /// The application that may import.
+    pub for_application_id: Option<Uuid>,
+    /// When the token was minted.
+    pub issued_at: Option<Timestamp>,
+    /// When the token dies.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Claims {
+    fn read(json: &serde_json::Map<String, serde_json::Value>) -> Self {
+        let uuid = |key: &str| json.get(key)?.as_str()?.parse().ok();
+        let time = |key: &str| {
+            let value = json.get(key)?;
+            let seconds = value.as_i64().or_else(|| value.as_f64().map(|s| s as i64))?;
+            Timestamp::from_second(seconds).ok()
+        };
+        Self {
+            session_id: uuid("session_id"),
+            session_kind: match json.get("session_kind") {
+                None | Some(serde_json::Value::Null) => Some(SessionKind::User),
+                Some(kind) => kind.as_str().and_then(SessionKind::parse),
+            },
+            from_application_id: uuid("from_application_id"),
+            for_application_id: uuid("for_application_id"),
+            issued_at: time("iat"),
+            expires_at: time("exp"),
+        }
+    }
+}
+
+/// The secret under which a ledger takes fingerprints and digests. Made once, with the ledger.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct FingerprintKey([u8; 32]);
+
+impl fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FingerprintKey(masked)")
+    }
+}
+
+impl FingerprintKey {
+    /// A fresh random key.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The key as stored in a ledger.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// HMAC-SHA-256 of `bytes` under this key.
+    ///
+    /// # Panics
+    /// Never: HMAC takes keys of any length.
+    #[must_use]
+    pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(bytes);
+        Fingerprint(mac.finalize().into_bytes().into())
+    }
+}
+
+/// HMAC-SHA-256 of a secret under a ledger's key; shown as its first 8 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The whole value, as stored for exact matching.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A stored value; `None` where the length is wrong.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(payload: &str) -> ShareToken {
+        let payload = URL_SAFE_NO_PAD.encode(payload);
+        ShareToken::parse(&format!("eyJhbGciOiJIUzI1NiJ9.{payload}.c2ln")).unwrap()
+    }
+
+    #[test]
+    fn a_token_never_prints_itself() {
+        let token = token(r#"{"session_id":"20bb3c3b-6146-439f-84a4-bd30d00ac6a2"}"#);
+        let printed = format!("{token:?} {token} {token:#?}");
+        assert!(!printed.contains("eyJ"), "{printed}");
+    }
+
+    #[test]
+    fn a_legacy_token_is_of_a_user() {
+        let claims = token(r#"{"session_id":"20bb3c3b-6146-439f-84a4-bd30d00ac6a2","exp":1753634266}"#)
+            .unverified_claims()
+            .unwrap();
+        assert_eq!(claims.session_kind, Some(SessionKind::User));
+        assert_eq!(claims.expires_at, Some(Timestamp::from_second(1_753_634_266).unwrap()));
+        assert_eq!(claims.for_application_id, None);
+    }
+
+    #[test]
+    fn claims_that_cannot_be_read_are_none_and_the_token_stands() {
+        assert_eq!(token("not json").unverified_claims(), None);
+        let odd = token(r#"{"session_id":7,"session_kind":"galaxy"}"#).unverified_claims().unwrap();
+        assert_eq!((odd.session_id, odd.session_kind), (None, None));
+    }
+
+    #[test]
+    fn only_the_form_of_a_jwt_is_taken() {
+        for text in ["", "abc", "eyJ.b", "eyJa.b.c.d", "eyJa..c", "eyJa.b!.c", "a.b.c", "https://a.b.c"] {
+            assert_eq!(ShareToken::parse(text), Err(MalformedToken), "{text}");
+        }
+        assert!(ShareToken::parse("  eyJh.eyJz.c2ln\n").is_ok());
+    }
+
+    #[test]
+    fn a_fingerprint_depends_on_the_key_and_shows_eight_digits() {
+        let token = token("{}");
+        let one = token.fingerprint(&FingerprintKey::from_bytes([1; 32]));
+        let two = token.fingerprint(&FingerprintKey::from_bytes([2; 32]));
+        assert_ne!(one, two);
+        assert_eq!(one.to_string().len(), 8);
+    }
+}
