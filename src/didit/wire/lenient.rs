@@ -1,0 +1,79 @@
+//! JSON as the API's own page prints it: with a comma after the last item of a list, or as a string that holds the
+//! JSON. The published example of an import's answer has both, so a server that serves it word for word is read too.
+//! Half an answer is still no answer: nothing is ever completed.
+
+use serde_json::Value;
+
+/// The JSON in `body`; `None` where there is none.
+pub(super) fn parse(body: &[u8]) -> Option<Value> {
+    let value: Value = parse_once(body)?;
+    match value {
+        Value::String(inner) => parse_once(inner.as_bytes()),
+        other => Some(other),
+    }
+}
+
+fn parse_once(body: &[u8]) -> Option<Value> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    serde_json::from_slice(body).ok().or_else(|| serde_json::from_slice(&without_trailing_commas(body)).ok())
+}
+
+/// `body` with each comma outside strings dropped that stands right before `]` or `}`.
+fn without_trailing_commas(body: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(body.len());
+    let mut in_string = false;
+    let mut escaped = false;
+    for (at, &byte) in body.iter().enumerate() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte == b'"' {
+            in_string = true;
+        } else if byte == b',' && closes_next(&body[at + 1..]) {
+            continue;
+        }
+        kept.push(byte);
+    }
+    kept
+}
+
+fn closes_next(rest: &[u8]) -> bool {
+    matches!(rest.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b']' | b'}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_comma_too_many_and_json_in_a_string_are_read() {
+        assert_eq!(parse(br#"{"a": [1, 2,], "b": ",]\"," , }"#), Some(json!({"a": [1, 2], "b": ",]\","})));
+        assert_eq!(parse(br#""{\"a\": [1,\n]}""#), Some(json!({"a": [1]})));
+        assert_eq!(parse(b"\xef\xbb\xbf{}"), Some(json!({})));
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let whole = br#"{"session_id": "x", "features": ["A", "B",], "last": 1}"#;
+        assert!(parse(whole).is_some());
+        for end in 0..whole.len() {
+            assert_eq!(parse(&whole[..end]), None, "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn proper_json_loses_nothing(texts in prop::collection::vec("\\PC{0,20}", 0..5)) {
+            let body = serde_json::to_vec(&texts).unwrap();
+            prop_assert_eq!(without_trailing_commas(&body), body);
+        }
+
+        #[test]
+        fn garbage_never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&body);
+        }
+    }
+}
