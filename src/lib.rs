@@ -12,3 +12,4 @@ pub mod didit;
 pub mod manifest;
 pub mod sandbox;
 pub mod token;
+pub mod verify;

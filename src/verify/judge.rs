@@ -1,0 +1,179 @@
+//! The judging: one small function a rule.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use jiff::civil::Date;
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Fetched, Finding, Rule, Subject};
+use crate::didit::{Decision, Environment, Presence, Status};
+
+/// Entries that a `duplicate-session` names at most.
+const MAX_NAMED: usize = 5;
+
+/// The judging ended without a result: one of the rules has a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the verification was interrupted")]
+pub struct Interrupted;
+
+/// Judges many sessions on all cores, those that stand under two entries too. Sorted by manifest, entry and rule.
+/// `today` (in UTC) is what expiry is measured by.
+#[must_use]
+pub fn judge_all(sessions: &[(Subject, Fetched)], today: Date) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        sessions.par_iter().flat_map_iter(|(subject, fetched)| judge(subject, fetched, today)).collect();
+    findings.extend(duplicates(sessions));
+    findings.par_sort_by(|one, other| one.key().cmp(&other.key()));
+    findings
+}
+
+/// [`judge_all`] on rayon's threads, so that those of the network go on meanwhile.
+pub async fn judge_in_background(sessions: Vec<(Subject, Fetched)>, today: Date) -> Result<Vec<Finding>, Interrupted> {
+    let (sender, receiver) = oneshot::channel();
+    rayon::spawn(move || {
+        // A panic on a rayon thread would end the process, and with it outcomes that are not yet recorded.
+        if let Ok(findings) = catch_unwind(AssertUnwindSafe(|| judge_all(&sessions, today))) {
+            // Whoever asked may have gone; then nobody is to be told.
+            let _ = sender.send(findings);
+        }
+    });
+    receiver.await.map_err(|_| Interrupted)
+}
+
+/// Judges one session by itself: every rule but `duplicate-session`, and those that need a baseline.
+#[must_use]
+pub fn judge(subject: &Subject, fetched: &Fetched, today: Date) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = status_unexpected(subject).into_iter().collect();
+    match fetched {
+        Fetched::NotChecked => {}
+        Fetched::Missing => {
+            findings.push(subject.finding(Rule::SessionMissing, "the API knows no such session any more"));
+        }
+        Fetched::Decision(decision) => {
+            let rules = [
+                kind_drift(subject, decision),
+                workflow_drift(subject, decision),
+                vendor_data_drift(subject, decision),
+                source_drift(subject, decision),
+                environment_mismatch(subject, decision),
+                document_expired(subject, decision, today),
+                feature_declined(subject, decision),
+            ];
+            findings.extend(rules.into_iter().flatten());
+        }
+    }
+    findings
+}
+
+fn status_unexpected(subject: &Subject) -> Option<Finding> {
+    let status = Status::parse(subject.import_status.as_deref()?)?;
+    let wrong = subject.sent.trust_review == Some(false) && status != Status::InReview;
+    wrong.then(|| {
+        subject
+            .finding(Rule::StatusUnexpected, "imported with trust_review false, but not put into review")
+            .comparing(&Status::InReview, &status)
+    })
+}
+
+fn kind_drift(subject: &Subject, decision: &Decision) -> Option<Finding> {
+    let (expected, actual) = differing(subject.kind, decision.session_kind)?;
+    Some(subject.finding(Rule::KindDrift, "the session is of another kind").comparing(&expected, &actual))
+}
+
+fn workflow_drift(subject: &Subject, decision: &Decision) -> Option<Finding> {
+    let (expected, actual) = differing(subject.sent.workflow_id, decision.workflow_id)?;
+    Some(subject.finding(Rule::WorkflowDrift, "the session has another workflow").comparing(&expected, &actual))
+}
+
+fn vendor_data_drift(subject: &Subject, decision: &Decision) -> Option<Finding> {
+    let expected = subject.sent.vendor_data.as_deref()?;
+    let actual = match &decision.vendor_data {
+        Presence::Absent => return None,
+        Presence::Null => None,
+        Presence::Value(actual) if actual == expected => return None,
+        Presence::Value(actual) => Some(actual.clone()),
+    };
+    let message = match &actual {
+        None => "the session has no vendor_data",
+        Some(_) => "the session has another vendor_data",
+    };
+    let finding = subject.finding(Rule::VendorDataDrift, message);
+    Some(Finding { expected: Some(expected.to_owned()), actual, ..finding })
+}
+
+fn source_drift(subject: &Subject, decision: &Decision) -> Option<Finding> {
+    let (expected, actual) = differing(subject.source_session_id, decision.shared_from_session)?;
+    Some(
+        subject
+            .finding(Rule::SourceDrift, "the session was imported from another session")
+            .comparing(&expected, &actual),
+    )
+}
+
+fn environment_mismatch(subject: &Subject, decision: &Decision) -> Option<Finding> {
+    let (expected, actual) = differing(subject.key_environment, decision.environment)?;
+    let message = match actual {
+        Environment::Sandbox => "a live key, but a sandbox session",
+        Environment::Live => "a sandbox key, but a live session",
+    };
+    Some(subject.finding(Rule::EnvironmentMismatch, message).comparing(&expected, &actual))
+}
+
+/// The date itself is personal data and is not told.
+fn document_expired(subject: &Subject, decision: &Decision, today: Date) -> Option<Finding> {
+    let expired = decision.document_expiries().any(|date| date < today);
+    expired.then(|| subject.finding(Rule::DocumentExpired, "a document has expired").comparing(&"valid", &"expired"))
+}
+
+fn feature_declined(subject: &Subject, decision: &Decision) -> Option<Finding> {
+    if decision.status != Some(Status::Approved) {
+        return None;
+    }
+    let declined = decision.features.iter().filter(|feature| feature.status == Some(Status::Declined));
+    let mut names: Vec<&str> = declined.map(|feature| feature.feature.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let message = "the session is Approved, but a feature is Declined";
+    (!names.is_empty()).then(|| Finding {
+        actual: Some(format!("declined: {}", names.join(", "))),
+        ..subject.finding(Rule::FeatureDeclined, message)
+    })
+}
+
+/// Both values, where both are known and they differ.
+fn differing<T: PartialEq>(expected: Option<T>, actual: Option<T>) -> Option<(T, T)> {
+    let (expected, actual) = (expected?, actual?);
+    (expected != actual).then_some((expected, actual))
+}
+
+/// A finding for each entry whose session another entry has too.
+fn duplicates(sessions: &[(Subject, Fetched)]) -> Vec<Finding> {
+    let mut by_session: HashMap<Uuid, Vec<&Subject>> = HashMap::with_capacity(sessions.len());
+    for (subject, _) in sessions {
+        let entries = by_session.entry(subject.session_id).or_default();
+        if !entries.iter().any(|other| same_entry(other, subject)) {
+            entries.push(subject);
+        }
+    }
+    let shared = by_session.into_values().filter(|entries| entries.len() > 1);
+    shared.flat_map(|entries| entries.iter().map(|one| duplicate(one, &entries)).collect::<Vec<_>>()).collect()
+}
+
+fn same_entry(one: &Subject, other: &Subject) -> bool {
+    (&one.manifest, &one.id) == (&other.manifest, &other.id)
+}
+
+fn duplicate(subject: &Subject, entries: &[&Subject]) -> Finding {
+    let others = entries.iter().filter(|other| !same_entry(other, subject));
+    let mut names: Vec<String> = others.map(|other| format!("{}/{}", other.manifest, other.id)).collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let actual = format!("also under {}{more}", names.join(", "));
+    let finding = subject.finding(Rule::DuplicateSession, "another entry has the same session");
+    Finding { expected: Some("one entry".to_owned()), actual: Some(actual), ..finding }
+}

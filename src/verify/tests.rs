@@ -1,0 +1,232 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::didit::Status;
+
+const SOURCE: Uuid = Uuid::from_u128(1);
+const SESSION: Uuid = Uuid::from_u128(2);
+const WORKFLOW: Uuid = Uuid::from_u128(3);
+const OTHER: Uuid = Uuid::from_u128(4);
+
+fn today() -> jiff::civil::Date {
+    jiff::civil::date(2026, 11, 23)
+}
+
+fn subject() -> Subject {
+    Subject {
+        manifest: "acme".into(),
+        id: "carmen".into(),
+        session_id: SESSION,
+        source_session_id: Some(SOURCE),
+        kind: Some(SessionKind::User),
+        sent: Sent { workflow_id: Some(WORKFLOW), trust_review: Some(false), vendor_data: Some("user-42".into()) },
+        import_status: Some("In Review".into()),
+        key_environment: Some(Environment::Live),
+    }
+}
+
+/// A decision with nothing wrong, in the plural shape.
+fn plural() -> Value {
+    json!({
+        "session_id": SESSION, "session_kind": "user", "shared_from_session": SOURCE, "status": "Approved",
+        "workflow_id": WORKFLOW, "vendor_data": "user-42", "environment": "live",
+        "features": [{"feature": "ID_VERIFICATION", "status": "Approved"}, {"feature": "LIVENESS", "status": "Approved"}],
+        "id_verifications": [{"status": "Approved", "expiration_date": "2026-11-23", "first_name": "Carmen"}],
+        "liveness_checks": [{"status": "Approved"}],
+    })
+}
+
+/// The same in the singular shape, which says less.
+fn singular() -> Value {
+    json!({
+        "session_id": SESSION, "status": "APPROVED", "workflow_id": WORKFLOW, "vendor_data": "user-42",
+        "features": ["ID_VERIFICATION", "LIVENESS"],
+        "id_verification": {"status": "Approved", "expiration_date": "2026-11-23", "first_name": "Carmen"},
+        "liveness": {"status": "Approved"},
+    })
+}
+
+fn fetched(json: &Value) -> Fetched {
+    Fetched::Decision(Box::new(Decision::read(json.to_string().as_bytes()).unwrap()))
+}
+
+/// `json` with what stands at the pointer replaced.
+fn with(mut json: Value, pointer: &str, value: Value) -> Value {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    json.pointer_mut(parent).unwrap()[key] = value;
+    json
+}
+
+fn found(subject: &Subject, json: &Value) -> Vec<Finding> {
+    judge(subject, &fetched(json), today())
+}
+
+/// The one finding, which says nothing personal.
+fn one(subject: &Subject, json: &Value) -> (String, Severity, Option<String>, Option<String>) {
+    let mut findings = found(subject, json);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let finding = findings.remove(0);
+    let told = serde_json::to_string(&finding).unwrap();
+    assert!(!told.contains("Carmen") && !told.contains("2026"), "{told}");
+    (finding.rule.to_string(), finding.severity, finding.expected, finding.actual)
+}
+
+fn error(
+    rule: &str,
+    expected: &impl ToString,
+    actual: &impl ToString,
+) -> (String, Severity, Option<String>, Option<String>) {
+    (rule.to_owned(), Severity::Error, Some(expected.to_string()), Some(actual.to_string()))
+}
+
+#[test]
+fn a_session_that_is_as_asked_for_has_no_findings_in_either_shape() {
+    assert_eq!(found(&subject(), &plural()), []);
+    assert_eq!(found(&subject(), &singular()), []);
+    assert_eq!(judge(&subject(), &Fetched::NotChecked, today()), []);
+}
+
+#[test]
+fn a_missing_session_is_an_error() {
+    let findings = judge(&subject(), &Fetched::Missing, today());
+    assert_eq!((findings.len(), &findings[0].rule, findings[0].severity), (1, &Rule::SessionMissing, Severity::Error));
+}
+
+#[test]
+fn each_setting_that_drifted_is_an_error() {
+    let subject = subject();
+    let kind = with(plural(), "/session_kind", json!("business"));
+    assert_eq!(one(&subject, &kind), error("kind-drift", &"user", &"business"));
+    let source = with(plural(), "/shared_from_session", json!(OTHER));
+    assert_eq!(one(&subject, &source), error("source-drift", &SOURCE, &OTHER));
+    let environment = with(plural(), "/environment", json!("sandbox"));
+    assert_eq!(one(&subject, &environment), error("environment-mismatch", &"live", &"sandbox"));
+    for shape in [plural(), singular()] {
+        let workflow = with(shape.clone(), "/workflow_id", json!(OTHER));
+        assert_eq!(one(&subject, &workflow), error("workflow-drift", &WORKFLOW, &OTHER));
+        let vendor_data = with(shape.clone(), "/vendor_data", json!("user-43"));
+        assert_eq!(one(&subject, &vendor_data), error("vendor-data-drift", &"user-42", &"user-43"));
+        let gone = one(&subject, &with(shape, "/vendor_data", Value::Null));
+        assert_eq!(gone, ("vendor-data-drift".into(), Severity::Error, Some("user-42".into()), None));
+    }
+}
+
+#[test]
+fn what_the_api_does_not_return_is_not_judged() {
+    assert_eq!(found(&subject(), &json!({"session_id": SESSION})), []);
+}
+
+#[test]
+fn what_was_not_sent_is_not_judged() {
+    let unknown = Subject {
+        source_session_id: None,
+        kind: None,
+        sent: Sent::default(),
+        import_status: None,
+        key_environment: None,
+        ..subject()
+    };
+    let other = with(with(plural(), "/vendor_data", json!("x")), "/workflow_id", json!(OTHER));
+    assert_eq!(found(&unknown, &other), []);
+}
+
+#[test]
+fn the_imports_own_answer_must_be_in_review_where_the_review_was_not_trusted() {
+    let imported = |trust_review, status: &str| Subject {
+        sent: Sent { trust_review, ..subject().sent },
+        import_status: Some(status.into()),
+        ..subject()
+    };
+    assert_eq!(
+        one(&imported(Some(false), "APPROVED"), &plural()),
+        error("status-unexpected", &"In Review", &"Approved")
+    );
+    for status in ["In Review", "IN_REVIEW", "in-review"] {
+        assert_eq!(found(&imported(Some(false), status), &plural()), [], "{status}");
+    }
+    assert_eq!(found(&imported(Some(true), "Approved"), &plural()), []);
+    assert_eq!(found(&imported(None, "Approved"), &plural()), []);
+    // It is a recorded fact: known without asking the API again.
+    assert_eq!(judge(&imported(Some(false), "Approved"), &Fetched::NotChecked, today()).len(), 1);
+    assert_eq!(judge(&imported(Some(false), "Approved"), &Fetched::Missing, today()).len(), 2);
+}
+
+#[test]
+fn an_expired_document_is_a_warning_that_does_not_tell_the_date() {
+    let expired = ("document-expired".to_owned(), Severity::Warning, Some("valid".into()), Some("expired".into()));
+    let yesterday = json!("2026-11-22");
+    assert_eq!(one(&subject(), &with(plural(), "/id_verifications/0/expiration_date", yesterday.clone())), expired);
+    assert_eq!(one(&subject(), &with(singular(), "/id_verification/expiration_date", yesterday)), expired);
+    for odd in [Value::Null, json!(""), json!("soon"), json!(2020), json!("20-11-2022")] {
+        assert_eq!(found(&subject(), &with(plural(), "/id_verifications/0/expiration_date", odd)), []);
+    }
+}
+
+#[test]
+fn a_declined_feature_matters_in_an_approved_session_only() {
+    let told = ("feature-declined".to_owned(), Severity::Warning, None, Some("declined: LIVENESS".to_owned()));
+    let declined = with(plural(), "/features/1/status", json!("DECLINED"));
+    assert_eq!(one(&subject(), &declined), told);
+    assert_eq!(one(&subject(), &with(singular(), "/liveness/status", json!("Declined"))), told);
+    assert_eq!(found(&subject(), &with(declined, "/status", json!("Declined"))), []);
+}
+
+#[test]
+fn one_session_under_two_entries_is_an_error_of_both() {
+    let other = Subject { manifest: "zeta".into(), id: "bea".into(), ..subject() };
+    let alone = Subject { id: "dora".into(), session_id: OTHER, ..subject() };
+    let sessions = [other, subject(), subject(), alone].map(|subject| (subject, Fetched::NotChecked));
+    let findings = judge_all(&sessions, today());
+    let told: Vec<_> = findings.iter().map(|f| (f.manifest.as_str(), f.actual.as_deref().unwrap())).collect();
+    assert_eq!(told, [("acme", "also under zeta/bea"), ("zeta", "also under acme/carmen")]);
+    assert!(findings.iter().all(|finding| finding.rule == Rule::DuplicateSession));
+}
+
+#[tokio::test]
+async fn the_background_finds_the_same() {
+    let wrong = with(with(plural(), "/vendor_data", json!("x")), "/session_kind", json!("business"));
+    let sessions: Vec<_> = (0..500)
+        .map(|n| {
+            (Subject { id: format!("{:03}", 499 - n), session_id: Uuid::from_u128(n), ..subject() }, fetched(&wrong))
+        })
+        .collect();
+    let findings = judge_all(&sessions, today());
+    assert_eq!(findings.len(), 1000);
+    assert!(findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
+    assert_eq!(judge_in_background(sessions, today()).await, Ok(findings));
+}
+
+#[test]
+fn every_rule_has_a_name_that_reads_back() {
+    for rule in Rule::BUILT_IN.into_iter().chain([Rule::expect("approved")]) {
+        assert_eq!(Rule::parse(rule.as_str()), Some(rule.clone()));
+        let json = serde_json::to_value(&rule).unwrap();
+        assert_eq!(serde_json::from_value::<Rule>(json).unwrap(), rule);
+    }
+    assert_eq!(Rule::expect("approved").as_str(), "expect:approved");
+    assert_eq!((Rule::parse("expect:"), Rule::parse("drift")), (None, None));
+}
+
+proptest! {
+    /// Whatever status came with an untrusted import, it is judged by what it means, not by how it is spelt.
+    #[test]
+    fn spelling_never_makes_a_finding(status in prop::sample::select(Status::KNOWN.to_vec()), shout: bool) {
+        let spelt = if shout { status.as_str().to_uppercase().replace(' ', "_") } else { status.as_str().to_owned() };
+        let subject = Subject { import_status: Some(spelt), ..subject() };
+        let findings = judge(&subject, &Fetched::NotChecked, today());
+        prop_assert_eq!(findings.is_empty(), status == Status::InReview);
+    }
+
+    /// The order of the sessions changes nothing.
+    #[test]
+    fn findings_do_not_depend_on_the_order(order in Just((0..12_u128).collect::<Vec<_>>()).prop_shuffle()) {
+        let session = |n: u128| {
+            let subject = Subject { id: format!("{n:02}"), session_id: Uuid::from_u128(n % 7), ..subject() };
+            (subject, if n.is_multiple_of(3) { Fetched::Missing } else { fetched(&with(plural(), "/workflow_id", json!(OTHER))) })
+        };
+        let sorted: Vec<_> = (0..12).map(session).collect();
+        let shuffled: Vec<_> = order.into_iter().map(session).collect();
+        prop_assert_eq!(judge_all(&sorted, today()), judge_all(&shuffled, today()));
+    }
+}
