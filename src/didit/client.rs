@@ -172,7 +172,7 @@ impl Client {
         };
         let claims = request.token.unverified_claims();
         let url = self.v3(&["session", "import-shared"]);
-        self.call(Verb::Post, url, json(&body), |raw, head| {
+        self.call(Verb::Post, url, Some(json(&body)), |raw, head| {
             let now = head.server_date.unwrap_or_else(Timestamp::now);
             let context = ImportContext { claims: claims.as_ref(), application: self.application, now };
             read_success(raw, Decision::read).unwrap_or_else(|| Err(classify_import(raw.status, &raw.body, &context)))
@@ -185,7 +185,7 @@ impl Client {
         let ttl_in_seconds = request.ttl.map(|ttl| ttl.as_secs());
         let body = ShareBody { for_application_id: request.for_application_id, ttl_in_seconds };
         let url = self.v3(&["session", &request.session_id.to_string(), "share"]);
-        self.call(Verb::Post, url, json(&body), |raw, _| {
+        self.call(Verb::Post, url, Some(json(&body)), |raw, _| {
             read_success(raw, minted).unwrap_or_else(|| Err(classify_share(raw.status, &raw.body)))
         })
         .await
@@ -332,8 +332,8 @@ fn minted(body: &[u8]) -> Result<ShareToken, ()> {
     ShareToken::parse(text).map_err(|_| ())
 }
 
-fn json(body: &impl Serialize) -> Option<Vec<u8>> {
-    Some(serde_json::to_vec(body).expect("texts, ids and booleans are JSON"))
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("texts, ids and booleans are JSON")
 }
 
 fn append_query(url: &mut Url, query: &ListQuery) {

@@ -68,6 +68,8 @@ pub(super) struct Transport {
 }
 
 impl Transport {
+    /// # Panics
+    /// Never: an [`ApiKey`] is printable ASCII.
     pub(super) fn new(base: &Url, key: &ApiKey, timeout: Duration) -> Result<Self, ClientError> {
         check_base(base)?;
         let mut builder = reqwest::Client::builder()
@@ -82,8 +84,7 @@ impl Transport {
         if is_loopback(base) {
             builder = builder.no_proxy();
         }
-        let mut header = HeaderValue::from_str(key.expose())
-            .map_err(|_| ClientError::BaseUrl("is fine, but the key can't stand in a header"))?;
+        let mut header = HeaderValue::from_str(key.expose()).expect("printable ASCII can stand in a header");
         header.set_sensitive(true);
         Ok(Self {
             http: builder.build().map_err(|error| ClientError::Setup(error.without_url()))?,

@@ -239,6 +239,27 @@ async fn what_was_never_sent_is_not_processed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_hangs_while_it_is_made_carried_nothing() {
+    let silent = fake(vec![Step::Hang]).await;
+    let secure = silent.base.as_str().replace("http://", "https://").parse().unwrap();
+    let failure = import(&impatient(&secure)).await.result.unwrap_err();
+    assert_eq!(failure, Failure::not_sent(Class::Network, "no connection came to be in time"));
+}
+
+#[tokio::test]
+async fn a_connection_that_died_idle_is_replaced_and_nothing_is_sent_twice() {
+    let fake = fake(vec![Step::Cut(http("201 Created", "", &created().to_string()))]).await;
+    let client = client(&fake.base);
+    for sent in 1..=5 {
+        // Whether the death was noticed in time or not: one request, one outcome, and never a refusal.
+        if let Err(failure) = import(&client).await.result {
+            assert_eq!(failure.effect, Effect::Unknown);
+        }
+        assert!(fake.requests.lock().unwrap().len() <= sent);
+    }
+}
+
+#[tokio::test]
 async fn a_429_is_not_processed_and_says_when_to_come_again() {
     let body = r#"{"detail":"Write request rate limit exceeded. You can make up to 300 requests per minute."}"#;
     let headers =
@@ -380,7 +401,7 @@ async fn a_token_is_minted() {
     let body = json!({"share_token": token().expose(), "for_application_id": WORKFLOW, "session_kind": "user"});
     let fake = fake(vec![answer("200 OK", &body), answer("200 OK", &json!({"share_token": 3}))]).await;
     let client = client(&fake.base);
-    let ttl = Some(Duration::from_secs(900));
+    let ttl = Some(Duration::from_mins(15));
     let request =
         ShareRequest { session_id: SESSION.parse().unwrap(), for_application_id: WORKFLOW.parse().unwrap(), ttl };
     assert_eq!(client.share(&request).await.result.unwrap(), token());

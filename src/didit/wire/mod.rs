@@ -1,7 +1,7 @@
 //! What the API's successes say, read leniently into one model.
 //!
 //! Two generations of answers exist: the plural V3 shape (`liveness_checks: [..]`) and the older singular one
-//! (`liveness: {..}`), which the published import page still shows. Both are read as the plural one ([`normal`]).
+//! (`liveness: {..}`), which the published import page still shows. Both are read as the plural one (`normal.rs`).
 //! Only a session id is required of a decision; every other field is read for itself, and one that is missing or of
 //! another type is `None`. A field that the API does not return is not judged, so [`Presence`] tells apart what is
 //! absent and what is null.
