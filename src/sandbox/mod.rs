@@ -40,6 +40,9 @@ mod state;
 mod wire;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Config, Dialect};
 pub use faults::{FaultError, Faults};
 pub use model::{Change, ImportedSession, Privilege, Privileges, SourceSession, Status};
