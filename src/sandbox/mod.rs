@@ -29,6 +29,7 @@ mod decision;
 mod faults;
 mod jwt;
 mod limits;
+mod manifest;
 mod model;
 mod persona;
 mod record;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use config::{Config, Dialect};
 pub use faults::{FaultError, Faults};
+pub use manifest::write_manifest;
 pub use model::{Change, ImportedSession, Privilege, Privileges, SourceSession, Status};
 pub use record::{Counts, RequestRecord};
 pub use server::{Running, Sandbox};

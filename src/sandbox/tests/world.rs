@@ -1,6 +1,8 @@
 //! The world behind the API.
 
-use super::super::Error;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::super::{Error, write_manifest};
 use super::*;
 
 #[tokio::test]
@@ -99,4 +101,26 @@ async fn requests_are_recorded_on_demand_and_the_port_is_freed() {
     let quiet = start(Config { record_requests: false, ..config() }).await;
     let _ = client(&quiet).get("/v3/sessions/").await;
     assert!(quiet.world().requests().is_empty() && quiet.world().counts().requests == 1);
+}
+
+#[tokio::test]
+async fn a_manifest_holds_a_token_for_each_source_and_is_never_overwritten() {
+    let sandbox = start(Config { writes_per_minute: 50, ..config() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandbox.yaml");
+    write_manifest(&sandbox, &path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let yaml: Value = serde_yaml::from_str(&text).unwrap();
+    assert_eq!(yaml["application"]["base_url"], json!(sandbox.base_url()));
+    assert_eq!(yaml["application"]["api_key"]["env"], "DIDIT_API_KEY");
+    assert_eq!(yaml["defaults"]["workflow_id"]["user"], json!(sandbox.workflow(SessionKind::User)));
+    assert_eq!(yaml["defaults"]["vendor_data"], "acme-{source_session_id}");
+    assert_eq!(yaml["limits"]["writes_per_minute"], 50);
+    assert_eq!(yaml["imports"].as_array().unwrap().len(), 8);
+    let mut order = client(&sandbox).order(sandbox.world().sources()[0].id, MintOptions::default());
+    order["share_token"] = yaml["imports"][0]["share_token"].clone();
+    assert_eq!(client(&sandbox).import(&order).await.status, 201);
+    assert!(matches!(write_manifest(&sandbox, &path), Err(Error::ManifestExists(_))));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
