@@ -1,0 +1,130 @@
+//! `apply`: plans, asks, imports, records, verifies.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::args::{ApplyArgs, Global};
+use super::setup::{Held, Receiver};
+use super::view::Shown;
+use super::{Failure, origin, setup, signals};
+use crate::console::Console;
+use crate::exit::{Condition, Exit};
+use crate::ledger::Purpose;
+use crate::manifest::Manifests;
+use crate::plan::{self, Plan, Snapshot};
+use crate::progress;
+use crate::report::text;
+use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Ran};
+
+pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let interactive = !args.yes;
+    if interactive && !console.can_ask() {
+        return Err(Failure::new(Condition::Usage, "there is no terminal to ask on")
+            .with_help("look at the plan first (didit-sync plan), then pass --yes"));
+    }
+    let manifests = setup::load(&args.manifests.manifests, global, true, console)?;
+    if args.require_ledger {
+        setup::require_ledger(&global.ledger)?;
+    }
+    let Held { ledger, lock } = setup::hold(global, Purpose::Change, &args.origin)?;
+    let snapshot =
+        Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
+    let now = Timestamp::now();
+    let plan = plan::plan(&manifests, &snapshot, now, args.retry_refused);
+    if !args.output.json.json {
+        console.out(&text::plan(&manifests, &plan, now, console.style()));
+        console.out("\n");
+    }
+    if interactive && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
+        return Err(Failure::new(Condition::Usage, "not carried out; nothing was sent"));
+    }
+    let stop = signals::listen(args.grace)?;
+    let (events, receiver) = Events::channel();
+    let (lanes, lane_of) = lanes(&manifests, &plan, global, &snapshot, &events).await?;
+    let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
+    let options = ApplyOptions {
+        only: args.only.clone(),
+        limit: args.limit,
+        max_failures: args.max_failures,
+        max_trusted: args.max_trusted,
+        verify: !args.no_verify,
+    };
+    let work = Apply {
+        secrets: setup::secrets(global, longest_timeout(&manifests)),
+        manifests: Arc::new(manifests),
+        origin: origin::of_process(&args.origin),
+        events: events.clone(),
+        ledger,
+        snapshot,
+        plan,
+        lanes,
+        lane_of,
+        options,
+    };
+    events.tell(Event::Phase("importing".to_owned()));
+    let ran = run::apply(work, stop).await;
+    events.tell(Event::Finished);
+    // The display only shows; its end is not worth an error.
+    let _ = display.await;
+    let ran = ran?;
+    let exit = shown("apply", ran).show(&args.output, console);
+    drop(lock);
+    exit
+}
+
+pub(super) fn shown(command: &str, ran: Ran) -> Shown {
+    Shown {
+        run: ran.run,
+        command: command.to_owned(),
+        outcomes: ran.outcomes,
+        findings: ran.findings,
+        end: ran.end,
+    }
+}
+
+pub(super) fn progress_mode(global: &Global) -> progress::Mode {
+    use std::io::IsTerminal as _;
+    match global.progress {
+        progress::Mode::Auto if std::io::stderr().is_terminal() => progress::Mode::Bars,
+        progress::Mode::Auto => progress::Mode::Plain,
+        asked => asked,
+    }
+}
+
+fn longest_timeout(manifests: &Manifests) -> std::time::Duration {
+    manifests.manifests.iter().map(|manifest| manifest.limits.timeout).max().unwrap_or_default()
+}
+
+/// The lanes of the manifests for which something is to be sent; no other key is read.
+async fn lanes(
+    manifests: &Manifests,
+    plan: &Plan,
+    global: &Global,
+    snapshot: &Snapshot,
+    events: &Events,
+) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
+    let is_pending = |m: usize| {
+        plan.items.iter().any(|item| item.action.is_pending() && item.entry.is_some_and(|(of, _)| of == m))
+    };
+    let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
+    let receivers: Vec<Receiver> = pending
+        .iter()
+        .map(|m| {
+            let manifest = &manifests.manifests[*m];
+            Receiver {
+                base_url: manifest.application.base_url.clone(),
+                application_id: manifest.application.id,
+                api_key: manifest.application.api_key.clone(),
+                limits: manifest.limits.clone(),
+            }
+        })
+        .collect();
+    let Some(identity) = &snapshot.identity else { return Ok((Vec::new(), Vec::new())) };
+    let (lanes, of) = setup::lanes(&receivers, global, &identity.key, events).await?;
+    let mut lane_of = vec![None; manifests.manifests.len()];
+    for (m, lane) in pending.into_iter().zip(of) {
+        lane_of[m] = Some(lane);
+    }
+    Ok((lanes, lane_of))
+}

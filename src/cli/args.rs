@@ -1,0 +1,382 @@
+//! The command line. Each option but `--yes` and `--only` has an environment twin, `DIDIT_SYNC_` and the option's
+//! name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::console::LogFormat;
+use crate::ledger::records::State;
+use crate::manifest::MaxFailures;
+use crate::progress::Mode;
+use crate::sandbox::{Dialect, Faults};
+
+/// Imports shared Didit verifications as manifests say, and keeps account of them.
+#[derive(Debug, Parser)]
+#[command(name = "didit-sync", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Try it with nothing to set up: didit-sync demo")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The ledger's file.
+    #[arg(long, global = true, env = "DIDIT_SYNC_LEDGER", default_value = "state/ledger.db", value_name = "PATH")]
+    pub ledger: PathBuf,
+    /// Allow a ledger on a network file system.
+    #[arg(long, global = true, env = "DIDIT_SYNC_ALLOW_NETWORK_FS", value_parser = FalseyValueParser::new())]
+    pub allow_network_fs: bool,
+    /// Let manifests run programs for tokens and keys ({exec: [...]}).
+    #[arg(long, global = true, env = "DIDIT_SYNC_ALLOW_EXEC", value_parser = FalseyValueParser::new())]
+    pub allow_exec: bool,
+    /// Another folder that manifests may read files from (repeatable).
+    #[arg(long = "root", global = true, env = "DIDIT_SYNC_ROOT", value_name = "DIR", value_delimiter = ':')]
+    pub roots: Vec<PathBuf>,
+    /// Another host that a key may be sent to (repeatable).
+    #[arg(long = "allow-host", global = true, env = "DIDIT_SYNC_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
+    pub allow_hosts: Vec<String>,
+    /// When to colour.
+    #[arg(long, global = true, env = "DIDIT_SYNC_COLOR", value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+    /// How progress is shown on stderr.
+    #[arg(long, global = true, env = "DIDIT_SYNC_PROGRESS", value_enum, default_value_t, value_name = "HOW")]
+    pub progress: Mode,
+    /// Only errors on stderr.
+    #[arg(short, long, global = true, env = "DIDIT_SYNC_QUIET", value_parser = FalseyValueParser::new())]
+    pub quiet: bool,
+    /// Say more; list everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "DIDIT_SYNC_VERBOSE")]
+    pub verbose: u8,
+    /// The form of lines on stderr.
+    #[arg(long, global = true, env = "DIDIT_SYNC_LOG_FORMAT", value_enum, default_value_t, value_name = "FORM")]
+    pub log_format: LogFormat,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented starter manifest.
+    Init(InitArgs),
+    /// Check manifests and token claims, without network, key or ledger.
+    Validate(ValidateArgs),
+    /// Show what apply would do; sends nothing, needs no key.
+    Plan(PlanArgs),
+    /// Plan, ask, import, record, verify.
+    Apply(ApplyArgs),
+    /// Fetch imported sessions again and report what is not as it should be.
+    Audit(AuditArgs),
+    /// What the ledger knows.
+    Status(StatusArgs),
+    /// An earlier run again, from the ledger.
+    Report(ReportArgs),
+    /// Repairs of the ledger by hand.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Serve a local stand-in for the API.
+    Sandbox(SandboxArgs),
+    /// The whole job against an embedded sandbox, with nothing to set up.
+    Demo(DemoArgs),
+    /// Print the JSON Schema of the manifest.
+    Schema,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The file; by default manifests/NAME.yaml, NAME being the folder's.
+    pub path: Option<PathBuf>,
+}
+
+/// The manifests of a command.
+#[derive(Debug, Args)]
+pub struct ManifestArgs {
+    /// Manifests, or folders of them.
+    #[arg(required = true, value_name = "MANIFEST")]
+    pub manifests: Vec<String>,
+}
+
+/// `--json`.
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// One JSON document on stdout.
+    #[arg(long, env = "DIDIT_SYNC_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// Save the plan.
+    #[arg(long, env = "DIDIT_SYNC_OUT", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Exit 2 when there is something to send.
+    #[arg(long, env = "DIDIT_SYNC_DETAILED_EXITCODE", value_parser = FalseyValueParser::new())]
+    pub detailed_exitcode: bool,
+}
+
+/// Who runs, why and where; kept with the run.
+#[derive(Debug, Args)]
+pub struct OriginArgs {
+    /// Who runs this (default: user@host; in CI the actor).
+    #[arg(long, env = "DIDIT_SYNC_ACTOR", value_name = "NAME")]
+    pub actor: Option<String>,
+    /// Why.
+    #[arg(long, env = "DIDIT_SYNC_REASON", value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// A ticket or commit (default in CI: the commit and the run's URL).
+    #[arg(long = "ref", env = "DIDIT_SYNC_REF", value_name = "TEXT")]
+    pub reference: Option<String>,
+    /// Wait so long for a ledger that another run holds.
+    #[arg(long, env = "DIDIT_SYNC_WAIT_LOCK", value_name = "TIME", value_parser = time, default_value = "0s")]
+    pub wait_lock: Duration,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+    /// Don't ask; required without a terminal.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only this entry: its label or source session (repeatable).
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Send at most so many entries.
+    #[arg(long, env = "DIDIT_SYNC_LIMIT", value_name = "N")]
+    pub limit: Option<u64>,
+    /// Stop sending after more refusals than this: a number, or a share such as 5%.
+    #[arg(long, env = "DIDIT_SYNC_MAX_FAILURES", value_name = "N|N%")]
+    pub max_failures: Option<MaxFailures>,
+    /// Send nothing if more new imports than this keep the partner's status.
+    #[arg(long, env = "DIDIT_SYNC_MAX_TRUSTED", value_name = "N")]
+    pub max_trusted: Option<u64>,
+    /// After Ctrl-C, wait so long for what is in flight.
+    #[arg(long, env = "DIDIT_SYNC_GRACE", value_name = "TIME", value_parser = time, default_value = "10s")]
+    pub grace: Duration,
+    /// Don't fetch and check the imported sessions.
+    #[arg(long, env = "DIDIT_SYNC_NO_VERIFY", value_parser = FalseyValueParser::new())]
+    pub no_verify: bool,
+    /// Send again what was refused for good.
+    #[arg(long, env = "DIDIT_SYNC_RETRY_REFUSED", value_parser = FalseyValueParser::new())]
+    pub retry_refused: bool,
+    /// Exit 12 where there is no ledger yet, instead of starting one.
+    #[arg(long, env = "DIDIT_SYNC_REQUIRE_LEDGER", value_parser = FalseyValueParser::new())]
+    pub require_ledger: bool,
+    /// How the result is given.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Who runs.
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+/// How the result of a run is given.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// Write a report, json=FILE (repeatable).
+    #[arg(long = "report", env = "DIDIT_SYNC_REPORT", value_name = "KIND=FILE", value_delimiter = ',')]
+    pub reports: Vec<ReportTarget>,
+}
+
+/// `json=FILE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportTarget(pub PathBuf);
+
+impl std::str::FromStr for ReportTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("json", path)) if !path.is_empty() => Ok(Self(path.into())),
+            Some((kind @ ("csv" | "junit" | "markdown" | "html" | "prometheus" | "remint"), _)) => {
+                Err(format!("reports of kind `{kind}` come with a later release; this one writes json=FILE"))
+            }
+            _ => Err("expected json=FILE".to_owned()),
+        }
+    }
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Manifests, or folders of them; without any, every imported session of the ledger.
+    #[arg(value_name = "MANIFEST")]
+    pub manifests: Vec<String>,
+    /// At most so many sessions, least recently audited first.
+    #[arg(long, env = "DIDIT_SYNC_LIMIT", value_name = "N")]
+    pub limit: Option<u64>,
+    /// How the result is given.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Who runs.
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Entries by label, source session, session id or `vendor_data`.
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Only entries in this state.
+    #[arg(long, env = "DIDIT_SYNC_STATE", value_parser = state, value_name = "STATE")]
+    pub state: Option<State>,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// CSV on stdout.
+    #[arg(long, env = "DIDIT_SYNC_CSV", value_parser = FalseyValueParser::new(), conflicts_with = "json")]
+    pub csv: bool,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run; by default the last apply or audit.
+    pub run: Option<i64>,
+    /// List the runs instead.
+    #[arg(long, env = "DIDIT_SYNC_LIST", value_parser = FalseyValueParser::new())]
+    pub list: bool,
+    /// How the result is given.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `ledger`.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Record a session for an entry that could not be settled.
+    Adopt(AdoptArgs),
+    /// Drop what is known of entries, so that they may be imported again.
+    Forget(ForgetArgs),
+}
+
+/// `ledger adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The entry: label, source session or `vendor_data`.
+    pub id: String,
+    /// Its session in the receiving application.
+    pub session_id: uuid::Uuid,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// Who runs.
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+/// `ledger forget`.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Entries: label, source session, session id or `vendor_data`.
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// Who runs.
+    #[command(flatten)]
+    pub origin: OriginArgs,
+}
+
+/// `sandbox`.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Where to listen; loopback only.
+    #[arg(long, env = "DIDIT_SYNC_LISTEN", default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// What makes it repeatable.
+    #[arg(long, env = "DIDIT_SYNC_SEED", default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// How many sessions the partner has to share.
+    #[arg(long, env = "DIDIT_SYNC_SESSIONS", default_value_t = 20, value_name = "N")]
+    pub sessions: usize,
+    /// Writes a minute; 0 is unlimited.
+    #[arg(long, env = "DIDIT_SYNC_WRITES_PER_MINUTE", default_value_t = 300, value_name = "N")]
+    pub writes_per_minute: u32,
+    /// Reads a minute; 0 is unlimited.
+    #[arg(long, env = "DIDIT_SYNC_READS_PER_MINUTE", default_value_t = 600, value_name = "N")]
+    pub reads_per_minute: u32,
+    /// Faults on demand, such as latency=20ms..80ms,import.lost-after=10%.
+    #[arg(long, env = "DIDIT_SYNC_FAULTS", value_name = "SPEC")]
+    pub faults: Option<Faults>,
+    /// The generation of the API: 2026 or seed.
+    #[arg(long, env = "DIDIT_SYNC_DIALECT", default_value = "2026", value_name = "NAME")]
+    pub dialect: Dialect,
+    /// Write a manifest with a token for every session.
+    #[arg(long, env = "DIDIT_SYNC_MANIFEST", value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to write manifest, source and ledger; by default a new folder among the temporary ones.
+    #[arg(long, env = "DIDIT_SYNC_FOLDER", value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Reads `30s`, `10m`, `1h 30m`.
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time such as 30s, 10m or 1h");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(span).map_err(|_| wrong())
+}
+
+fn state(text: &str) -> Result<State, String> {
+    let names = State::ALL.map(State::as_str).join(", ");
+    State::parse(text).ok_or_else(|| format!("expected one of {names}"))
+}

@@ -1,0 +1,153 @@
+//! `audit`: fetches imported sessions again. Needs no token, and, for what the ledger keeps of each manifest, no
+//! manifest.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use url::Url;
+use uuid::Uuid;
+
+use super::apply::{progress_mode, shown};
+use super::args::{AuditArgs, Global};
+use super::setup::{Held, Receiver};
+use super::{Failure, origin, setup, signals};
+use crate::console::Console;
+use crate::exit::{Condition, Exit};
+use crate::ledger::Purpose;
+use crate::ledger::records::{ManifestFacts, Record, State};
+use crate::manifest::{Limits, Manifests, SecretRef};
+use crate::plan::{self, Action, Snapshot};
+use crate::progress;
+use crate::run::{self, Audit, Check, Event, Events, Lane};
+use crate::verify::{Sent, Subject};
+
+pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let manifests = match args.manifests.is_empty() {
+        true => None,
+        false => Some(setup::load(&args.manifests, global, true, console)?),
+    };
+    setup::require_ledger(&global.ledger)?;
+    let Held { ledger, lock } = setup::hold(global, Purpose::Audit, &args.origin)?;
+    let records = ledger.records().await?;
+    let facts: HashMap<String, ManifestFacts> =
+        ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
+    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records };
+    let mut chosen = chosen(manifests.as_ref(), &snapshot);
+    chosen.sort_by_key(|record| (record.audited_at, record.id));
+    let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limited = chosen.len() > limit;
+    chosen.truncate(limit);
+    let stop = signals::listen(std::time::Duration::ZERO)?;
+    let (events, receiver) = Events::channel();
+    let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &snapshot, &events).await?;
+    let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
+    let work = Audit {
+        lanes,
+        duplicates: duplicates(&snapshot.records),
+        limited,
+        origin: origin::of_process(&args.origin),
+        events: events.clone(),
+        ledger,
+    };
+    events.tell(Event::Phase("auditing".to_owned()));
+    let ran = run::audit(work, stop).await;
+    events.tell(Event::Finished);
+    // The display only shows; its end is not worth an error.
+    let _ = display.await;
+    let exit = shown("audit", ran?).show(&args.output, console);
+    drop(lock);
+    exit
+}
+
+/// The imported sessions of the manifests, or all.
+fn chosen<'s>(manifests: Option<&Manifests>, snapshot: &'s Snapshot) -> Vec<&'s Record> {
+    let imported = |record: &&Record| record.state == State::Imported && record.session.is_some();
+    let Some(manifests) = manifests else { return snapshot.records.iter().filter(imported).collect() };
+    let plan = plan::plan(manifests, snapshot, jiff::Timestamp::now(), false);
+    let kept = plan.items.iter().filter(|item| item.action != Action::Erased);
+    kept.filter_map(|item| Some(&snapshot.records[item.record?])).filter(imported).collect()
+}
+
+fn duplicates(records: &[Record]) -> HashSet<Uuid> {
+    let mut seen = HashSet::new();
+    let sessions = records.iter().filter_map(|record| Some(record.session.as_ref()?.session_id));
+    sessions.filter(|session| !seen.insert(*session)).collect()
+}
+
+async fn lanes(
+    chosen: &[&Record],
+    facts: &HashMap<String, ManifestFacts>,
+    manifests: Option<&Manifests>,
+    global: &Global,
+    snapshot: &Snapshot,
+    events: &Events,
+) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
+    let mut names: Vec<&str> = chosen.iter().map(|record| record.manifest.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut receivers = Vec::new();
+    for name in &names {
+        receivers.push(receiver(name, facts, manifests, global)?);
+    }
+    let Some(identity) = &snapshot.identity else { return Ok(Vec::new()) };
+    let (lanes, of) = setup::lanes(&receivers, global, &identity.key, events).await?;
+    let mut checks: Vec<Vec<Check>> = lanes.iter().map(|_| Vec::new()).collect();
+    for record in chosen {
+        if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
+            let lane = of[at];
+            checks[lane].extend(check(record, &lanes[lane]));
+        }
+    }
+    Ok(lanes.into_iter().zip(checks).collect())
+}
+
+/// Where a manifest's sessions are: as the manifest given says, else as the ledger keeps of its last apply.
+fn receiver(
+    name: &str,
+    facts: &HashMap<String, ManifestFacts>,
+    manifests: Option<&Manifests>,
+    global: &Global,
+) -> Result<Receiver, Failure> {
+    let given = manifests.and_then(|manifests| manifests.manifests.iter().find(|manifest| manifest.name == name));
+    if let Some(manifest) = given {
+        return Ok(Receiver {
+            base_url: manifest.application.base_url.clone(),
+            application_id: manifest.application.id,
+            api_key: manifest.application.api_key.clone(),
+            limits: manifest.limits.clone(),
+        });
+    }
+    let damaged = || Failure::new(Condition::Ledger, format!("the ledger keeps no usable facts of manifest {name}"));
+    let facts = facts.get(name).ok_or_else(damaged)?;
+    let base_url = Url::parse(&facts.base_url).map_err(|_| damaged())?;
+    setup::check_host(&base_url, global)?;
+    Ok(Receiver {
+        base_url,
+        application_id: facts.application_id,
+        api_key: SecretRef::from_json(&facts.api_key).ok_or_else(damaged)?,
+        limits: Limits::from_json(&facts.limits),
+    })
+}
+
+fn check(record: &Record, lane: &Lane) -> Option<Check> {
+    let session = record.session.as_ref()?;
+    let sent = &record.settings;
+    Some(Check {
+        entry: record.id,
+        subject: Subject {
+            manifest: record.manifest.clone(),
+            id: record.label.clone(),
+            session_id: session.session_id,
+            source_session_id: record.source_session_id,
+            kind: record.session_kind,
+            sent: Sent {
+                workflow_id: sent.workflow_id,
+                trust_review: sent.trust_review,
+                vendor_data: sent.vendor_data.clone(),
+            },
+            import_status: session.status.clone(),
+            key_environment: lane.client.environment(),
+        },
+        fresh: false,
+    })
+}

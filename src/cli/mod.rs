@@ -1,0 +1,146 @@
+//! The commands: wiring, no logic. Each reads its arguments, calls the library and shows what came of it.
+
+mod apply;
+pub mod args;
+mod audit;
+mod demo;
+mod failure;
+mod files;
+mod ledger;
+mod origin;
+mod plan;
+mod report;
+mod sandbox;
+mod setup;
+mod signals;
+mod status;
+mod view;
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+
+use args::{Cli, Color, Command, Global, LedgerCommand};
+use clap::{CommandFactory as _, Parser as _};
+pub use failure::Failure;
+
+use crate::console::{Console, LogFormat, Style};
+use crate::exit::{Condition, Exit};
+use crate::report::ErrorDocument;
+
+/// Runs the program with these arguments; the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    let console = Console::new(style(&cli.global));
+    let json = wants_json(&cli.command);
+    match run(cli, &console) {
+        Ok(exit) => exit.code(),
+        Err(failure) => fail(&failure, json, &console),
+    }
+}
+
+fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Condition::Internal, format!("the runtime could not be started: {error}")))?;
+    let global = &cli.global;
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Init(args) => files::init(&args, console),
+            Command::Validate(args) => plan::validate(&args, global, console),
+            Command::Plan(args) => plan::run(&args, global, console),
+            Command::Apply(args) => apply::run(&args, global, console).await,
+            Command::Audit(args) => audit::run(&args, global, console).await,
+            Command::Status(args) => status::run(&args, global, console),
+            Command::Report(args) => report::run(&args, global, console),
+            Command::Ledger(command) => ledger::run(command, global, console).await,
+            Command::Sandbox(args) => sandbox::run(args, console).await,
+            Command::Demo(args) => demo::run(&args, global, console).await,
+            Command::Schema => Ok(files::schema(console)),
+            Command::Completions { shell } => Ok(files::completions(shell, console)),
+        }
+    });
+    // A hung lookup must not hold the exit; what counts is on record.
+    runtime.shutdown_background();
+    exit
+}
+
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Validate(args) => args.json.json,
+        Command::Plan(args) => args.json.json,
+        Command::Apply(args) => args.output.json.json,
+        Command::Audit(args) => args.output.json.json,
+        Command::Status(args) => args.json.json,
+        Command::Report(args) => args.output.json.json,
+        Command::Ledger(LedgerCommand::Adopt(args)) => args.json.json,
+        Command::Ledger(LedgerCommand::Forget(args)) => args.json.json,
+        _ => false,
+    }
+}
+
+/// Shows why no run began.
+fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
+    if json {
+        console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
+    }
+    console.err(&failure.render(console.style().color_err));
+    failure.exit.code()
+}
+
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    // clap puts help and version on stdout, errors on stderr; a reader that went away is no error.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    let exit = Exit::from(Condition::Usage);
+    if arguments.iter().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let style = Style {
+            color: false,
+            color_err: false,
+            quiet: false,
+            verbose: 0,
+            log_format: LogFormat::Text,
+            width: None,
+        };
+        Console::new(style).json(&ErrorDocument::new(message, &[], &exit));
+    }
+    exit.code()
+}
+
+fn style(global: &Global) -> Style {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let colored = |is_terminal: bool| match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if set("NO_COLOR") => false,
+        Color::Auto if set("CLICOLOR_FORCE") => true,
+        Color::Auto => is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+    };
+    let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+    Style {
+        color: colored(out),
+        color_err: colored(err),
+        quiet: global.quiet,
+        verbose: global.verbose,
+        log_format: global.log_format,
+        width: out.then(columns).flatten(),
+    }
+}
+
+fn columns() -> Option<u16> {
+    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
+}
+
+/// The command line's description, for completions and checks.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}

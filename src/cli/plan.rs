@@ -1,0 +1,46 @@
+//! `plan` and `validate`: read everything, send nothing, change nothing.
+
+use jiff::Timestamp;
+
+use super::args::{Global, PlanArgs, ValidateArgs};
+use super::{Failure, setup};
+use crate::console::Console;
+use crate::exit::{Condition, Exit};
+use crate::plan;
+use crate::report::{LedgerRef, PlanDocument, ValidateDocument, file, text};
+
+pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let manifests = setup::load(&args.manifests.manifests, global, false, console)?;
+    let exit = Exit::ok();
+    if args.json.json {
+        console.json(&ValidateDocument::new(&manifests, &exit));
+    } else {
+        for manifest in &manifests.manifests {
+            let path = crate::text::inert(&manifest.path);
+            console.out(&format!("{path}: {} is valid, {} entries\n", manifest.name, manifest.entries.len()));
+        }
+    }
+    Ok(exit)
+}
+
+pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let manifests = setup::load(&args.manifests.manifests, global, false, console)?;
+    let snapshot = setup::snapshot(global)?;
+    let now = Timestamp::now();
+    let plan = plan::plan(&manifests, &snapshot, now, false);
+    let mut exit = Exit::ok();
+    exit.add_if(args.detailed_exitcode && plan.pending() > 0, Condition::ChangesPending);
+    if let Some(path) = &args.out {
+        let ledger = LedgerRef::new(snapshot.identity.as_ref());
+        let document = PlanDocument::new(&manifests, &plan, Some(ledger), &exit);
+        let bytes = serde_json::to_vec_pretty(&document)
+            .map_err(|error| Failure::new(Condition::Internal, error.to_string()))?;
+        file::write_whole(path, &bytes).map_err(|error| Failure::unwritable(path, &error))?;
+    }
+    if args.json.json {
+        console.json(&PlanDocument::new(&manifests, &plan, None, &exit));
+    } else {
+        console.out(&text::plan(&manifests, &plan, now, console.style()));
+    }
+    Ok(exit)
+}

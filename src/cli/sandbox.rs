@@ -1,0 +1,46 @@
+//! `sandbox`: serves the stand-in until it is interrupted.
+
+use super::Failure;
+use super::args::SandboxArgs;
+use crate::console::{Console, Level};
+use crate::exit::{Condition, Exit};
+use crate::sandbox::{Config, Error, Sandbox, write_manifest};
+
+pub(super) async fn run(args: SandboxArgs, console: &Console) -> Result<Exit, Failure> {
+    let config = Config {
+        listen: args.listen,
+        seed: args.seed,
+        sessions: args.sessions,
+        writes_per_minute: args.writes_per_minute,
+        reads_per_minute: args.reads_per_minute,
+        faults: args.faults.unwrap_or_default(),
+        dialect: args.dialect,
+        ..Config::default()
+    };
+    let running = Sandbox::start(config).await.map_err(|error| cannot(&error))?;
+    let lines: String =
+        running.environment().into_iter().map(|(name, value)| format!("export {name}={value}\n")).collect();
+    console.out(&lines);
+    if let Some(path) = &args.manifest {
+        write_manifest(&running, path).map_err(|error| cannot(&error))?;
+        console.out(&format!("# try: didit-sync plan {}\n", path.display()));
+    }
+    console.say(Level::Info, &format!("sandbox at {}; Ctrl-C ends it", running.base_url()));
+    let cannot_listen = |error: std::io::Error| Failure::new(Condition::Internal, error.to_string());
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(cannot_listen)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(cannot_listen)?,
+        _ = terminate.recv() => {}
+    }
+    running.shutdown().await;
+    Ok(Exit::ok())
+}
+
+pub(super) fn cannot(error: &Error) -> Failure {
+    let condition = match error {
+        Error::NotLoopback(_) | Error::ManifestExists(_) => Condition::Usage,
+        _ => Condition::Internal,
+    };
+    Failure::new(condition, error.to_string())
+}

@@ -1,0 +1,144 @@
+//! What several commands need: manifests, ledger, keys and lanes.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+use uuid::Uuid;
+
+use super::Failure;
+use super::args::{Global, OriginArgs};
+use crate::console::{Console, Level};
+use crate::didit::{ApiKey, Client};
+use crate::exit::Condition;
+use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
+use crate::manifest::{self, Environment, Limits, LoadOptions, Manifests, SecretPolicy, SecretRef};
+use crate::plan::Snapshot;
+use crate::run::{Events, Lane};
+use crate::token::FingerprintKey;
+
+pub(super) fn location(global: &Global) -> Location {
+    Location { path: global.ledger.clone(), allow_network_fs: global.allow_network_fs }
+}
+
+/// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
+pub(super) fn load(paths: &[String], global: &Global, sending: bool, console: &Console) -> Result<Manifests, Failure> {
+    let options = LoadOptions {
+        roots: global.roots.clone(),
+        allow_exec: global.allow_exec,
+        allow_hosts: global.allow_hosts.clone(),
+        sending,
+        env: Environment::process(),
+    };
+    let manifests = manifest::load(paths, &options)?;
+    if !console.style().quiet {
+        for warning in &manifests.warnings {
+            console.err(&warning.render(console.style().color_err));
+        }
+    }
+    Ok(manifests)
+}
+
+/// What the ledger knows, read without changing anything; a missing one is empty.
+pub(super) fn snapshot(global: &Global) -> Result<Snapshot, Failure> {
+    match Reader::open(&location(global))? {
+        None => Ok(Snapshot::default()),
+        Some(reader) => Ok(Snapshot { identity: Some(reader.identity()?), records: reader.records()? }),
+    }
+}
+
+/// The ledger with its lock. The lock is released last.
+pub(super) struct Held {
+    pub(super) ledger: Ledger,
+    pub(super) lock: Lock,
+}
+
+/// Takes the lock and opens the ledger for writing.
+pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Result<Held, Failure> {
+    let location = location(global);
+    let lock = Lock::take(&location, purpose, origin.wait_lock)?;
+    let ledger = Ledger::open(&location)?;
+    Ok(Held { ledger, lock })
+}
+
+pub(super) fn require_ledger(path: &Path) -> Result<(), Failure> {
+    if Ledger::exists(path) { Ok(()) } else { Err(crate::ledger::LedgerError::Missing(path.to_owned()).into()) }
+}
+
+pub(super) fn secrets(global: &Global, timeout: Duration) -> SecretPolicy {
+    SecretPolicy { allow_exec: global.allow_exec, timeout, env: Environment::process() }
+}
+
+/// One receiving application of a command.
+pub(super) struct Receiver {
+    pub(super) base_url: Url,
+    pub(super) application_id: Option<Uuid>,
+    pub(super) api_key: SecretRef,
+    pub(super) limits: Limits,
+}
+
+/// Makes the lanes of these receivers, reading each key; receivers with the same base URL and key share one. The
+/// second value names each receiver's lane.
+pub(super) async fn lanes(
+    receivers: &[Receiver],
+    global: &Global,
+    fingerprints: &FingerprintKey,
+    events: &Events,
+) -> Result<(Vec<Arc<Lane>>, Vec<usize>), Failure> {
+    let mut keys = Vec::new();
+    let mut grouped: Vec<(String, Limits)> = Vec::new();
+    let mut known: HashMap<(String, [u8; 32]), usize> = HashMap::new();
+    let mut lane_of = Vec::new();
+    for receiver in receivers {
+        let key = read_key(&receiver.api_key, global, receiver.limits.timeout).await?;
+        let base = receiver.base_url.as_str().trim_end_matches('/').to_owned();
+        let fingerprint = key.fingerprint(fingerprints);
+        let lane = *known.entry((base.clone(), *fingerprint.as_bytes())).or_insert(grouped.len());
+        if lane == grouped.len() {
+            grouped.push((base, receiver.limits.clone()));
+            keys.push((key, fingerprint, receiver));
+        } else {
+            grouped[lane].1 = grouped[lane].1.narrowest(&receiver.limits);
+        }
+        lane_of.push(lane);
+    }
+    let mut lanes = Vec::new();
+    for ((key, fingerprint, receiver), (base, limits)) in keys.into_iter().zip(grouped) {
+        let client =
+            Client::new(&receiver.base_url, key, limits.timeout)?.for_application(receiver.application_id);
+        lanes.push(Arc::new(Lane::new(client, fingerprint, base, limits, events.clone())));
+    }
+    Ok((lanes, lane_of))
+}
+
+async fn read_key(reference: &SecretRef, global: &Global, timeout: Duration) -> Result<ApiKey, Failure> {
+    let described = crate::text::inert(&reference.describe());
+    let no_key = |why: String| {
+        Failure::new(Condition::Credentials, format!("no API key from {described}: {why}"))
+            .with_help("set the variable, or say in application.api_key where the key is")
+    };
+    let text = manifest::resolve(reference, &secrets(global, timeout)).await.map_err(|error| no_key(error.to_string()))?;
+    ApiKey::parse(&text).map_err(|error| no_key(error.to_string()))
+}
+
+/// Says how a base URL is to be allowed, if a key may not be sent to it as things are.
+pub(super) fn check_host(base_url: &Url, global: &Global) -> Result<(), Failure> {
+    if manifest::may_receive_key(base_url, &global.allow_hosts) {
+        return Ok(());
+    }
+    let host = base_url.host_str().unwrap_or_default();
+    Err(Failure::new(Condition::Manifest, format!("a key is not sent to {host}"))
+        .with_help(format!("if that host is meant to have it, pass --allow-host {host}")))
+}
+
+/// Says that nothing was found by a name.
+pub(super) fn nothing_named(name: &str) -> Failure {
+    Failure::new(Condition::Usage, format!("the ledger knows nothing of `{}`", crate::text::inert(name)))
+        .with_help("`didit-sync status` lists what it knows")
+}
+
+pub(super) fn warn(console: &Console, message: &str) {
+    console.say(Level::Warning, message);
+}

@@ -1,0 +1,142 @@
+//! The terminal: the one value that owns stdout and stderr.
+//!
+//! Results go to stdout, progress and everything said on the way to stderr. A reader that went away (a closed pipe)
+//! is no error: the work is done and on record all the same.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
+
+use jiff::Timestamp;
+
+/// How lines on stderr are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How grave a line on stderr is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something deserves a look.
+    Warning,
+    /// What is going on.
+    Info,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// What the terminal is like, and what was asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Colour on stdout.
+    pub color: bool,
+    /// Colour on stderr.
+    pub color_err: bool,
+    /// `-q`: only errors on stderr.
+    pub quiet: bool,
+    /// `-v`, counted.
+    pub verbose: u8,
+    /// `--log-format`.
+    pub log_format: LogFormat,
+    /// Columns of stdout, if it is a terminal.
+    pub width: Option<u16>,
+}
+
+/// The owner of stdout and stderr.
+#[derive(Clone, Debug)]
+pub struct Console {
+    style: Style,
+}
+
+impl Console {
+    /// A console of this style.
+    #[must_use]
+    pub fn new(style: Style) -> Self {
+        Self { style }
+    }
+
+    /// Its style.
+    #[must_use]
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Writes to stdout.
+    pub fn out(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        // A closed pipe: see the module's documentation.
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    /// Writes one JSON document to stdout.
+    pub fn json(&self, document: &impl serde::Serialize) {
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        let _ = serde_json::to_writer_pretty(&mut stdout, document).map_err(io::Error::from);
+        let _ = stdout.write_all(b"\n").and_then(|()| stdout.flush());
+    }
+
+    /// Writes a line to stderr.
+    pub fn say(&self, level: Level, message: &str) {
+        if let Some(line) = self.line(level, message) {
+            self.err(&line);
+        }
+    }
+
+    /// A line as [`Console::say`] would write it; `None` where `-q` drops it.
+    #[must_use]
+    pub fn line(&self, level: Level, message: &str) -> Option<String> {
+        if self.style.quiet && level != Level::Error {
+            return None;
+        }
+        Some(match (self.style.log_format, level) {
+            (LogFormat::Json, _) => {
+                let time = Timestamp::now().to_string();
+                let line = serde_json::json!({"time": time, "level": level.name(), "message": message});
+                format!("{line}\n")
+            }
+            (LogFormat::Text, Level::Info) => format!("{message}\n"),
+            (LogFormat::Text, _) => {
+                let code = if level == Level::Error { "1;31" } else { "1;33" };
+                format!("{}: {message}\n", paint(self.style.color_err, code, level.name()))
+            }
+        })
+    }
+
+    /// Writes text to stderr as it is.
+    pub fn err(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Whether somebody is there to ask: stdin and stderr are terminals.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Asks; only `yes` counts.
+    #[must_use]
+    pub fn ask(&self, question: &str) -> bool {
+        self.err(question);
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("yes")
+    }
+}
+
+/// `text` in a colour, where colours are wanted.
+#[must_use]
+pub fn paint(on: bool, code: &str, text: &str) -> String {
+    if on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}

@@ -1,0 +1,96 @@
+//! The lock: one `apply` or repair, and one `audit`, at a time per ledger.
+//!
+//! An exclusive lock on a file beside the ledger, which the kernel releases with the process, however it dies. The
+//! file's content names the holder for whoever comes second; the lock, not the content, decides.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{LedgerError, Location, file};
+
+/// What the lock is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `apply` and repairs.
+    Change,
+    /// `audit`: only another audit is kept out.
+    Audit,
+}
+
+/// The lock, released when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    host: String,
+    pid: u32,
+    since: Timestamp,
+}
+
+impl Lock {
+    /// Takes the lock, waiting for it at most `wait`.
+    pub fn take(location: &Location, purpose: Purpose, wait: Duration) -> Result<Self, LedgerError> {
+        file::prepare_folder(location)?;
+        let suffix = match purpose {
+            Purpose::Change => ".lock",
+            Purpose::Audit => ".audit.lock",
+        };
+        let path = file::sibling(&location.path, suffix);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| LedgerError::io(&location.path, &e))?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LedgerError::Locked {
+                        path: location.path.clone(),
+                        holder: describe_holder(&mut lock),
+                    });
+                }
+                Err(TryLockError::Error(e)) => return Err(LedgerError::io(&location.path, &e)),
+            }
+        }
+        sign(&mut lock, &location.path)?;
+        Ok(Self { _file: lock })
+    }
+}
+
+fn sign(lock: &mut File, ledger: &Path) -> Result<(), LedgerError> {
+    let holder = Holder { host: crate::host::name(), pid: std::process::id(), since: Timestamp::now() };
+    let text = serde_json::to_string(&holder).map_err(|e| LedgerError::io(ledger, &e))?;
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| lock.write_all(text.as_bytes()))
+        .map_err(|e| LedgerError::io(ledger, &e))
+}
+
+fn describe_holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    let read = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
+    match read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
+        Some(Holder { host, pid, since }) => {
+            let since = since.round(jiff::Unit::Second).unwrap_or(since);
+            format!("pid {pid} on {}, since {since}", crate::text::inert(&host))
+        }
+        None => "a process that has just begun".to_owned(),
+    }
+}

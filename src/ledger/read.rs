@@ -1,0 +1,310 @@
+//! Reading the ledger: the same queries serve the writer's snapshots and the read-only commands.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use uuid::Uuid;
+
+use super::records::{
+    Attempt, EntryId, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run, RunEnd,
+    RunFinding, RunId, RunOutcome, Session, Settings, State,
+};
+use super::{LedgerError, Location, file};
+use crate::didit::Class;
+use crate::token::{Fingerprint, FingerprintKey, SessionKind};
+
+/// A ledger opened for reading only.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    location: Location,
+}
+
+impl Reader {
+    /// Opens an existing ledger; `None` where there is none.
+    pub fn open(location: &Location) -> Result<Option<Self>, LedgerError> {
+        let connection = file::open_for_reading(location)?;
+        Ok(connection.map(|connection| Self { connection, location: location.clone() }))
+    }
+
+    /// Opens a ledger that must exist.
+    pub fn require(location: &Location) -> Result<Self, LedgerError> {
+        Self::open(location)?.ok_or_else(|| LedgerError::Missing(location.path.clone()))
+    }
+
+    fn run_query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        query(&self.connection).map_err(|e| LedgerError::sqlite(&self.location.path, &e))
+    }
+
+    /// Id, generation and fingerprint key.
+    pub fn identity(&self) -> Result<Identity, LedgerError> {
+        self.run_query(identity)
+    }
+
+    /// Every entry, in the order they were first recorded.
+    pub fn records(&self) -> Result<Vec<Record>, LedgerError> {
+        self.run_query(records)
+    }
+
+    /// What audits know of the manifests.
+    pub fn manifests(&self) -> Result<Vec<ManifestFacts>, LedgerError> {
+        self.run_query(manifests)
+    }
+
+    /// Every attempt of an entry, first to last.
+    pub fn attempts(&self, entry: EntryId) -> Result<Vec<Attempt>, LedgerError> {
+        self.run_query(|connection| attempts(connection, entry))
+    }
+
+    /// The newest evidence kept of an entry's session: verdict and words.
+    pub fn last_evidence(&self, entry: EntryId) -> Result<Option<(String, String)>, LedgerError> {
+        self.run_query(|connection| {
+            connection
+                .prepare_cached("SELECT verdict, detail FROM evidence WHERE entry = ?1 ORDER BY id DESC LIMIT 1")?
+                .query_row([entry.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        })
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Result<Vec<Run>, LedgerError> {
+        self.run_query(runs)
+    }
+
+    /// What a run reported of its entries, sorted by label.
+    pub fn run_outcomes(&self, run: RunId) -> Result<Vec<RunOutcome>, LedgerError> {
+        self.run_query(|connection| run_outcomes(connection, run))
+    }
+
+    /// The findings of a run, sorted by manifest, label and rule.
+    pub fn run_findings(&self, run: RunId) -> Result<Vec<RunFinding>, LedgerError> {
+        self.run_query(|connection| run_findings(connection, run))
+    }
+}
+
+/// A stored time.
+pub(super) fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
+    connection.query_row("SELECT ledger_id, generation, fingerprint_key FROM meta", [], |row| {
+        Ok(Identity { id: uuid(row, 0)?, generation: row.get(1)?, key: FingerprintKey::from_bytes(row.get(2)?) })
+    })
+}
+
+pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
+    connection.prepare("SELECT * FROM entries ORDER BY id")?.query_map([], record)?.collect()
+}
+
+pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<ManifestFacts>> {
+    connection
+        .prepare("SELECT name, path, digest, application_id, base_url, api_key, limits, expect FROM manifests ORDER BY name")?
+        .query_map([], |row| {
+            Ok(ManifestFacts {
+                name: row.get(0)?,
+                path: row.get(1)?,
+                digest: row.get(2)?,
+                application_id: optional_uuid(row, 3)?,
+                base_url: row.get(4)?,
+                api_key: json(row, 5)?,
+                limits: json(row, 6)?,
+                expect: json(row, 7)?,
+            })
+        })?
+        .collect()
+}
+
+fn attempts(connection: &Connection, entry: EntryId) -> rusqlite::Result<Vec<Attempt>> {
+    connection
+        .prepare_cached(
+            "SELECT a.run, a.number, a.sent_at, b.answered_at, coalesce(b.outcome, 'open'), b.http_status, b.class, b.detail,
+               b.session_id, a.token
+             FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.entry = ?1 ORDER BY a.number",
+        )?
+        .query_map([entry.0], |row| {
+            Ok(Attempt {
+                run: RunId(row.get(0)?),
+                number: row.get(1)?,
+                sent_at: time(row.get(2)?),
+                answered_at: row.get::<_, Option<i64>>(3)?.map(time),
+                outcome: row.get(4)?,
+                http_status: row.get(5)?,
+                class: class(row, 6)?,
+                detail: row.get(7)?,
+                session_id: optional_uuid(row, 8)?,
+                token: fingerprint(row, 9)?.map_or_else(String::new, |token| token.to_string()),
+            })
+        })?
+        .collect()
+}
+
+fn runs(connection: &Connection) -> rusqlite::Result<Vec<Run>> {
+    connection
+        .prepare(
+            "SELECT r.id, r.command, r.started_at, r.actor, r.reason, r.ref, e.ended_at, e.seconds, e.writes, e.reads,
+               e.throttled, e.sessions, e.checked, e.error, e.conditions
+             FROM runs r LEFT JOIN run_ends e ON e.run = r.id ORDER BY r.id",
+        )?
+        .query_map([], |row| {
+            Ok(Run {
+                id: RunId(row.get(0)?),
+                command: row.get(1)?,
+                started_at: time(row.get(2)?),
+                origin: Origin { actor: row.get(3)?, reason: row.get(4)?, reference: row.get(5)? },
+                end: row.get::<_, Option<i64>>(6)?.map(|at| run_end(row, at)).transpose()?,
+            })
+        })?
+        .collect()
+}
+
+fn run_end(row: &Row<'_>, at: i64) -> rusqlite::Result<RunEnd> {
+    let checked: u64 = row.get(12)?;
+    Ok(RunEnd {
+        at: time(at),
+        seconds: row.get(7)?,
+        requests: Requests { writes: row.get(8)?, reads: row.get(9)?, throttled: row.get(10)? },
+        verified: row.get::<_, Option<u64>>(11)?.map(|sessions| (sessions, checked)),
+        error: row.get::<_, Option<String>>(13)?.and_then(|text| serde_json::from_str(&text).ok()),
+        conditions: serde_json::from_value(json(row, 14)?).unwrap_or_default(),
+    })
+}
+
+fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+    connection
+        .prepare(
+            "SELECT manifest, label, entry, outcome, source_session_id, session_id, session_number, session_url, session_kind,
+               status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail
+             FROM run_outcomes WHERE run = ?1 ORDER BY label, manifest",
+        )?
+        .query_map([run.0], |row| {
+            let session = |session_id| -> rusqlite::Result<Session> {
+                Ok(Session {
+                    session_id,
+                    session_number: row.get(6)?,
+                    session_url: row.get(7)?,
+                    status: row.get(9)?,
+                })
+            };
+            Ok(RunOutcome {
+                manifest: row.get(0)?,
+                label: row.get(1)?,
+                entry: row.get::<_, Option<i64>>(2)?.map(EntryId),
+                outcome: row.get(3)?,
+                source_session_id: optional_uuid(row, 4)?,
+                session: optional_uuid(row, 5)?.map(session).transpose()?,
+                session_kind: kind(row, 8)?,
+                workflow_id: optional_uuid(row, 10)?,
+                vendor_data: row.get(11)?,
+                attempts: row.get(12)?,
+                error: error(row, 13, 14, 15)?,
+            })
+        })?
+        .collect()
+}
+
+fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunFinding>> {
+    connection
+        .prepare(
+            "SELECT entry, manifest, label, session_id, rule, severity, message, expected, actual, first_seen, new
+             FROM run_findings WHERE run = ?1 ORDER BY manifest, label, rule",
+        )?
+        .query_map([run.0], |row| {
+            Ok(RunFinding {
+                entry: EntryId(row.get(0)?),
+                manifest: row.get(1)?,
+                label: row.get(2)?,
+                session_id: optional_uuid(row, 3)?,
+                rule: row.get(4)?,
+                severity: row.get(5)?,
+                message: row.get(6)?,
+                expected: row.get(7)?,
+                actual: row.get(8)?,
+                first_seen: time(row.get(9)?),
+                new: row.get(10)?,
+            })
+        })?
+        .collect()
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let session = |session_id| -> rusqlite::Result<Session> {
+        Ok(Session {
+            session_id,
+            session_number: row.get("session_number")?,
+            session_url: row.get("session_url")?,
+            status: row.get("status")?,
+        })
+    };
+    let state: String = row.get("state")?;
+    Ok(Record {
+        id: EntryId(row.get("id")?),
+        manifest: row.get("manifest")?,
+        label: row.get("label")?,
+        receiver: Receiver {
+            application_id: optional_uuid(row, "application_id")?,
+            base_url: row.get("base_url")?,
+            key: fingerprint(row, "key")?,
+        },
+        source_session_id: optional_uuid(row, "source_session_id")?,
+        source_hash: fingerprint(row, "source_hash")?,
+        token: fingerprint(row, "token")?,
+        from_application_id: optional_uuid(row, "from_application_id")?,
+        session_kind: kind(row, "session_kind")?,
+        state: State::parse(&state).ok_or_else(|| unreadable(&format!("state {state}")))?,
+        settings: Settings {
+            workflow_id: optional_uuid(row, "workflow_id")?,
+            trust_review: row.get("trust_review")?,
+            vendor_data: row.get("vendor_data")?,
+        },
+        attempts: row.get("attempts")?,
+        first_sent_at: row.get::<_, Option<i64>>("first_sent_at")?.map(time),
+        session: optional_uuid(row, "session_id")?.map(session).transpose()?,
+        imported_at: row.get::<_, Option<i64>>("imported_at")?.map(time),
+        error: error(row, "error_class", "error_status", "error_detail")?,
+        place: row.get("place")?,
+        run: RunId(row.get("run")?),
+        audited_at: row.get::<_, Option<i64>>("audited_at")?.map(time),
+    })
+}
+
+fn unreadable(what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("unreadable {what}").into())
+}
+
+fn uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Uuid> {
+    let text: String = row.get(index)?;
+    text.parse().map_err(|_| unreadable("id"))
+}
+
+fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Uuid>> {
+    let text: Option<String> = row.get(index)?;
+    text.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
+}
+
+fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
+    Ok(row.get::<_, Option<String>>(index)?.as_deref().and_then(SessionKind::parse))
+}
+
+fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
+    Ok(row.get::<_, Option<String>>(index)?.as_deref().and_then(Class::parse))
+}
+
+fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
+    Ok(row.get::<_, Option<Vec<u8>>>(index)?.as_deref().and_then(Fingerprint::from_slice))
+}
+
+fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {
+    let text: String = row.get(index)?;
+    serde_json::from_str(&text).map_err(|_| unreadable("JSON"))
+}
+
+fn error(
+    row: &Row<'_>,
+    class_index: impl rusqlite::RowIndex,
+    status: impl rusqlite::RowIndex,
+    detail: impl rusqlite::RowIndex,
+) -> rusqlite::Result<Option<RecordedError>> {
+    let Some(class) = class(row, class_index)? else { return Ok(None) };
+    let detail: Option<String> = row.get(detail)?;
+    Ok(Some(RecordedError { class, http_status: row.get(status)?, detail: detail.unwrap_or_default() }))
+}

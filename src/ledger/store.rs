@@ -1,0 +1,493 @@
+//! The ledger opened for writing: what runs and repairs record.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use uuid::Uuid;
+
+use super::records::{
+    AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, Record, RecordedError,
+    RunEnd, RunFinding, RunId, RunOutcome, State,
+};
+use super::writer::Writer;
+use super::{LedgerError, Location, file, read};
+use crate::token::Fingerprint;
+use crate::verify::Finding;
+
+/// A ledger open for writing. Cheap to clone; the file is closed when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    writer: Writer,
+    identity: Identity,
+}
+
+impl Ledger {
+    /// Opens the ledger, making it where there is none. The caller holds the [`Lock`](super::Lock).
+    pub fn open(location: &Location) -> Result<Self, LedgerError> {
+        let connection = file::open_for_writing(location)?;
+        let identity = read::identity(&connection).map_err(|e| LedgerError::sqlite(&location.path, &e))?;
+        Ok(Self { writer: Writer::start(connection, location.path.clone())?, identity })
+    }
+
+    /// Whether there is a file.
+    #[must_use]
+    pub fn exists(path: &Path) -> bool {
+        path.exists()
+    }
+
+    /// Id, generation (as of opening) and fingerprint key.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Every entry.
+    pub async fn records(&self) -> Result<Vec<Record>, LedgerError> {
+        self.writer.call(|tx| read::records(tx)).await
+    }
+
+    /// What audits know of the manifests.
+    pub async fn manifests(&self) -> Result<Vec<ManifestFacts>, LedgerError> {
+        self.writer.call(|tx| read::manifests(tx)).await
+    }
+
+    /// Begins a run.
+    pub async fn begin_run(&self, command: &str, origin: Origin, at: Timestamp) -> Result<RunId, LedgerError> {
+        let command = command.to_owned();
+        self.writer
+            .call(move |tx| {
+                tx.execute(
+                    "INSERT INTO runs (command, started_at, actor, reason, ref, host, pid, version)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    params![
+                        command,
+                        at.as_millisecond(),
+                        origin.actor,
+                        origin.reason,
+                        origin.reference,
+                        crate::host::name(),
+                        std::process::id(),
+                        env!("CARGO_PKG_VERSION"),
+                    ],
+                )?;
+                Ok(RunId(tx.last_insert_rowid()))
+            })
+            .await
+    }
+
+    /// Raises the generation: this run is about to send its first request, or repairs something.
+    pub async fn raise_generation(&self) -> Result<(), LedgerError> {
+        self.writer
+            .call(|tx| tx.execute("UPDATE meta SET generation = generation + 1", []).map(drop))
+            .await
+    }
+
+    /// Ends a run.
+    pub async fn end_run(&self, run: RunId, end: RunEnd) -> Result<(), LedgerError> {
+        self.writer.call(move |tx| insert_run_end(tx, run, &end)).await
+    }
+
+    /// Keeps what audits need of a manifest.
+    pub async fn keep_manifest(&self, facts: ManifestFacts, run: RunId) -> Result<(), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                tx.execute(
+                    "INSERT OR REPLACE INTO manifests (name, path, digest, application_id, base_url, api_key, limits, expect, run)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    params![
+                        facts.name,
+                        facts.path,
+                        facts.digest,
+                        text(facts.application_id),
+                        facts.base_url,
+                        facts.api_key.to_string(),
+                        facts.limits.to_string(),
+                        facts.expect.to_string(),
+                        run.0,
+                    ],
+                )
+                .map(drop)
+            })
+            .await
+    }
+
+    /// Records the intent to send a request. When this returns, it is durable, and the request may leave.
+    pub async fn intend(&self, intent: Intent) -> Result<(EntryId, AttemptId), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                let entry = write_entry(tx, intent.entry, &intent.describe, intent.run)?;
+                tx.execute(
+                    "UPDATE entries SET state = 'sending', attempts = attempts + 1, token = ?2, workflow_id = ?3,
+                       trust_review = ?4, vendor_data = ?5, first_sent_at = coalesce(first_sent_at, ?6), key = ?7
+                     WHERE id = ?1",
+                    params![
+                        entry.0,
+                        intent.token.as_bytes(),
+                        text(intent.settings.workflow_id),
+                        intent.settings.trust_review,
+                        intent.settings.vendor_data,
+                        intent.sent_at.as_millisecond(),
+                        intent.describe.receiver.key.as_ref().map(Fingerprint::as_bytes),
+                    ],
+                )?;
+                tx.execute(
+                    "INSERT INTO attempts (entry, run, number, sent_at, token, token_expires_at, workflow_id, trust_review, vendor_data)
+                     SELECT id, ?2, attempts, ?3, token, ?4, workflow_id, trust_review, vendor_data FROM entries WHERE id = ?1",
+                    params![
+                        entry.0,
+                        intent.run.0,
+                        intent.sent_at.as_millisecond(),
+                        intent.token_expires_at.map(Timestamp::as_millisecond),
+                    ],
+                )?;
+                Ok((entry, AttemptId(tx.last_insert_rowid())))
+            })
+            .await
+    }
+
+    /// Records what became of a request, or of a lookup. When this returns, it is durable, and counts.
+    pub async fn settle(&self, outcome: Outcome) -> Result<(), LedgerError> {
+        self.writer.call(move |tx| settle(tx, &outcome)).await
+    }
+
+    /// Records an entry that ended without a request: expired before its turn, or refused by the checks before the
+    /// first send.
+    pub async fn settle_unsent(
+        &self,
+        entry: Option<EntryId>,
+        describe: NewEntry,
+        run: RunId,
+        state: State,
+        error: RecordedError,
+    ) -> Result<EntryId, LedgerError> {
+        self.writer
+            .call(move |tx| {
+                let entry = write_entry(tx, entry, &describe, run)?;
+                set_state(tx, entry, run, state)?;
+                set_error(tx, entry, Some(&error))?;
+                Ok(entry)
+            })
+            .await
+    }
+
+    /// Keeps what a run reports of its entries.
+    pub async fn report(&self, run: RunId, outcomes: Vec<RunOutcome>) -> Result<(), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                let mut insert = tx.prepare_cached(
+                    "INSERT OR REPLACE INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
+                       session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
+                       error_class, error_status, error_detail)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                )?;
+                for it in &outcomes {
+                    let session = it.session.as_ref();
+                    insert.execute(params![
+                        run.0,
+                        it.label,
+                        it.manifest,
+                        it.entry.map(|id| id.0),
+                        it.outcome,
+                        text(it.source_session_id),
+                        session.map(|s| s.session_id.to_string()),
+                        session.and_then(|s| s.session_number),
+                        session.and_then(|s| s.session_url.as_deref()),
+                        it.session_kind.map(crate::token::SessionKind::as_str),
+                        session.and_then(|s| s.status.as_deref()),
+                        text(it.workflow_id),
+                        it.vendor_data,
+                        it.attempts,
+                        it.error.as_ref().map(|e| e.class.as_str()),
+                        it.error.as_ref().and_then(|e| e.http_status),
+                        it.error.as_ref().map(|e| e.detail.as_str()),
+                    ])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Keeps the findings of checked entries: opens new ones, closes those that were not found again, and returns
+    /// them with `first_seen` and `new`.
+    pub async fn keep_findings(
+        &self,
+        run: RunId,
+        at: Timestamp,
+        checked: Vec<EntryId>,
+        found: Vec<(EntryId, Finding)>,
+    ) -> Result<Vec<RunFinding>, LedgerError> {
+        self.writer.call(move |tx| keep_findings(tx, run, at, &checked, &found)).await
+    }
+
+    /// Which entry owns each of these sessions, where one does.
+    pub async fn owners(&self, sessions: Vec<Uuid>) -> Result<Vec<(Uuid, EntryId)>, LedgerError> {
+        self.writer
+            .call(move |tx| {
+                let mut query = tx.prepare_cached("SELECT id FROM entries WHERE session_id = ?1")?;
+                let mut owners = Vec::new();
+                for session in sessions {
+                    let owner = query.query_row([session.to_string()], |row| row.get(0)).optional()?;
+                    owners.extend(owner.map(|id| (session, EntryId(id))));
+                }
+                Ok(owners)
+            })
+            .await
+    }
+
+    /// Whether any other entry ever sent this vendor data.
+    pub async fn vendor_data_is_shared(&self, entry: EntryId, vendor_data: String) -> Result<bool, LedgerError> {
+        self.writer
+            .call(move |tx| {
+                tx.query_row(
+                    "SELECT EXISTS (SELECT 1 FROM entries WHERE vendor_data = ?2 AND id <> ?1 AND attempts > 0)
+                         OR EXISTS (SELECT 1 FROM attempts WHERE vendor_data = ?2 AND entry <> ?1)",
+                    params![entry.0, vendor_data],
+                    |row| row.get(0),
+                )
+            })
+            .await
+    }
+
+    /// Records a session for an entry by hand: `ledger adopt`.
+    pub async fn adopt(&self, entry: EntryId, run: RunId, session: Uuid, at: Timestamp) -> Result<(), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                set_state(tx, entry, run, State::Imported)?;
+                tx.execute(
+                    "UPDATE entries SET session_id = ?2, imported_at = ?3, error_class = NULL, error_status = NULL,
+                       error_detail = NULL WHERE id = ?1",
+                    params![entry.0, session.to_string(), at.as_millisecond()],
+                )?;
+                insert_evidence(tx, entry, run, at, "adopted", Some(session), "recorded by hand")
+            })
+            .await
+    }
+
+    /// Drops an entry's knowledge, so that it may be imported again: `ledger forget`. Attempts and runs stay.
+    pub async fn forget(&self, entry: EntryId, run: RunId, at: Timestamp) -> Result<(), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                tx.execute(
+                    "UPDATE entries SET state = 'expired', run = ?2, token = NULL, session_id = NULL, session_number = NULL,
+                       session_url = NULL, status = NULL, imported_at = NULL, error_class = NULL, error_status = NULL,
+                       error_detail = NULL, first_sent_at = NULL, audited_at = NULL WHERE id = ?1",
+                    params![entry.0, run.0],
+                )?;
+                insert_evidence(tx, entry, run, at, "forgotten", None, "forgotten by hand")
+            })
+            .await
+    }
+}
+
+fn text(id: Option<Uuid>) -> Option<String> {
+    id.map(|id| id.to_string())
+}
+
+fn write_entry(tx: &Transaction<'_>, entry: Option<EntryId>, new: &NewEntry, run: RunId) -> rusqlite::Result<EntryId> {
+    let source = text(new.source_session_id);
+    let from = text(new.from_application_id);
+    let kind = new.session_kind.map(crate::token::SessionKind::as_str);
+    let application = text(new.receiver.application_id);
+    if let Some(entry) = entry {
+        tx.prepare_cached(
+            "UPDATE entries SET manifest = ?2, label = ?3, place = ?4, run = ?5,
+               source_session_id = coalesce(source_session_id, ?6), from_application_id = coalesce(?7, from_application_id),
+               session_kind = coalesce(?8, session_kind), application_id = coalesce(application_id, ?9) WHERE id = ?1",
+        )?
+        .execute(params![entry.0, new.manifest, new.label, new.place, run.0, source, from, kind, application])?;
+        return Ok(entry);
+    }
+    tx.prepare_cached(
+        "INSERT INTO entries (manifest, label, application_id, base_url, key, source_session_id, from_application_id,
+           session_kind, state, attempts, place, run)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 0, ?9, ?10)",
+    )?
+    .execute(params![
+        new.manifest,
+        new.label,
+        application,
+        new.receiver.base_url,
+        new.receiver.key.as_ref().map(Fingerprint::as_bytes),
+        source,
+        from,
+        kind,
+        new.place,
+        run.0,
+    ])?;
+    Ok(EntryId(tx.last_insert_rowid()))
+}
+
+fn set_state(tx: &Transaction<'_>, entry: EntryId, run: RunId, state: State) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE entries SET state = ?2, run = ?3 WHERE id = ?1")?
+        .execute(params![entry.0, state.as_str(), run.0])
+        .map(drop)
+}
+
+fn set_error(tx: &Transaction<'_>, entry: EntryId, error: Option<&RecordedError>) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE entries SET error_class = ?2, error_status = ?3, error_detail = ?4 WHERE id = ?1")?
+        .execute(params![
+            entry.0,
+            error.map(|e| e.class.as_str()),
+            error.and_then(|e| e.http_status),
+            error.map(|e| e.detail.as_str()),
+        ])
+        .map(drop)
+}
+
+fn settle(tx: &Transaction<'_>, it: &Outcome) -> rusqlite::Result<()> {
+    set_state(tx, it.entry, it.run, it.state)?;
+    set_error(tx, it.entry, it.error.as_ref())?;
+    if let Some(session) = &it.session {
+        tx.prepare_cached(
+            "UPDATE entries SET session_id = ?2, session_number = ?3, session_url = ?4, status = ?5, imported_at = ?6,
+               source_session_id = coalesce(source_session_id, ?7), session_kind = coalesce(session_kind, ?8) WHERE id = ?1",
+        )?
+        .execute(params![
+            it.entry.0,
+            session.session_id.to_string(),
+            session.session_number,
+            session.session_url,
+            session.status,
+            it.at.as_millisecond(),
+            text(it.source_session_id),
+            it.session_kind.map(crate::token::SessionKind::as_str),
+        ])?;
+    }
+    if let Some((attempt, kind)) = it.attempt {
+        insert_answer(tx, it, attempt, kind)?;
+    }
+    match &it.evidence {
+        None => Ok(()),
+        Some(e) => insert_evidence(tx, it.entry, it.run, it.at, e.verdict, e.session_id, &e.detail),
+    }
+}
+
+fn insert_answer(tx: &Transaction<'_>, it: &Outcome, attempt: AttemptId, kind: AnswerKind) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO answers (attempt, answered_at, outcome, http_status, class, detail, session_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        attempt.0,
+        it.at.as_millisecond(),
+        kind.as_str(),
+        it.error.as_ref().and_then(|e| e.http_status),
+        it.error.as_ref().map(|e| e.class.as_str()),
+        it.error.as_ref().map(|e| e.detail.as_str()),
+        it.session.as_ref().filter(|_| kind == AnswerKind::Imported).map(|s| s.session_id.to_string()),
+    ])
+    .map(drop)
+}
+
+fn insert_evidence(
+    tx: &Transaction<'_>,
+    entry: EntryId,
+    run: RunId,
+    at: Timestamp,
+    verdict: &str,
+    session: Option<Uuid>,
+    detail: &str,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO evidence (entry, run, at, verdict, session_id, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![entry.0, run.0, at.as_millisecond(), verdict, text(session), detail])
+    .map(drop)
+}
+
+fn insert_run_end(tx: &Transaction<'_>, run: RunId, end: &RunEnd) -> rusqlite::Result<()> {
+    let json = |value: serde_json::Result<String>| {
+        value.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+    };
+    let error = end.error.as_ref().map(|error| json(serde_json::to_string(error))).transpose()?;
+    tx.execute(
+        "INSERT OR REPLACE INTO run_ends (run, ended_at, seconds, writes, reads, throttled, sessions, checked, error, conditions)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            run.0,
+            end.at.as_millisecond(),
+            end.seconds,
+            end.requests.writes,
+            end.requests.reads,
+            end.requests.throttled,
+            end.verified.map(|(sessions, _)| sessions),
+            end.verified.map_or(0, |(_, checked)| checked),
+            error,
+            json(serde_json::to_string(&end.conditions))?,
+        ],
+    )
+    .map(drop)
+}
+
+fn keep_findings(
+    tx: &Transaction<'_>,
+    run: RunId,
+    at: Timestamp,
+    checked: &[EntryId],
+    found: &[(EntryId, Finding)],
+) -> rusqlite::Result<Vec<RunFinding>> {
+    let mut kept = Vec::with_capacity(found.len());
+    for (entry, finding) in found {
+        kept.push(keep_finding(tx, run, at, *entry, finding)?);
+    }
+    let mut close = tx.prepare_cached(
+        "UPDATE findings SET closed_at = ?2 WHERE entry = ?1 AND closed_at IS NULL
+           AND rule NOT IN (SELECT rule FROM run_findings WHERE run = ?3 AND entry = ?1)",
+    )?;
+    let mut audited = tx.prepare_cached("UPDATE entries SET audited_at = ?2 WHERE id = ?1")?;
+    for entry in checked {
+        close.execute(params![entry.0, at.as_millisecond(), run.0])?;
+        audited.execute(params![entry.0, at.as_millisecond()])?;
+    }
+    Ok(kept)
+}
+
+fn keep_finding(
+    tx: &Transaction<'_>,
+    run: RunId,
+    at: Timestamp,
+    entry: EntryId,
+    finding: &Finding,
+) -> rusqlite::Result<RunFinding> {
+    let rule = finding.rule.to_string();
+    let new = tx
+        .prepare_cached("INSERT OR IGNORE INTO findings (entry, rule, first_seen) VALUES (?1, ?2, ?3)")?
+        .execute(params![entry.0, rule, at.as_millisecond()])?
+        > 0;
+    let first_seen = tx
+        .prepare_cached("SELECT first_seen FROM findings WHERE entry = ?1 AND rule = ?2 AND closed_at IS NULL")?
+        .query_row(params![entry.0, rule], |row| row.get(0))?;
+    let kept = RunFinding {
+        entry,
+        manifest: finding.manifest.clone(),
+        label: finding.id.clone(),
+        session_id: Some(finding.session_id),
+        rule,
+        severity: finding.severity.to_string(),
+        message: finding.message.clone(),
+        expected: finding.expected.clone(),
+        actual: finding.actual.clone(),
+        first_seen: read::time(first_seen),
+        new,
+    };
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO run_findings (run, entry, manifest, label, session_id, rule, severity, message, expected,
+           actual, first_seen, new) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?
+    .execute(params![
+        run.0,
+        entry.0,
+        kept.manifest,
+        kept.label,
+        text(kept.session_id),
+        kept.rule,
+        kept.severity,
+        kept.message,
+        kept.expected,
+        kept.actual,
+        first_seen,
+        kept.new,
+    ])?;
+    Ok(kept)
+}

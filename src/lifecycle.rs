@@ -1,0 +1,244 @@
+//! The life of one entry within a run, as a pure state machine: what follows from an answer, and from a lookup.
+//!
+//! This is the heart of the promises of spec section 6. A request has three outcomes, never two: it was answered, it
+//! certainly was not processed, or nobody knows. As long as one request of an entry is in the third case the entry is
+//! *open*: a session may exist whose id is on no record. An open entry is sent again while its token lives, since the
+//! server refuses a second import of one source session, and unless that answers with success its session is looked
+//! for.
+//!
+//! ```text
+//!            ┌────────── again ◄───────────┐
+//!            ▼                             │
+//! begin ──► send ──► answer ──► settle     │ nothing found, token lives
+//!   │                  │                   │
+//!   └─ token dead ─────┴──► look up ───────┴──► settle
+//! ```
+
+use crate::didit::Class;
+use crate::pace::MAX_SENDS;
+
+/// What is known of an entry while a run works on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// A request of it, in this run or an earlier one, has an unknown outcome.
+    pub open: bool,
+    /// Sends of this run that spent the retry budget.
+    pub sends: u32,
+    /// Whether there is a token that lives.
+    pub token_lives: bool,
+}
+
+/// What an answer to an import amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// A session was made, and its id is known.
+    Imported,
+    /// The server said no, in words that we know.
+    Refused(Class),
+    /// A 401 or 403 in words that we don't know: about the key, or about the entry.
+    Unexplained,
+    /// Certainly not processed: 429, or no connection.
+    NotProcessed(Class),
+    /// Nobody knows.
+    Unknown(Class),
+}
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lookup {
+    /// The entry's session.
+    Found,
+    /// Sessions that may be the entry's, and nothing to decide by.
+    Ambiguous,
+    /// No session that could be the entry's.
+    Nothing,
+    /// The lookup itself failed.
+    Failed,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// Send (again), after a backoff where the retry budget was spent.
+    Send,
+    /// Wait for the budget to open, then send again: nothing was spent.
+    SendWhenOpen,
+    /// Look for the session.
+    LookUp,
+    /// Check the key with one read; if it is good, look for the session.
+    CheckKey,
+    /// Record this, and be done.
+    Settle(Settled),
+    /// Record this, and stop the run: going on would only repeat it.
+    Stop(Settled),
+}
+
+/// How an entry ends in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settled {
+    /// Imported; an answer named the session.
+    Imported,
+    /// Imported; a lookup found the session.
+    Recovered,
+    /// Refused with the last answer's class.
+    Refused,
+    /// The token died before a session was made.
+    Expired,
+    /// Not settled; the entry stays open for the next run, or for a person.
+    Unknown,
+}
+
+impl Standing {
+    /// The first step of a run.
+    #[must_use]
+    pub fn begin(self) -> Next {
+        match (self.token_lives, self.open) {
+            (true, _) => Next::Send,
+            (false, true) => Next::LookUp,
+            (false, false) => Next::Settle(Settled::Expired),
+        }
+    }
+
+    /// The standing after an answer.
+    #[must_use]
+    pub fn answered(self, answer: Answer) -> Self {
+        let spent = !matches!(answer, Answer::NotProcessed(Class::Throttled));
+        Self {
+            open: self.open || matches!(answer, Answer::Unknown(_)),
+            sends: self.sends + u32::from(spent),
+            ..self
+        }
+    }
+
+    /// What follows from an answer. `self` is the standing before it.
+    #[must_use]
+    pub fn after_answer(self, answer: Answer) -> Next {
+        let spent = self.sends + 1 >= MAX_SENDS;
+        match answer {
+            Answer::Imported => Next::Settle(Settled::Imported),
+            Answer::NotProcessed(Class::Throttled) => Next::SendWhenOpen,
+            Answer::NotProcessed(_) if !spent => Next::Send,
+            Answer::NotProcessed(_) if self.open => Next::LookUp,
+            Answer::NotProcessed(_) => Next::Settle(Settled::Refused),
+            Answer::Unknown(_) if self.open || spent => Next::LookUp,
+            Answer::Unknown(_) => Next::Send,
+            Answer::Unexplained => Next::CheckKey,
+            Answer::Refused(Class::Credentials | Class::NoCredit) if self.open => Next::Stop(Settled::Unknown),
+            Answer::Refused(Class::Credentials | Class::NoCredit) => Next::Stop(Settled::Refused),
+            Answer::Refused(Class::AlreadyImported) => Next::LookUp,
+            Answer::Refused(_) if self.open => Next::LookUp,
+            Answer::Refused(_) => Next::Settle(Settled::Refused),
+        }
+    }
+
+    /// What follows from a lookup. `self` is the standing after the `last` answer of this run, if there was one.
+    #[must_use]
+    pub fn after_lookup(self, last: Option<Answer>, lookup: Lookup) -> Next {
+        match lookup {
+            Lookup::Found => return Next::Settle(Settled::Recovered),
+            Lookup::Ambiguous | Lookup::Failed => {
+                return match last {
+                    Some(Answer::Unexplained) => Next::Stop(Settled::Unknown),
+                    _ => Next::Settle(Settled::Unknown),
+                };
+            }
+            Lookup::Nothing => {}
+        }
+        match last {
+            None if self.token_lives => Next::Send,
+            None => Next::Settle(Settled::Expired),
+            // The server knows of a session that can't be found.
+            Some(Answer::Refused(Class::AlreadyImported)) => Next::Settle(Settled::Unknown),
+            Some(Answer::Refused(Class::TokenExpired)) => Next::Settle(Settled::Expired),
+            Some(Answer::Refused(_)) => Next::Settle(Settled::Refused),
+            Some(Answer::Unexplained) => Next::Stop(Settled::Refused),
+            Some(_) if !self.token_lives => Next::Settle(Settled::Expired),
+            Some(_) if self.sends < MAX_SENDS => Next::Send,
+            Some(_) => Next::Settle(Settled::Unknown),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standings() -> impl Iterator<Item = Standing> {
+        [false, true].into_iter().flat_map(|open| {
+            [false, true].into_iter().flat_map(move |token_lives| {
+                (0..=MAX_SENDS).map(move |sends| Standing { open, sends, token_lives })
+            })
+        })
+    }
+
+    fn answers() -> Vec<Answer> {
+        let classed = [Answer::Refused as fn(Class) -> Answer, Answer::NotProcessed, Answer::Unknown];
+        let mut all = vec![Answer::Imported, Answer::Unexplained];
+        all.extend(classed.iter().flat_map(|make| Class::ALL.into_iter().map(make)));
+        all
+    }
+
+    const LOOKUPS: [Lookup; 4] = [Lookup::Found, Lookup::Ambiguous, Lookup::Nothing, Lookup::Failed];
+
+    #[test]
+    fn an_open_entry_is_never_given_up_without_looking_for_its_session() {
+        for standing in standings().filter(|standing| standing.open) {
+            for answer in answers().into_iter().filter(|answer| *answer != Answer::Imported) {
+                let next = standing.after_answer(answer);
+                let given_up = matches!(next, Next::Settle(_) | Next::Stop(Settled::Refused | Settled::Expired));
+                assert!(!given_up, "{standing:?} {answer:?} {next:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_opens_the_entry_and_only_a_lookup_or_success_closes_it() {
+        for standing in standings() {
+            for answer in answers() {
+                let after = standing.answered(answer);
+                assert_eq!(after.open, standing.open || matches!(answer, Answer::Unknown(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_retry_budget_ends_every_path() {
+        for standing in standings().filter(|standing| standing.sends + 1 >= MAX_SENDS) {
+            for answer in answers() {
+                assert_ne!(standing.after_answer(answer), Next::Send, "{standing:?} {answer:?}");
+                let after = standing.answered(answer);
+                if after.sends >= MAX_SENDS {
+                    for lookup in LOOKUPS {
+                        assert_ne!(after.after_lookup(Some(answer), lookup), Next::Send, "{standing:?} {answer:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_token_is_never_sent() {
+        for standing in standings().filter(|standing| !standing.token_lives) {
+            assert_ne!(standing.begin(), Next::Send);
+            for last in answers().into_iter().map(Some).chain([None]) {
+                for lookup in LOOKUPS {
+                    assert_ne!(standing.after_lookup(last, lookup), Next::Send);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_found_session_ends_as_recovered_and_only_an_answer_as_imported() {
+        for standing in standings() {
+            for answer in answers() {
+                let imported = standing.after_answer(answer) == Next::Settle(Settled::Imported);
+                assert_eq!(imported, answer == Answer::Imported);
+                for lookup in LOOKUPS {
+                    let recovered = standing.after_lookup(Some(answer), lookup) == Next::Settle(Settled::Recovered);
+                    assert_eq!(recovered, lookup == Lookup::Found);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Pacing: when the next request may leave. Pure decisions on an injected clock; the sleeping is done by `run`.
+
+mod backoff;
+mod window;
+
+pub use backoff::{MAX_SENDS, backoff};
+pub use window::{Decision, Ticket, Window};

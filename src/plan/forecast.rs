@@ -1,0 +1,138 @@
+//! How long carrying out a plan takes, and which tokens die before their turn.
+//!
+//! The API counts writes and reads in any 60 seconds, apart, for each key. The best schedule uses each window whole as
+//! soon as it opens, earliest deadline first: with a limit of 300, the 301st request leaves 60 s after the first.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Action, Item};
+use crate::manifest::{Manifest, Manifests};
+
+/// The span over which the API counts, in seconds.
+const WINDOW: u64 = 60;
+
+/// What carrying out a plan takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Forecast {
+    /// Writes to be sent.
+    pub writes: u64,
+    /// Reads to be sent: the checks before the first send, lookups, and one decision for each import.
+    pub reads: u64,
+    /// Seconds spent waiting for windows to open; the answers come on top.
+    pub seconds: u64,
+    /// Tokens that expire before their turn.
+    pub expire_before_turn: u64,
+    /// New imports that keep the partner's status.
+    pub trusted: u64,
+}
+
+/// Forecasts a plan. Keys of several applications have budgets of their own, used side by side.
+#[must_use]
+pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> Forecast {
+    let mut budgets: BTreeMap<(String, String), Budget> = BTreeMap::new();
+    for item in items {
+        let Some((m, _)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
+        let manifest = &manifests.manifests[m];
+        let key = (manifest.application.base(), manifest.application.api_key.describe());
+        budgets.entry(key).or_default().add(item, manifest);
+    }
+    let mut total = Forecast::default();
+    for budget in budgets.into_values() {
+        total = total.beside(budget.forecast(now));
+    }
+    total
+}
+
+#[derive(Default)]
+struct Budget {
+    writes_per_minute: u64,
+    reads_per_minute: u64,
+    deadlines: Vec<Option<Timestamp>>,
+    recovered: u64,
+    trusted: u64,
+}
+
+impl Budget {
+    fn add(&mut self, item: &Item, manifest: &Manifest) {
+        let narrow = |known: u64, new: u32| if known == 0 { u64::from(new) } else { known.min(u64::from(new)) };
+        self.writes_per_minute = narrow(self.writes_per_minute, manifest.limits.writes_per_minute);
+        self.reads_per_minute = narrow(self.reads_per_minute, manifest.limits.reads_per_minute);
+        self.deadlines.push(item.expires_at);
+        self.recovered += u64::from(item.action == Action::Recover);
+        self.trusted += u64::from(item.trust_review == Some(true) && item.action != Action::Recover);
+    }
+
+    fn forecast(mut self, now: Timestamp) -> Forecast {
+        // Earliest deadline first; entries without a known one come last.
+        self.deadlines.sort_by_key(|deadline| (deadline.is_none(), *deadline));
+        let (mut writes, mut late) = (0, 0);
+        for deadline in &self.deadlines {
+            let turn = now.as_second() + wait(writes, self.writes_per_minute) as i64;
+            if deadline.is_some_and(|deadline| deadline.as_second() <= turn) {
+                late += 1;
+            } else {
+                writes += 1;
+            }
+        }
+        let reads = 2 + writes + 2 * self.recovered;
+        let last = |count: u64, limit| wait(count.saturating_sub(1), limit);
+        Forecast {
+            writes,
+            reads,
+            seconds: last(writes, self.writes_per_minute).max(last(reads, self.reads_per_minute)),
+            expire_before_turn: late,
+            trusted: self.trusted,
+        }
+    }
+}
+
+/// When, in seconds from now, the request with this many before it leaves.
+fn wait(before: u64, per_minute: u64) -> u64 {
+    WINDOW * before.checked_div(per_minute).unwrap_or(0)
+}
+
+impl Forecast {
+    fn beside(self, other: Self) -> Self {
+        Self {
+            writes: self.writes + other.writes,
+            reads: self.reads + other.reads,
+            seconds: self.seconds.max(other.seconds),
+            expire_before_turn: self.expire_before_turn + other.expire_before_turn,
+            trusted: self.trusted + other.trusted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(count: usize, deadline: Option<Timestamp>) -> Budget {
+        Budget {
+            writes_per_minute: 300,
+            reads_per_minute: 600,
+            deadlines: vec![deadline; count],
+            ..Budget::default()
+        }
+    }
+
+    #[test]
+    fn a_window_is_used_whole_as_soon_as_it_opens() {
+        for (count, seconds) in [(1, 0), (300, 0), (301, 60), (600, 60), (601, 120), (1500, 240)] {
+            let forecast = budget(count, None).forecast(Timestamp::UNIX_EPOCH);
+            assert_eq!((forecast.writes, forecast.seconds), (count as u64, seconds), "{count} entries");
+        }
+    }
+
+    #[test]
+    fn tokens_that_die_before_their_turn_are_counted_and_take_no_slot() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut budget = budget(450, Some(Timestamp::from_second(30).unwrap()));
+        budget.deadlines.extend(vec![None; 10]);
+        let forecast = budget.forecast(now);
+        assert_eq!((forecast.writes, forecast.expire_before_turn), (310, 150));
+    }
+}

@@ -1,0 +1,565 @@
+//! The JSON documents of spec section 4.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::didit::Class;
+use crate::exit::Exit;
+use crate::ledger::records::{
+    Attempt, Identity, Record, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome, State,
+};
+use crate::manifest::{Diagnostic, Manifests};
+use crate::plan::{Action, Forecast, Item, Plan};
+use crate::token::SessionKind;
+
+/// Counts by name, in a fixed order.
+type Counts = serde_json::Map<String, serde_json::Value>;
+
+/// `didit-sync/plan.v1`.
+#[derive(Debug, Serialize)]
+pub struct PlanDocument<'a> {
+    format: &'static str,
+    manifests: Vec<ManifestRef<'a>>,
+    summary: Counts,
+    forecast: Forecast,
+    actions: Vec<ActionRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<LedgerRef>,
+    exit: &'a Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct ManifestRef<'a> {
+    path: &'a str,
+    name: &'a str,
+    digest: &'a str,
+}
+
+/// The ledger that a document speaks of.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LedgerRef {
+    /// Its id; `None` where there is none yet.
+    pub id: Option<Uuid>,
+    /// Its generation.
+    pub generation: u64,
+}
+
+impl LedgerRef {
+    /// The reference to a ledger, or to none.
+    #[must_use]
+    pub fn new(identity: Option<&Identity>) -> Self {
+        Self {
+            id: identity.map(|identity| identity.id),
+            generation: identity.map_or(0, |identity| identity.generation),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ActionRow<'a> {
+    manifest: &'a str,
+    id: &'a str,
+    action: Action,
+    source_session_id: Option<Uuid>,
+    session_kind: Option<SessionKind>,
+    workflow_id: Option<Uuid>,
+    trust_review: Option<bool>,
+    vendor_data: Option<&'a str>,
+    expires_at: Option<Timestamp>,
+    session_id: Option<Uuid>,
+    reason: Option<&'a str>,
+    place: &'a str,
+}
+
+impl<'a> ActionRow<'a> {
+    fn new(item: &'a Item) -> Self {
+        Self {
+            manifest: &item.manifest,
+            id: &item.id,
+            action: item.action,
+            source_session_id: item.source_session_id,
+            session_kind: item.session_kind,
+            workflow_id: item.workflow_id,
+            trust_review: item.trust_review,
+            vendor_data: item.vendor_data.as_deref(),
+            expires_at: item.expires_at,
+            session_id: item.session_id,
+            reason: item.reason.as_deref(),
+            place: &item.place,
+        }
+    }
+}
+
+impl<'a> PlanDocument<'a> {
+    /// The document of a plan. `ledger` is told only in a saved plan.
+    #[must_use]
+    pub fn new(manifests: &'a Manifests, plan: &'a Plan, ledger: Option<LedgerRef>, exit: &'a Exit) -> Self {
+        Self {
+            format: "didit-sync/plan.v1",
+            manifests: ManifestRef::all(manifests),
+            summary: Action::ALL.into_iter().map(|a| (a.as_str().to_owned(), plan.count(a).into())).collect(),
+            forecast: plan.forecast,
+            actions: plan.items.iter().map(ActionRow::new).collect(),
+            ledger,
+            exit,
+        }
+    }
+}
+
+/// `didit-sync/validate.v1`.
+#[derive(Debug, Serialize)]
+pub struct ValidateDocument<'a> {
+    format: &'static str,
+    manifests: Vec<ManifestRef<'a>>,
+    diagnostics: &'a [Diagnostic],
+    exit: &'a Exit,
+}
+
+impl<'a> ValidateDocument<'a> {
+    /// The document of manifests without an error.
+    #[must_use]
+    pub fn new(manifests: &'a Manifests, exit: &'a Exit) -> Self {
+        let refs = ManifestRef::all(manifests);
+        Self { format: "didit-sync/validate.v1", manifests: refs, diagnostics: &manifests.warnings, exit }
+    }
+}
+
+impl<'a> ManifestRef<'a> {
+    fn all(manifests: &'a Manifests) -> Vec<Self> {
+        let all = manifests.manifests.iter();
+        all.map(|it| Self { path: &it.path, name: &it.name, digest: &it.digest }).collect()
+    }
+}
+
+/// Outcomes of an apply, in the order of its summary.
+pub const OUTCOMES: [&str; 10] = [
+    "imported",
+    "recovered",
+    "unchanged",
+    "refused",
+    "expired",
+    "needs_token",
+    "conflict",
+    "unknown",
+    "not_sent",
+    "erased",
+];
+
+/// `didit-sync/apply.v1`.
+#[derive(Debug, Serialize)]
+pub struct ApplyDocument<'a> {
+    format: &'static str,
+    run: RunId,
+    summary: Counts,
+    seconds: f64,
+    requests: Requests,
+    imports: Vec<ImportRow<'a>>,
+    verification: Option<AuditDocument<'a>>,
+    error: Option<ErrorBody<'a>>,
+    exit: &'a Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct ImportRow<'a> {
+    manifest: &'a str,
+    id: &'a str,
+    outcome: &'a str,
+    source_session_id: Option<Uuid>,
+    session_id: Option<Uuid>,
+    session_number: Option<i64>,
+    session_url: Option<&'a str>,
+    session_kind: Option<SessionKind>,
+    status: Option<&'a str>,
+    workflow_id: Option<Uuid>,
+    vendor_data: Option<&'a str>,
+    attempts: u32,
+    error: Option<EntryError<'a>>,
+}
+
+/// Why an entry has no session.
+#[derive(Debug, Serialize)]
+pub struct EntryError<'a> {
+    class: Class,
+    http_status: Option<u16>,
+    detail: &'a str,
+    advice: String,
+}
+
+impl<'a> EntryError<'a> {
+    fn new(error: &'a RecordedError, label: &str, is_open: bool) -> Self {
+        Self {
+            class: error.class,
+            http_status: error.http_status,
+            detail: &error.detail,
+            advice: advice(error.class, label, is_open),
+        }
+    }
+}
+
+/// What to do about an entry without a session: the class's advice, or, where its outcome is open, the one command
+/// that settles it.
+#[must_use]
+pub fn advice(class: Class, label: &str, is_open: bool) -> String {
+    if is_open {
+        format!(
+            "run again; if it stays unknown, find the session in the console and settle it with `didit-sync ledger adopt {} SESSION_ID`",
+            crate::text::inert(label)
+        )
+    } else {
+        class.advice().to_owned()
+    }
+}
+
+impl<'a> ImportRow<'a> {
+    fn new(it: &'a RunOutcome) -> Self {
+        let session = it.session.as_ref();
+        Self {
+            manifest: &it.manifest,
+            id: &it.label,
+            outcome: &it.outcome,
+            source_session_id: it.source_session_id,
+            session_id: session.map(|session| session.session_id),
+            session_number: session.and_then(|session| session.session_number),
+            session_url: session.and_then(|session| session.session_url.as_deref()),
+            session_kind: it.session_kind,
+            status: session.and_then(|session| session.status.as_deref()),
+            workflow_id: it.workflow_id,
+            vendor_data: it.vendor_data.as_deref(),
+            attempts: it.attempts,
+            error: it.error.as_ref().map(|error| EntryError::new(error, &it.label, it.outcome == "unknown")),
+        }
+    }
+}
+
+/// What a run left, from which its documents are made.
+#[derive(Clone, Copy, Debug)]
+pub struct RunView<'a> {
+    /// Its number.
+    pub run: RunId,
+    /// How long it took.
+    pub seconds: f64,
+    /// What it sent.
+    pub requests: Requests,
+    /// Sessions to verify and verified; `None` where nothing was to be.
+    pub verified: Option<(u64, u64)>,
+    /// Its entries.
+    pub outcomes: &'a [RunOutcome],
+    /// Its findings.
+    pub findings: &'a [RunFinding],
+    /// Why it ended early.
+    pub error: Option<&'a RunError>,
+    /// Its exit.
+    pub exit: &'a Exit,
+    /// The exit of its verification alone.
+    pub verification_exit: &'a Exit,
+}
+
+/// How many outcomes there are of each kind.
+#[must_use]
+pub fn count_outcomes(outcomes: &[RunOutcome]) -> Vec<(&'static str, u64)> {
+    let count = |name: &str| outcomes.iter().filter(|it| it.outcome == name).count() as u64;
+    OUTCOMES.into_iter().map(|name| (name, count(name))).collect()
+}
+
+impl<'a> ApplyDocument<'a> {
+    /// The document of an apply.
+    #[must_use]
+    pub fn new(view: RunView<'a>) -> Self {
+        Self {
+            format: "didit-sync/apply.v1",
+            run: view.run,
+            summary: count_outcomes(view.outcomes).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect(),
+            seconds: view.seconds,
+            requests: view.requests,
+            imports: view.outcomes.iter().map(ImportRow::new).collect(),
+            verification: view.verified.map(|_| {
+                AuditDocument::new(RunView { error: None, exit: view.verification_exit, ..view })
+            }),
+            error: view.error.map(ErrorBody::of_run),
+            exit: view.exit,
+        }
+    }
+}
+
+/// `didit-sync/audit.v1`.
+#[derive(Debug, Serialize)]
+pub struct AuditDocument<'a> {
+    format: &'static str,
+    run: RunId,
+    summary: AuditSummary,
+    findings: Vec<FindingRow<'a>>,
+    error: Option<ErrorBody<'a>>,
+    exit: &'a Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct AuditSummary {
+    sessions: u64,
+    checked: u64,
+    findings: SeverityCounts,
+}
+
+#[derive(Debug, Serialize)]
+struct SeverityCounts {
+    error: u64,
+    warning: u64,
+    info: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct FindingRow<'a> {
+    manifest: &'a str,
+    id: &'a str,
+    session_id: Option<Uuid>,
+    rule: &'a str,
+    severity: &'a str,
+    message: &'a str,
+    expected: Option<&'a str>,
+    actual: Option<&'a str>,
+    first_seen: Timestamp,
+    new: bool,
+}
+
+impl<'a> AuditDocument<'a> {
+    /// The document of an audit, or of the verification in an apply.
+    #[must_use]
+    pub fn new(view: RunView<'a>) -> Self {
+        let count = |severity: &str| view.findings.iter().filter(|it| it.severity == severity).count() as u64;
+        let (sessions, checked) = view.verified.unwrap_or_default();
+        Self {
+            format: "didit-sync/audit.v1",
+            run: view.run,
+            summary: AuditSummary {
+                sessions,
+                checked,
+                findings: SeverityCounts { error: count("error"), warning: count("warning"), info: count("info") },
+            },
+            findings: view.findings.iter().map(finding_row).collect(),
+            error: view.error.map(ErrorBody::of_run),
+            exit: view.exit,
+        }
+    }
+}
+
+fn finding_row(it: &RunFinding) -> FindingRow<'_> {
+    FindingRow {
+        manifest: &it.manifest,
+        id: &it.label,
+        session_id: it.session_id,
+        rule: &it.rule,
+        severity: &it.severity,
+        message: &it.message,
+        expected: it.expected.as_deref(),
+        actual: it.actual.as_deref(),
+        first_seen: it.first_seen,
+        new: it.new,
+    }
+}
+
+/// `didit-sync/status.v1`.
+#[derive(Debug, Serialize)]
+pub struct StatusDocument<'a> {
+    format: &'static str,
+    ledger: LedgerRef,
+    summary: Counts,
+    entries: &'a [StatusEntry<'a>],
+    exit: &'a Exit,
+}
+
+/// An entry as `status` shows it.
+#[derive(Debug, Serialize)]
+pub struct StatusEntry<'a> {
+    manifest: &'a str,
+    id: &'a str,
+    state: State,
+    source_session_id: Option<Uuid>,
+    session_id: Option<Uuid>,
+    session_number: Option<i64>,
+    session_kind: Option<SessionKind>,
+    status: Option<&'a str>,
+    workflow_id: Option<Uuid>,
+    trust_review: Option<bool>,
+    vendor_data: Option<&'a str>,
+    imported_at: Option<Timestamp>,
+    attempts: Vec<Attempt>,
+    error: Option<EntryError<'a>>,
+    provenance: Provenance<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Provenance<'a> {
+    run: RunId,
+    actor: Option<&'a str>,
+    reason: Option<&'a str>,
+    #[serde(rename = "ref")]
+    reference: Option<&'a str>,
+    place: &'a str,
+    from_application_id: Option<Uuid>,
+    token: Option<String>,
+}
+
+impl<'a> StatusEntry<'a> {
+    /// An entry with its attempts and the run that last changed it.
+    #[must_use]
+    pub fn new(record: &'a Record, attempts: Vec<Attempt>, run: Option<&'a Run>) -> Self {
+        let session = record.session.as_ref();
+        let origin = run.map(|run| &run.origin);
+        Self {
+            manifest: &record.manifest,
+            id: &record.label,
+            state: record.state,
+            source_session_id: record.source_session_id,
+            session_id: session.map(|session| session.session_id),
+            session_number: session.and_then(|session| session.session_number),
+            session_kind: record.session_kind,
+            status: session.and_then(|session| session.status.as_deref()),
+            workflow_id: record.settings.workflow_id,
+            trust_review: record.settings.trust_review,
+            vendor_data: record.settings.vendor_data.as_deref(),
+            imported_at: record.imported_at,
+            attempts,
+            error: record.error.as_ref().map(|error| {
+                let is_open = matches!(record.state, State::Unknown | State::Sending);
+                EntryError::new(error, &record.label, is_open)
+            }),
+            provenance: Provenance {
+                run: record.run,
+                actor: origin.map(|origin| origin.actor.as_str()),
+                reason: origin.and_then(|origin| origin.reason.as_deref()),
+                reference: origin.and_then(|origin| origin.reference.as_deref()),
+                place: &record.place,
+                from_application_id: record.from_application_id,
+                token: record.token.map(|token| token.to_string()),
+            },
+        }
+    }
+
+    /// The header of the CSV form: the keys in their order.
+    pub const CSV_HEADER: [&'static str; 15] = [
+        "manifest",
+        "id",
+        "state",
+        "source_session_id",
+        "session_id",
+        "session_number",
+        "session_kind",
+        "status",
+        "workflow_id",
+        "trust_review",
+        "vendor_data",
+        "imported_at",
+        "attempts",
+        "error",
+        "provenance",
+    ];
+
+    /// The cells of the CSV form: `attempts` is their number, `error` its class, `provenance` JSON.
+    #[must_use]
+    pub fn csv_cells(&self) -> Vec<String> {
+        fn cell<T: ToString>(value: Option<T>) -> String {
+            value.map(|value| value.to_string()).unwrap_or_default()
+        }
+        let cells = [
+            self.manifest.to_owned(),
+            self.id.to_owned(),
+            self.state.to_string(),
+            cell(self.source_session_id),
+            cell(self.session_id),
+            cell(self.session_number),
+            cell(self.session_kind),
+            cell(self.status),
+            cell(self.workflow_id),
+            cell(self.trust_review),
+            cell(self.vendor_data),
+            cell(self.imported_at),
+            self.attempts.len().to_string(),
+            cell(self.error.as_ref().map(|error| error.class)),
+            serde_json::to_string(&self.provenance).unwrap_or_default(),
+        ];
+        cells.map(|text| crate::report::text::csv_cell(&text)).into()
+    }
+}
+
+impl<'a> StatusDocument<'a> {
+    /// The document: `summary` counts all entries of the ledger, `entries` are those asked for.
+    #[must_use]
+    pub fn new(ledger: LedgerRef, all: &[Record], entries: &'a [StatusEntry<'a>], exit: &'a Exit) -> Self {
+        let count = |state: State| all.iter().filter(|record| record.state == state).count() as u64;
+        let summary = State::ALL.into_iter().map(|s| (s.as_str().to_owned(), count(s).into())).collect();
+        Self { format: "didit-sync/status.v1", ledger, summary, entries, exit }
+    }
+}
+
+/// `didit-sync/runs.v1`: `report --list`.
+#[derive(Debug, Serialize)]
+pub struct RunsDocument<'a> {
+    format: &'static str,
+    runs: Vec<RunRow<'a>>,
+    exit: Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct RunRow<'a> {
+    run: RunId,
+    command: &'a str,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    actor: &'a str,
+    reason: Option<&'a str>,
+    #[serde(rename = "ref")]
+    reference: Option<&'a str>,
+    exit: Option<Exit>,
+}
+
+impl<'a> RunsDocument<'a> {
+    /// The document of all runs.
+    #[must_use]
+    pub fn new(runs: &'a [Run]) -> Self {
+        let row = |run: &'a Run| RunRow {
+            run: run.id,
+            command: &run.command,
+            started_at: run.started_at,
+            ended_at: run.end.as_ref().map(|end| end.at),
+            actor: &run.origin.actor,
+            reason: run.origin.reason.as_deref(),
+            reference: run.origin.reference.as_deref(),
+            exit: run.end.as_ref().map(|end| Exit::from_stored(&end.conditions)),
+        };
+        Self { format: "didit-sync/runs.v1", runs: runs.iter().map(row).collect(), exit: Exit::ok() }
+    }
+}
+
+/// `didit-sync/error.v1`: no run began.
+#[derive(Debug, Serialize)]
+pub struct ErrorDocument<'a> {
+    format: &'static str,
+    error: ErrorBody<'a>,
+    exit: &'a Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    code: u8,
+    name: &'a str,
+    message: &'a str,
+    diagnostics: &'a [Diagnostic],
+}
+
+impl<'a> ErrorBody<'a> {
+    fn of_run(error: &'a RunError) -> Self {
+        Self { code: error.code, name: &error.name, message: &error.message, diagnostics: &[] }
+    }
+}
+
+impl<'a> ErrorDocument<'a> {
+    /// The document of an error.
+    #[must_use]
+    pub fn new(message: &'a str, diagnostics: &'a [Diagnostic], exit: &'a Exit) -> Self {
+        Self {
+            format: "didit-sync/error.v1",
+            error: ErrorBody { code: exit.code(), name: exit.name(), message, diagnostics },
+            exit,
+        }
+    }
+}

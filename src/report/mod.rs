@@ -1,0 +1,12 @@
+//! Reports: what people and programs read. Views of plain data, one small file for each form.
+//!
+//! Every JSON document has a `format`, an `exit` and fixed keys: a value that isn't there is `null`, never an absent
+//! key. Times are RFC 3339 UTC.
+
+pub mod document;
+pub mod file;
+pub mod text;
+
+pub use document::{
+    ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, PlanDocument, RunsDocument, StatusDocument, StatusEntry, ValidateDocument,
+};

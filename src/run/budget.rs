@@ -1,0 +1,122 @@
+//! A budget that tasks wait on: [`Window`]'s decisions on tokio's clock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::didit::{Answer, Class, Effect};
+use crate::pace::{Decision, Ticket, Window};
+
+/// One budget of one key, shared by all who send on it.
+#[derive(Debug)]
+pub struct Budget {
+    window: Mutex<Window>,
+    changed: Notify,
+    origin: Instant,
+    sent: AtomicU64,
+    throttled: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `limit` requests in any 60 seconds.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self {
+            window: Mutex::new(Window::new(limit)),
+            changed: Notify::new(),
+            origin: Instant::now(),
+            sent: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until a request may leave. Dropping the future, or the slot, takes nothing.
+    pub async fn acquire(self: &Arc<Self>) -> Slot {
+        loop {
+            let changed = self.changed.notified();
+            let decision = self.window().poll(self.now());
+            match decision {
+                Decision::Go(ticket) => return Slot { ticket: Some(ticket), budget: Arc::clone(self) },
+                Decision::Wait(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(self.origin + at) => {}
+                        () = changed => {}
+                    }
+                }
+                Decision::WaitForAnswer => changed.await,
+            }
+        }
+    }
+
+    fn book<T>(&self, ticket: Ticket, answer: &Answer<T>) {
+        let now = self.now();
+        match &answer.result {
+            Err(failure) if failure.class == Class::Throttled => {
+                self.sent.fetch_add(u64::from(answer.requests), Ordering::Relaxed);
+                self.throttled.fetch_add(1, Ordering::Relaxed);
+                self.window().refused(ticket, now, answer.rate.retry_after, answer.rate.limit);
+            }
+            Err(failure) if failure.effect == Effect::NotProcessed => self.window().unsent(ticket),
+            _ => {
+                self.sent.fetch_add(u64::from(answer.requests), Ordering::Relaxed);
+                self.window().answered(ticket, now);
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Requests that left.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// 429s met.
+    #[must_use]
+    pub fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::Relaxed)
+    }
+
+    /// The limit in force.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.window().limit()
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        // A window is whole after every call, whoever panicked.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A slot of a budget, given back when dropped unbooked.
+#[derive(Debug)]
+pub struct Slot {
+    ticket: Option<Ticket>,
+    budget: Arc<Budget>,
+}
+
+impl Slot {
+    /// Books what became of the request.
+    pub fn book<T>(mut self, answer: &Answer<T>) {
+        if let Some(ticket) = self.ticket.take() {
+            self.budget.book(ticket, answer);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.budget.window().unsent(ticket);
+            self.budget.changed.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What all steps of a run share.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::events::{Event, Events};
+use crate::ledger::records::{Outcome, RunId};
+use crate::ledger::{Ledger, LedgerError};
+use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
+use crate::plan::Item;
+use crate::token::ShareToken;
+
+/// What all steps of a run share.
+#[derive(Debug)]
+pub struct Context {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The run.
+    pub run: RunId,
+    /// The manifests.
+    pub manifests: Arc<Manifests>,
+    /// The plan's items.
+    pub items: Vec<Item>,
+    /// How references are read.
+    pub secrets: SecretPolicy,
+    /// Who watches.
+    pub events: Events,
+}
+
+impl Context {
+    /// An entry with its manifest.
+    #[must_use]
+    pub fn entry(&self, (m, e): (usize, usize)) -> (&Manifest, &Entry) {
+        let manifest = &self.manifests.manifests[m];
+        (manifest, &manifest.entries[e])
+    }
+
+    /// The plan's item.
+    #[must_use]
+    pub fn item(&self, index: usize) -> &Item {
+        &self.items[index]
+    }
+
+    /// The entry's token as it is now: read again where it is referred to. `None` without one.
+    pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
+        match &entry.token {
+            TokenSource::Missing => Ok(None),
+            TokenSource::Literal => Ok(entry.token_now.clone()),
+            TokenSource::Reference(reference) => {
+                let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;
+                ShareToken::parse(&text).map(Some).map_err(|e| format!("{}: {e}", reference.describe()))
+            }
+        }
+    }
+
+    /// Records an outcome, if there is an entry to record it for.
+    pub async fn settle(&self, outcome: Option<Outcome>) -> Result<(), LedgerError> {
+        match outcome {
+            None => Ok(()),
+            Some(outcome) => self.ledger.settle(outcome).await,
+        }
+    }
+
+    /// Says so when an answer names another source session than the entry's.
+    pub fn check_source(&self, item: usize, named: Uuid) {
+        let item = self.item(item);
+        if item.source_session_id.is_some_and(|source| source != named) {
+            let id = crate::text::inert(&item.id);
+            self.events.tell(Event::Warning(format!("the answer for {id} names another source session, {named}")));
+        }
+    }
+}

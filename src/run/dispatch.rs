@@ -1,0 +1,361 @@
+//! The dispatcher: the one owner of a lane's run state.
+//!
+//! It takes jobs in order of token expiry, launches a step for each as the write budget opens, and handles what steps
+//! report; steps own nothing but their job. A job that waits (a backoff) waits here, holding neither a slot nor a
+//! place among those in flight.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::budget::Slot;
+use super::context::Context;
+use super::events::Event;
+use super::guard::Guard;
+use super::job::{Done, Finished, Job, Step, Stepped};
+use super::lane::Lane;
+use super::stop::{Halt, Listener, Request, wait_for};
+use super::unhealthy::Streak;
+use super::verifier::Check;
+use crate::didit::{Class, Failure};
+use crate::ledger::records::RecordedError;
+use crate::lifecycle::Settled;
+
+/// How a lane ended.
+#[derive(Debug)]
+pub struct LaneEnd {
+    /// Every job, done or left over.
+    pub done: Vec<Done>,
+    /// Why it ended early.
+    pub halt: Option<Halt>,
+}
+
+/// The dispatcher of one lane.
+#[derive(Debug)]
+pub struct Dispatcher {
+    context: Arc<Context>,
+    lane: Arc<Lane>,
+    guard: Arc<Guard>,
+    /// Where new sessions go to be verified; `None` with `--no-verify`.
+    verify: Option<mpsc::UnboundedSender<Check>>,
+    ready: BinaryHeap<Queued>,
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    steps: JoinSet<(Job, Stepped)>,
+    running: HashMap<Id, Done>,
+    done: Vec<Done>,
+    streak: Streak,
+    halt: Option<Halt>,
+    give_up_at: Option<Instant>,
+    /// Whether the API answered a write in this run: until then one goes out alone, so that a key that may not write
+    /// is found by one request.
+    accepted: bool,
+}
+
+impl Dispatcher {
+    /// A dispatcher of these jobs.
+    #[must_use]
+    pub fn new(
+        context: Arc<Context>,
+        lane: Arc<Lane>,
+        guard: Arc<Guard>,
+        verify: Option<mpsc::UnboundedSender<Check>>,
+        jobs: Vec<Job>,
+    ) -> Self {
+        Self {
+            context,
+            lane,
+            guard,
+            verify,
+            ready: jobs.into_iter().map(Queued).collect(),
+            waiting: BinaryHeap::new(),
+            steps: JoinSet::new(),
+            running: HashMap::new(),
+            done: Vec::new(),
+            streak: Streak::default(),
+            halt: None,
+            give_up_at: None,
+            accepted: false,
+        }
+    }
+
+    /// Works until everything is done, or until it is stopped.
+    pub async fn run(mut self, mut stop: Listener) -> LaneEnd {
+        self.probe(&mut stop).await;
+        while !self.is_finished() {
+            self.wake_due();
+            let may_launch = self.may_launch();
+            let next_due = self.next_due();
+            tokio::select! {
+                biased;
+                asked = next_request(&mut stop, self.halt_request()) => self.on_request(asked),
+                Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => self.on_step(stepped),
+                halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
+                slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
+                () = tokio::time::sleep_until(next_due.unwrap_or_else(far)), if next_due.is_some() => self.on_time(),
+            }
+        }
+        self.end()
+    }
+
+    /// The two reads before the first send.
+    async fn probe(&mut self, stop: &mut Listener) {
+        let lane = Arc::clone(&self.lane);
+        self.halt = tokio::select! {
+            probed = check_lane(&lane) => match probed {
+                Ok(None) => None,
+                Ok(Some(warning)) => { self.context.events.tell(Event::Warning(warning)); None }
+                Err(halt) => Some(halt),
+            },
+            asked = wait_for(stop, |request| *request != Request::GoOn) => asked.condition().map(Halt::Signal),
+        };
+    }
+
+    fn is_finished(&self) -> bool {
+        let idle = self.ready.is_empty() && self.waiting.is_empty();
+        self.steps.is_empty() && (idle || self.halt.is_some())
+    }
+
+    fn may_launch(&self) -> bool {
+        let width = if self.accepted { self.lane.limits.concurrency as usize } else { 1 };
+        self.halt.is_none() && !self.ready.is_empty() && self.steps.len() < width
+    }
+
+    fn launch(&mut self, slot: Slot) {
+        let Some(Queued(mut job)) = self.ready.pop() else { return };
+        let lost = job.left_over();
+        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
+        let handle = self.steps.spawn(async move {
+            let stepped = job.step(&context, &lane, slot).await;
+            (job, stepped)
+        });
+        self.running.insert(handle.id(), lost);
+    }
+
+    fn on_step(&mut self, stepped: Result<(Id, (Job, Stepped)), JoinError>) {
+        let (job, (step, health)) = match stepped {
+            Ok((id, stepped)) => {
+                self.running.remove(&id);
+                stepped
+            }
+            Err(error) => return self.on_lost(&error),
+        };
+        if let Some(health) = health {
+            self.accepted |= health.is_ok();
+            if let Some(halt) = self.streak.note(health) {
+                self.stop(halt);
+            }
+        }
+        match step {
+            Step::Again(after) if after.is_zero() => self.ready.push(Queued(job)),
+            Step::Again(after) => self.waiting.push(Reverse(Waiting { due: Instant::now() + after, job })),
+            Step::Done(done) => self.finish(done),
+            Step::Stop(done, failure) => {
+                self.finish(done);
+                self.stop(refused(failure));
+            }
+            Step::Ledger(error) => {
+                self.done.push(job.left_over());
+                self.stop(Halt::Ledger(error));
+            }
+        }
+    }
+
+    /// A step that was aborted when its time was up, or that panicked: its request may have been processed.
+    fn on_lost(&mut self, error: &JoinError) {
+        if let Some(mut lost) = self.running.remove(&error.id()) {
+            lost.result = Finished::Settled(Settled::Unknown);
+            lost.error = Some(RecordedError {
+                class: Class::Network,
+                http_status: None,
+                detail: "the run ended before the answer arrived".to_owned(),
+            });
+            self.done.push(lost);
+        }
+        if error.is_panic() {
+            self.stop(Halt::Internal("a worker panicked".to_owned()));
+        }
+    }
+
+    fn finish(&mut self, done: Done) {
+        self.guard.note(&self.context, &done);
+        match (&done.session, &done.error) {
+            (Some(_), _) => {
+                self.context.events.tell(Event::Imported);
+                if let Some((verify, check)) = self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
+                {
+                    // Verification has ended early; the next audit looks at this session.
+                    let _ = verify.send(check);
+                }
+            }
+            (None, Some(error)) => self.context.events.tell(Event::Failed(error.class)),
+            (None, None) => {}
+        }
+        self.done.push(done);
+    }
+
+    fn stop(&mut self, halt: Halt) {
+        if halt.is_global() {
+            self.guard.trip(halt.clone());
+        }
+        self.halt.get_or_insert(halt);
+    }
+
+    fn halt_request(&self) -> Option<Request> {
+        match (&self.halt, self.give_up_at) {
+            (Some(Halt::Signal(condition)), Some(_)) => {
+                Some(Request::Wind { condition: *condition, grace: Duration::ZERO })
+            }
+            _ => None,
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::GoOn => {}
+            Request::Wind { condition, grace } => {
+                self.halt = Some(Halt::Signal(condition));
+                self.give_up_at = Some(Instant::now() + grace);
+            }
+            Request::Now { condition } => {
+                self.halt = Some(Halt::Signal(condition));
+                self.steps.abort_all();
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        if self.halt.is_some() {
+            return self.give_up_at;
+        }
+        self.waiting.peek().map(|Reverse(waiting)| waiting.due)
+    }
+
+    fn on_time(&mut self) {
+        if self.halt.is_some() {
+            self.steps.abort_all();
+            self.give_up_at = Some(far());
+        }
+    }
+
+    fn wake_due(&mut self) {
+        let now = Instant::now();
+        while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.due <= now) {
+            self.ready.extend(self.waiting.pop().map(|Reverse(waiting)| Queued(waiting.job)));
+        }
+    }
+
+    fn end(mut self) -> LaneEnd {
+        let ready = self.ready.drain().map(|Queued(job)| job.left_over());
+        let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
+        self.done.extend(ready.chain(waiting));
+        if self.halt.is_none() {
+            self.halt = self.streak.verdict().map(Halt::Unavailable);
+        }
+        LaneEnd { done: self.done, halt: self.halt }
+    }
+}
+
+/// Waits for a request other than the one being carried out.
+async fn next_request(stop: &mut Listener, current: Option<Request>) -> Request {
+    let is_new = |request: &Request| match (request, current) {
+        (Request::GoOn, _) | (Request::Wind { .. }, Some(_)) => false,
+        (Request::Wind { .. } | Request::Now { .. }, _) => true,
+    };
+    wait_for(stop, is_new).await
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(86_400 * 365)
+}
+
+/// Checks key and workflows. A word for people where the key may not read the workflows.
+async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
+    if let Err(failure) = lane.check_key().await {
+        return Err(if failure.class == Class::Credentials {
+            Halt::Credentials(needs(failure, "read:sessions"))
+        } else {
+            let (base, advice) = (&lane.base_url, failure.class.advice());
+            Halt::Unavailable(format!("{base} can't be used: {} — {advice}", failure.detail))
+        });
+    }
+    match lane.load_workflows().await {
+        Ok(()) => Ok(None),
+        Err(failure) if failure.class == Class::Credentials => Ok(None),
+        Err(failure) => Ok(Some(format!("the workflows could not be checked beforehand: {}", failure.detail))),
+    }
+}
+
+fn needs(mut failure: Failure, privilege: &str) -> Failure {
+    failure.detail = format!("{} (needed: {privilege})", failure.detail);
+    failure
+}
+
+fn refused(failure: Failure) -> Halt {
+    match failure.class {
+        Class::NoCredit => Halt::NoCredit(failure),
+        _ => Halt::Credentials(needs(failure, "write:sessions")),
+    }
+}
+
+/// A job that may be launched; the one whose token dies first comes first, those without a known end last.
+#[derive(Debug)]
+struct Queued(Job);
+
+impl Queued {
+    fn rank(&self) -> Reverse<(bool, Option<Timestamp>, usize)> {
+        Reverse((self.0.deadline.is_none(), self.0.deadline, self.0.item))
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+/// A job that waits for its backoff to end.
+#[derive(Debug)]
+struct Waiting {
+    due: Instant,
+    job: Job,
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Waiting {}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due, self.job.item).cmp(&(other.due, other.job.item))
+    }
+}

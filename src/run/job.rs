@@ -1,0 +1,537 @@
+//! One step in the life of one entry: token, intent, request, answer, and what [`lifecycle`](crate::lifecycle) says
+//! follows. Each step ends with everything that it learnt durably in the ledger.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::budget::Slot;
+use super::context::Context;
+use super::events::Event;
+use super::lane::Lane;
+use super::resolve::{LookupError, Wanted, look_up};
+use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
+use crate::ledger::LedgerError;
+use crate::ledger::records::{
+    AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
+};
+use crate::lifecycle::{Answer, Lookup, Next, Settled, Standing};
+use crate::manifest::{Entry, Manifest};
+use crate::pace::backoff;
+use crate::token::{Claims, SessionKind, ShareToken};
+
+/// An entry that a run works on.
+#[derive(Debug)]
+pub struct Job {
+    /// Its index among the plan's items.
+    pub item: usize,
+    /// Its manifest and entry.
+    pub at: (usize, usize),
+    /// Its row in the ledger.
+    pub row: Option<EntryId>,
+    /// An earlier request has an unknown outcome.
+    pub open: bool,
+    /// Sends that spent the retry budget.
+    pub sends: u32,
+    /// Requests sent in this run.
+    pub attempts: u32,
+    /// When the first request of all left.
+    pub first_sent_at: Option<Timestamp>,
+    /// When its token dies, as far as known.
+    pub deadline: Option<Timestamp>,
+    /// The kind, as far as known.
+    pub kind: Option<SessionKind>,
+    /// The settings last sent, for a lookup with a dead token.
+    pub sent: Option<Settings>,
+    /// The last answer of this run.
+    pub last: Option<(Answer, RecordedError)>,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct Done {
+    /// The item.
+    pub item: usize,
+    /// The ledger's row.
+    pub row: Option<EntryId>,
+    /// How.
+    pub result: Finished,
+    /// The session.
+    pub session: Option<Session>,
+    /// The kind, where it was learnt.
+    pub kind: Option<SessionKind>,
+    /// The settings sent.
+    pub sent: Option<Settings>,
+    /// Requests sent in this run.
+    pub attempts: u32,
+    /// Why there is no session.
+    pub error: Option<RecordedError>,
+}
+
+/// How a job ended, in the words of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// With an end of its life.
+    Settled(Settled),
+    /// No token could be had.
+    NeedsToken,
+    /// Nothing was sent.
+    NotSent,
+}
+
+/// What a step leaves.
+#[derive(Debug)]
+pub enum Step {
+    /// The entry is done.
+    Done(Done),
+    /// It is to be sent again after a wait.
+    Again(Duration),
+    /// It is done, and going on would only repeat it.
+    Stop(Done, Failure),
+    /// The ledger failed: nothing more may be promised.
+    Ledger(LedgerError),
+}
+
+/// A step, and what its request (if any left) says of the API's health: the class of a failure that counts against it.
+pub type Stepped = (Step, Option<Result<(), Class>>);
+
+/// The token that is to be sent, and what it says.
+struct Fresh {
+    token: ShareToken,
+    claims: Option<Claims>,
+}
+
+impl Job {
+    /// Takes one step.
+    pub async fn step(&mut self, context: &Context, lane: &Lane, slot: Slot) -> Stepped {
+        match self.try_step(context, lane, slot).await {
+            Ok(stepped) => stepped,
+            Err(error) => (Step::Ledger(error), None),
+        }
+    }
+
+    async fn try_step(&mut self, context: &Context, lane: &Lane, slot: Slot) -> Result<Stepped, LedgerError> {
+        let (manifest, entry) = context.entry(self.at);
+        let fresh = match context.fresh_token(entry).await {
+            Ok(fresh) => fresh.map(|token| Fresh { claims: token.unverified_claims(), token }),
+            Err(_) if self.open => None,
+            Err(detail) => {
+                let error = RecordedError { class: Class::TokenInvalid, http_status: None, detail };
+                return Ok((Step::Done(self.done(Finished::NeedsToken, None, Some(error))), None));
+            }
+        };
+        if let Some(fresh) = &fresh {
+            self.learn(fresh.claims.as_ref());
+        }
+        let lives = fresh.as_ref().is_some_and(|fresh| !self.is_dead(fresh, lane));
+        match self.standing(lives).begin() {
+            Next::LookUp => {
+                drop(slot);
+                let next = self.look_up(context, lane, lives).await?;
+                Ok((self.follow(context, next).await?, None))
+            }
+            Next::Send => match fresh {
+                Some(fresh) => self.send(context, lane, slot, manifest, entry, fresh).await,
+                None => Ok((Step::Done(self.done(Finished::NeedsToken, None, None)), None)),
+            },
+            _ => Ok((self.expire_unsent(context, lane, manifest, entry).await?, None)),
+        }
+    }
+
+    fn standing(&self, token_lives: bool) -> Standing {
+        Standing { open: self.open, sends: self.sends, token_lives }
+    }
+
+    fn learn(&mut self, claims: Option<&Claims>) {
+        self.kind = claims.and_then(|claims| claims.session_kind).or(self.kind);
+        self.deadline = claims.and_then(|claims| claims.expires_at).or(self.deadline);
+    }
+
+    fn is_dead(&self, fresh: &Fresh, lane: &Lane) -> bool {
+        let expires_at = fresh.claims.as_ref().and_then(|claims| claims.expires_at);
+        expires_at.is_some_and(|at| at <= lane.server_now())
+    }
+
+    async fn send(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        slot: Slot,
+        manifest: &Manifest,
+        entry: &Entry,
+        fresh: Fresh,
+    ) -> Result<Stepped, LedgerError> {
+        let settings = match self.settings(lane, manifest, entry, &fresh) {
+            Ok(settings) => settings,
+            Err(error) if self.open => {
+                // What can't be sent any more can still be looked for.
+                drop(slot);
+                self.last = Some((Answer::Refused(error.class), error));
+                let next = self.look_up(context, lane, true).await?;
+                return Ok((self.follow(context, next).await?, None));
+            }
+            Err(error) => return Ok((self.refuse_unsent(context, lane, manifest, entry, error).await?, None)),
+        };
+        let attempt = self.intend(context, lane, manifest, entry, &fresh, &settings).await?;
+        let request = ImportRequest {
+            token: &fresh.token,
+            trust_review: settings.trust_review.unwrap_or(false),
+            workflow_id: settings.workflow_id.unwrap_or_default(),
+            vendor_data: settings.vendor_data.as_deref(),
+        };
+        let answer = lane.send(slot, lane.client.import_shared(&request)).await;
+        let health = match &answer.result {
+            Err(failure) if is_ill(failure.class) => Err(failure.class),
+            _ => Ok(()),
+        };
+        let step = match answer.result {
+            Ok(decision) => self.succeed(context, attempt, &decision).await?,
+            Err(failure) => self.fail(context, lane, attempt, failure).await?,
+        };
+        Ok((step, Some(health)))
+    }
+
+    /// The settings to send, or why they can't be.
+    fn settings(
+        &self,
+        lane: &Lane,
+        manifest: &Manifest,
+        entry: &Entry,
+        fresh: &Fresh,
+    ) -> Result<Settings, RecordedError> {
+        let refuse = |class, detail: &str| RecordedError { class, http_status: None, detail: detail.to_owned() };
+        let claims = fresh.claims.as_ref();
+        let audience = claims.and_then(|claims| claims.for_application_id);
+        if audience.zip(manifest.application.id).is_some_and(|(token, receiver)| token != receiver) {
+            return Err(refuse(Class::WrongAudience, "the token was minted for another application"));
+        }
+        let names = claims.and_then(|claims| claims.session_id);
+        if names.zip(entry.source_session_id).is_some_and(|(token, source)| token != source) {
+            return Err(refuse(Class::TokenInvalid, "the token names another session than the entry"));
+        }
+        let workflow = entry.workflow.and_then(|choice| choice.resolve(self.kind));
+        let Some(workflow_id) = workflow else {
+            return Err(refuse(Class::BadRequest, "no workflow_id is given for sessions of this kind"));
+        };
+        if let Some(why) = lane.refuses_workflow(workflow_id, self.kind) {
+            return Err(refuse(Class::WorkflowUnknown, why));
+        }
+        Ok(Settings {
+            workflow_id: Some(workflow_id),
+            trust_review: entry.trust_review,
+            vendor_data: entry.vendor_data.clone(),
+        })
+    }
+
+    async fn intend(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        manifest: &Manifest,
+        entry: &Entry,
+        fresh: &Fresh,
+        settings: &Settings,
+    ) -> Result<AttemptId, LedgerError> {
+        let sent_at = lane.server_now();
+        let intent = Intent {
+            entry: self.row,
+            describe: describe(lane, manifest, entry, fresh.claims.as_ref(), self.kind),
+            run: context.run,
+            sent_at,
+            token: fresh.token.fingerprint(&context.ledger.identity().key),
+            token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
+            settings: settings.clone(),
+        };
+        let (row, attempt) = context.ledger.intend(intent).await?;
+        self.row = Some(row);
+        self.sent = Some(settings.clone());
+        self.first_sent_at.get_or_insert(sent_at);
+        self.attempts += 1;
+        Ok(attempt)
+    }
+
+    async fn succeed(
+        &mut self,
+        context: &Context,
+        attempt: AttemptId,
+        decision: &Decision,
+    ) -> Result<Step, LedgerError> {
+        self.kind = decision.session_kind.or(self.kind);
+        let session = session(decision);
+        let done = self.done(Finished::Settled(Settled::Imported), Some(session), None);
+        context.settle(self.outcome(context, State::Imported, Some((attempt, AnswerKind::Imported)), &done)).await?;
+        if let Some(source) = decision.shared_from_session {
+            context.check_source(self.item, source);
+        }
+        Ok(Step::Done(done))
+    }
+
+    async fn fail(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        attempt: AttemptId,
+        failure: Failure,
+    ) -> Result<Step, LedgerError> {
+        let answer = meaning(&failure);
+        let before = self.standing(true);
+        let after = before.answered(answer);
+        let error = recorded(&failure);
+        let next = before.after_answer(answer);
+        let kind = match failure.effect {
+            Effect::NotProcessed => AnswerKind::NotProcessed,
+            Effect::Refused => AnswerKind::Refused,
+            Effect::Unknown => AnswerKind::Unknown,
+        };
+        // Until a lookup has decided, an entry counts as open.
+        let undecided = after.open || matches!(next, Next::LookUp | Next::CheckKey);
+        let state = if undecided { State::Sending } else { State::Refused };
+        let done = self.done(Finished::Settled(Settled::Refused), None, Some(error.clone()));
+        context.settle(self.outcome(context, state, Some((attempt, kind)), &done)).await?;
+        self.open = after.open;
+        self.sends = after.sends;
+        self.last = Some((answer, error));
+        let next = match next {
+            Next::LookUp => self.look_up(context, lane, true).await?,
+            Next::CheckKey => match lane.check_key().await {
+                Ok(()) => self.look_up(context, lane, true).await?,
+                Err(_) => (Next::Stop(if self.open { Settled::Unknown } else { Settled::Refused }), None),
+            },
+            decided => (decided, None),
+        };
+        match self.follow(context, next).await? {
+            Step::Stop(done, _) => Ok(Step::Stop(done, failure)),
+            step => Ok(step),
+        }
+    }
+
+    /// Looks for the session; the answer says what follows, and what was found.
+    async fn look_up(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        token_lives: bool,
+    ) -> Result<(Next, Option<(Option<Session>, Evidence)>), LedgerError> {
+        let Some(row) = self.row else { return Ok((Next::Settle(Settled::Unknown), None)) };
+        let last = self.last.as_ref().map(|(answer, _)| *answer);
+        let standing = self.standing(token_lives);
+        let item = context.item(self.item);
+        let vendor_data = self.sent.as_ref().and_then(|sent| sent.vendor_data.clone());
+        let vendor_data_is_shared = match vendor_data.clone() {
+            None => false,
+            Some(vendor_data) => context.ledger.vendor_data_is_shared(row, vendor_data).await?,
+        };
+        let wanted = Wanted {
+            entry: row,
+            source: item.source_session_id,
+            kind: self.kind,
+            vendor_data,
+            since: self.first_sent_at.filter(|_| self.open),
+            vendor_data_is_shared,
+        };
+        match look_up(lane, &context.ledger, &wanted).await {
+            Ok(looked) => {
+                let found = looked.decision.map(|decision| session(&decision));
+                let lookup = if looked.lookup == Lookup::Found && found.is_none() { Lookup::Failed } else { looked.lookup };
+                Ok((standing.after_lookup(last, lookup), Some((found, looked.evidence))))
+            }
+            Err(LookupError::Api(failure)) => {
+                let detail = format!("the lookup failed: {}", failure.detail);
+                let evidence = Evidence { verdict: "failed", session_id: None, detail };
+                Ok((standing.after_lookup(last, Lookup::Failed), Some((None, evidence))))
+            }
+            Err(LookupError::Ledger(error)) => Err(error),
+        }
+    }
+
+    /// Carries out what follows, recording it.
+    async fn follow(
+        &mut self,
+        context: &Context,
+        (next, found): (Next, Option<(Option<Session>, Evidence)>),
+    ) -> Result<Step, LedgerError> {
+        let (settled, stops) = match next {
+            Next::Send | Next::SendWhenOpen => return Ok(Step::Again(self.wait(context, next))),
+            Next::Settle(settled) => (settled, false),
+            Next::Stop(settled) => (settled, true),
+            Next::LookUp | Next::CheckKey => (Settled::Unknown, false),
+        };
+        let (session, evidence) = found.map_or((None, None), |(session, evidence)| (session, Some(evidence)));
+        let session = session.filter(|_| settled == Settled::Recovered);
+        let error = match settled {
+            Settled::Imported | Settled::Recovered => None,
+            Settled::Unknown => Some(self.unknown_error(evidence.as_ref())),
+            Settled::Expired | Settled::Refused => Some(self.last.as_ref().map_or_else(expired, |(_, e)| e.clone())),
+        };
+        let done = self.done(Finished::Settled(settled), session, error);
+        if evidence.is_some() {
+            let mut outcome = self.outcome(context, state(settled), None, &done);
+            if let Some(outcome) = &mut outcome {
+                outcome.evidence = evidence;
+            }
+            context.settle(outcome).await?;
+        }
+        Ok(if stops { Step::Stop(done, self.last_failure()) } else { Step::Done(done) })
+    }
+
+    fn wait(&self, context: &Context, next: Next) -> Duration {
+        if next == Next::SendWhenOpen {
+            return Duration::ZERO;
+        }
+        let after = backoff(self.sends, rand::random()).unwrap_or_default();
+        if let Some((_, error)) = &self.last {
+            context.events.tell(Event::Retrying { class: error.class, after });
+        }
+        after
+    }
+
+    fn unknown_error(&self, evidence: Option<&Evidence>) -> RecordedError {
+        let class = self.last.as_ref().map_or(Class::Network, |(_, error)| error.class);
+        let http_status = self.last.as_ref().and_then(|(_, error)| error.http_status);
+        let said = self.last.as_ref().map_or("a request of an earlier run has no outcome", |(_, e)| e.detail.as_str());
+        let detail = match evidence {
+            Some(evidence) => format!("{said}; {}", evidence.detail),
+            None => said.to_owned(),
+        };
+        RecordedError { class, http_status, detail }
+    }
+
+    fn last_failure(&self) -> Failure {
+        let error = self.last.as_ref().map_or_else(expired, |(_, error)| error.clone());
+        Failure {
+            class: error.class,
+            http_status: error.http_status,
+            detail: error.detail,
+            effect: Effect::Refused,
+            recognised: true,
+        }
+    }
+
+    async fn expire_unsent(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        manifest: &Manifest,
+        entry: &Entry,
+    ) -> Result<Step, LedgerError> {
+        let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
+        let row = context.ledger.settle_unsent(self.row, describe, context.run, State::Expired, expired()).await?;
+        self.row = Some(row);
+        Ok(Step::Done(self.done(Finished::Settled(Settled::Expired), None, Some(expired()))))
+    }
+
+    async fn refuse_unsent(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        manifest: &Manifest,
+        entry: &Entry,
+        error: RecordedError,
+    ) -> Result<Step, LedgerError> {
+        let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
+        let row = context.ledger.settle_unsent(self.row, describe, context.run, State::Refused, error.clone()).await?;
+        self.row = Some(row);
+        Ok(Step::Done(self.done(Finished::Settled(Settled::Refused), None, Some(error))))
+    }
+
+    /// The end of a job that was not worked on to its end.
+    pub fn left_over(&self) -> Done {
+        if self.open {
+            let error = Some(self.unknown_error(None));
+            return self.done(Finished::Settled(Settled::Unknown), None, error);
+        }
+        self.done(Finished::NotSent, None, self.last.as_ref().map(|(_, error)| error.clone()))
+    }
+
+    fn done(&self, result: Finished, session: Option<Session>, error: Option<RecordedError>) -> Done {
+        let (item, row, attempts) = (self.item, self.row, self.attempts);
+        Done { item, row, result, session, kind: self.kind, sent: self.sent.clone(), attempts, error }
+    }
+
+    fn outcome(
+        &self,
+        context: &Context,
+        state: State,
+        attempt: Option<(AttemptId, AnswerKind)>,
+        done: &Done,
+    ) -> Option<Outcome> {
+        Some(Outcome {
+            entry: self.row?,
+            run: context.run,
+            at: Timestamp::now(),
+            attempt,
+            state,
+            session: done.session.clone(),
+            source_session_id: context.item(self.item).source_session_id,
+            session_kind: self.kind,
+            error: done.error.clone(),
+            evidence: None,
+        })
+    }
+}
+
+fn state(settled: Settled) -> State {
+    match settled {
+        Settled::Imported | Settled::Recovered => State::Imported,
+        Settled::Refused => State::Refused,
+        Settled::Expired => State::Expired,
+        Settled::Unknown => State::Unknown,
+    }
+}
+
+/// The error of an entry whose token died.
+pub(super) fn expired() -> RecordedError {
+    RecordedError {
+        class: Class::TokenExpired,
+        http_status: None,
+        detail: "the token expired before the entry's turn".to_owned(),
+    }
+}
+
+fn describe(
+    lane: &Lane,
+    manifest: &Manifest,
+    entry: &Entry,
+    claims: Option<&Claims>,
+    kind: Option<SessionKind>,
+) -> NewEntry {
+    let mut receiver = crate::plan::receiver(manifest, entry);
+    receiver.application_id = receiver.application_id.or_else(|| claims?.for_application_id);
+    receiver.key = Some(lane.key);
+    NewEntry {
+        manifest: manifest.name.clone(),
+        label: entry.id.clone(),
+        receiver,
+        source_session_id: entry.source_session_id.or_else(|| claims?.session_id),
+        from_application_id: claims.and_then(|claims| claims.from_application_id),
+        session_kind: kind,
+        place: entry.place.to_string(),
+    }
+}
+
+fn session(decision: &Decision) -> Session {
+    Session {
+        session_id: decision.session_id,
+        session_number: decision.session_number,
+        session_url: decision.session_url.clone(),
+        status: decision.status.as_ref().map(ToString::to_string),
+    }
+}
+
+fn recorded(failure: &Failure) -> RecordedError {
+    RecordedError { class: failure.class, http_status: failure.http_status, detail: failure.detail.clone() }
+}
+
+fn meaning(failure: &Failure) -> Answer {
+    match failure.effect {
+        Effect::NotProcessed => Answer::NotProcessed(failure.class),
+        Effect::Unknown => Answer::Unknown(failure.class),
+        Effect::Refused if failure.class == Class::Credentials && !failure.recognised => Answer::Unexplained,
+        Effect::Refused => Answer::Refused(failure.class),
+    }
+}
+
+/// Whether failures of this class, in a row, mean that the API can't be used now.
+pub(super) fn is_ill(class: Class) -> bool {
+    matches!(class, Class::Server | Class::Network | Class::Timeout | Class::Protocol)
+}

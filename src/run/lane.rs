@@ -1,0 +1,195 @@
+//! A lane: one receiving application as one key sees it, with its two budgets. All requests of a run to that
+//! application go through its lane, whichever manifest asks for them.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::budget::Budget;
+use super::events::{Event, Events};
+use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Workflow};
+use crate::ledger::records::Requests;
+use crate::manifest::Limits;
+use crate::pace::backoff;
+use crate::token::{Fingerprint, SessionKind};
+
+/// Reads of the check before the first send, at most: a wrong base URL is found by no more.
+const PROBES: u32 = 3;
+
+/// Nothing measured yet.
+const UNKNOWN_SKEW: i64 = i64::MIN;
+
+/// One receiving application as one key sees it.
+#[derive(Debug)]
+pub struct Lane {
+    /// The client.
+    pub client: Client,
+    /// POST, PATCH and DELETE.
+    pub writes: Arc<Budget>,
+    /// GET.
+    pub reads: Arc<Budget>,
+    /// The key's fingerprint.
+    pub key: Fingerprint,
+    /// The base URL without a trailing slash.
+    pub base_url: String,
+    /// Limits, the narrowest of the lane's manifests.
+    pub limits: Limits,
+    in_flight: Semaphore,
+    workflows: Mutex<Option<Arc<Vec<Workflow>>>>,
+    seen: Mutex<HashMap<Uuid, Option<Arc<Decision>>>>,
+    skew_millis: AtomicI64,
+    events: Events,
+}
+
+impl Lane {
+    /// A lane that has sent nothing yet.
+    #[must_use]
+    pub fn new(client: Client, key: Fingerprint, base_url: String, limits: Limits, events: Events) -> Self {
+        Self {
+            client,
+            writes: Arc::new(Budget::new(limits.writes_per_minute)),
+            reads: Arc::new(Budget::new(limits.reads_per_minute)),
+            key,
+            base_url,
+            in_flight: Semaphore::new(limits.concurrency as usize),
+            limits,
+            workflows: Mutex::new(None),
+            seen: Mutex::new(HashMap::new()),
+            skew_millis: AtomicI64::new(UNKNOWN_SKEW),
+            events,
+        }
+    }
+
+    /// What was sent so far.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        Requests {
+            writes: self.writes.sent(),
+            reads: self.reads.sent(),
+            throttled: self.writes.throttled() + self.reads.throttled(),
+        }
+    }
+
+    /// Sends one request that already has its slot, when a place among those in flight is free.
+    pub async fn send<T>(&self, slot: super::budget::Slot, call: impl Future<Output = Answer<T>>) -> Answer<T> {
+        // Never closed.
+        let _place = self.in_flight.acquire().await;
+        let before = Timestamp::now();
+        let answer = call.await;
+        self.learn_skew(before, answer.server_date);
+        if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
+            self.events.tell(Event::Throttled);
+        }
+        slot.book(&answer);
+        answer
+    }
+
+    /// Reads, within the budget, again after what can pass: at most `sends` times (a 429 spends nothing).
+    pub async fn read<T, F>(&self, sends: u32, call: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Answer<T>>,
+    {
+        let mut failed = 0;
+        loop {
+            let slot = self.reads.acquire().await;
+            let failure = match self.send(slot, call()).await.result {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            if failure.class == Class::Throttled {
+                continue;
+            }
+            failed += 1;
+            match backoff(failed, rand::random()) {
+                Some(wait) if can_pass(&failure) && failed < sends => {
+                    self.events.tell(Event::Retrying { class: failure.class, after: wait });
+                    tokio::time::sleep(wait).await;
+                }
+                _ => return Err(failure),
+            }
+        }
+    }
+
+    /// One read that tells whether the key is accepted and may read sessions.
+    pub async fn check_key(&self) -> Result<(), Failure> {
+        let query = ListQuery { limit: 1, ..ListQuery::new(SessionKind::User) };
+        self.read(PROBES, || self.client.sessions(&query)).await.map(drop)
+    }
+
+    /// One read of the workflows; where the key may not read them, nothing is judged by them.
+    pub async fn load_workflows(&self) -> Result<(), Failure> {
+        let workflows = self.read(PROBES, || self.client.workflows()).await?;
+        *self.workflows.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(workflows));
+        Ok(())
+    }
+
+    /// Why a session of this kind can't be imported with this workflow, as far as the list of workflows tells.
+    #[must_use]
+    pub fn refuses_workflow(&self, workflow: Uuid, kind: Option<SessionKind>) -> Option<&'static str> {
+        let known = self.workflows.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let Some(found) = known.iter().find(|candidate| candidate.is(workflow)) else {
+            return Some("the receiving application has no such workflow");
+        };
+        if found.archived {
+            return Some("the workflow is archived");
+        }
+        if kind.is_some_and(|kind| !found.kind.takes(kind)) {
+            return Some("the workflow is for sessions of the other kind");
+        }
+        None
+    }
+
+    /// A session's decision; each session is fetched once for all lookups of a run. `None`: no such session.
+    pub async fn decision_for_lookup(&self, session: Uuid) -> Result<Option<Arc<Decision>>, Failure> {
+        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let decision = self.decision(session).await?.map(Arc::new);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(session, decision.clone());
+        Ok(decision)
+    }
+
+    /// A session's decision, fetched now. `None`: no such session.
+    pub async fn decision(&self, session: Uuid) -> Result<Option<Decision>, Failure> {
+        self.read(crate::pace::MAX_SENDS, || self.client.decision(session)).await
+    }
+
+    /// The server's clock less ours, as last measured; zero before the first answer.
+    #[must_use]
+    pub fn skew(&self) -> SignedDuration {
+        match self.skew_millis.load(Ordering::Relaxed) {
+            UNKNOWN_SKEW => SignedDuration::ZERO,
+            millis => SignedDuration::from_millis(millis),
+        }
+    }
+
+    /// The server's time now.
+    #[must_use]
+    pub fn server_now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        now.checked_add(self.skew()).unwrap_or(now)
+    }
+
+    /// `Date` is cut to seconds, so half a second is added.
+    fn learn_skew(&self, before: Timestamp, server: Option<Timestamp>) {
+        let Some(server) = server else { return };
+        let middle = (before.as_millisecond() + Timestamp::now().as_millisecond()) / 2;
+        let skew = server.as_millisecond() + 500 - middle;
+        // What a second's grain explains is no skew.
+        let skew = if skew.abs() <= 1000 { 0 } else { skew };
+        self.skew_millis.store(skew, Ordering::Relaxed);
+    }
+}
+
+/// Whether sending a read again can help.
+#[must_use]
+pub fn can_pass(failure: &Failure) -> bool {
+    failure.effect != Effect::Refused
+        && matches!(failure.class, Class::Server | Class::Network | Class::Timeout | Class::Protocol | Class::Throttled)
+}

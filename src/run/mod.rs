@@ -1,0 +1,556 @@
+//! Carrying out a plan, and auditing what was carried out: tokio, one dispatcher for each receiving application.
+//!
+//! ```text
+//! plan ─► jobs ─► dispatcher ─► steps ─► ledger        (one lane for each application and key)
+//!                     │            └──► resolve
+//!                     └─► verifier ─► rayon ─► findings ─► ledger
+//! ```
+//!
+//! - An intent is durable before its request leaves, an outcome before it counts; see [`job`].
+//! - Sending is paced by [`budget`]; nothing here decides when a request may leave.
+//! - A run stops for a signal, a guard, a rejected key, an API that fails or a ledger that fails ([`stop`]), and then
+//!   waits for what is in flight.
+
+mod budget;
+mod context;
+mod dispatch;
+mod events;
+mod guard;
+mod job;
+mod lane;
+mod resolve;
+mod stop;
+mod unhealthy;
+mod verifier;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+pub use budget::{Budget, Slot};
+pub use context::Context;
+pub use events::{Event, Events};
+pub use lane::Lane;
+pub use stop::{Halt, Listener, Request};
+pub use verifier::{Check, Verified, Verifier};
+
+use crate::exit::{Condition, Exit};
+use crate::ledger::records::{
+    ManifestFacts, Origin, Record, RecordedError, Requests, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
+};
+use crate::ledger::{Ledger, LedgerError};
+use crate::lifecycle::Settled;
+use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
+use crate::plan::{Action, Item, Plan, Snapshot};
+use crate::verify::{Sent, Severity, Subject};
+use dispatch::Dispatcher;
+use guard::{Count, Guard};
+use job::{Done, Finished, Job};
+
+/// What an apply is asked to do, beside its plan.
+#[derive(Clone, Debug)]
+pub struct ApplyOptions {
+    /// `--only`: labels, source sessions; empty means all.
+    pub only: Vec<String>,
+    /// `--limit`.
+    pub limit: Option<u64>,
+    /// `--max-failures`.
+    pub max_failures: Option<MaxFailures>,
+    /// `--max-trusted`.
+    pub max_trusted: Option<u64>,
+    /// Without `--no-verify`.
+    pub verify: bool,
+}
+
+/// Everything an apply works with.
+#[derive(Debug)]
+pub struct Apply {
+    /// The ledger, held by this process.
+    pub ledger: Ledger,
+    /// The manifests.
+    pub manifests: Arc<Manifests>,
+    /// What the ledger knew when the plan was made.
+    pub snapshot: Snapshot,
+    /// The plan.
+    pub plan: Plan,
+    /// The lanes that send.
+    pub lanes: Vec<Arc<Lane>>,
+    /// For each manifest, its lane; `None` where nothing is to be sent for it.
+    pub lane_of: Vec<Option<usize>>,
+    /// How references are read.
+    pub secrets: SecretPolicy,
+    /// What is asked.
+    pub options: ApplyOptions,
+    /// Who runs.
+    pub origin: Origin,
+    /// Who watches.
+    pub events: Events,
+}
+
+/// What a run came to, as kept in the ledger.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its number.
+    pub run: RunId,
+    /// Every entry, sorted by label; empty for an audit.
+    pub outcomes: Vec<RunOutcome>,
+    /// The findings, sorted.
+    pub findings: Vec<RunFinding>,
+    /// Its end.
+    pub end: RunEnd,
+    /// The exit.
+    pub exit: Exit,
+}
+
+/// Carries out a plan. An error means that the ledger could not be written; what was in flight is then open.
+pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
+    let started = Instant::now();
+    let run = work.ledger.begin_run("apply", work.origin.clone(), Timestamp::now()).await?;
+    for manifest in &work.manifests.manifests {
+        work.ledger.keep_manifest(facts(manifest), run).await?;
+    }
+    let selected = Selection::new(&work);
+    let context = Arc::new(Context {
+        ledger: work.ledger.clone(),
+        run,
+        manifests: Arc::clone(&work.manifests),
+        items: work.plan.items.clone(),
+        secrets: work.secrets.clone(),
+        events: work.events.clone(),
+    });
+    let mut ends = Ends::default();
+    if let Some(message) = selected.too_many_trusted(&work) {
+        ends.halt = Some(Halt::Guard(message));
+    } else if !selected.jobs.is_empty() {
+        work.ledger.raise_generation().await?;
+        ends = drive(&work, &context, &selected, stop).await;
+    }
+    finish(&work, &context, &selected, ends, started).await
+}
+
+/// The items that this run sends.
+struct Selection {
+    /// Indices of items, in order of token expiry.
+    jobs: Vec<usize>,
+    /// Pending items that `--limit` left out.
+    beyond_limit: u64,
+    /// What `--only` leaves in; `None` means all.
+    only: Option<HashSet<usize>>,
+}
+
+impl Selection {
+    fn new(work: &Apply) -> Self {
+        let items = &work.plan.items;
+        let wanted = &work.options.only;
+        let only: Option<HashSet<usize>> =
+            (!wanted.is_empty()).then(|| (0..items.len()).filter(|i| is_named(&items[*i], wanted)).collect());
+        let is_in = |index: &usize| only.as_ref().is_none_or(|only| only.contains(index));
+        let mut jobs: Vec<usize> =
+            (0..items.len()).filter(|i| items[*i].action.is_pending()).filter(is_in).collect();
+        jobs.sort_by_key(|i| (items[*i].expires_at.is_none(), items[*i].expires_at, *i));
+        let limit = work.options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let beyond_limit = jobs.len().saturating_sub(limit) as u64;
+        jobs.truncate(limit);
+        Self { jobs, beyond_limit, only }
+    }
+
+    fn is_in(&self, index: usize) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&index))
+    }
+
+    fn too_many_trusted(&self, work: &Apply) -> Option<String> {
+        for (m, manifest) in work.manifests.manifests.iter().enumerate() {
+            let most = work.options.max_trusted.or(manifest.limits.max_trusted)?;
+            let is_trusted = |index: &&usize| {
+                let item = &work.plan.items[**index];
+                let here = item.entry.is_some_and(|(of, _)| of == m) || work.options.max_trusted.is_some();
+                here && item.trust_review == Some(true) && item.action != Action::Recover
+            };
+            let trusted = self.jobs.iter().filter(is_trusted).count() as u64;
+            if trusted > most {
+                return Some(format!(
+                    "{trusted} new imports would keep the partner's status (trust_review: true), more than max_trusted \
+                     {most} allows; nothing was sent"
+                ));
+            }
+        }
+        None
+    }
+}
+
+fn is_named(item: &Item, names: &[String]) -> bool {
+    let source = item.source_session_id.map(|id| id.to_string());
+    names.iter().any(|name| *name == item.id || source.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(name)))
+}
+
+/// What the lanes came to.
+#[derive(Default)]
+struct Ends {
+    done: HashMap<usize, Done>,
+    verified: Option<Verified>,
+    halt: Option<Halt>,
+}
+
+async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop: Listener) -> Ends {
+    let guard = Arc::new(Guard::new(counts(work, selected)));
+    let mut jobs: Vec<Vec<Job>> = work.lanes.iter().map(|_| Vec::new()).collect();
+    for index in &selected.jobs {
+        let item = &work.plan.items[*index];
+        let lane = item.entry.and_then(|(m, _)| work.lane_of.get(m).copied().flatten());
+        if let Some(lane) = lane {
+            jobs[lane].extend(job(&work.snapshot, item, *index));
+        }
+    }
+    let total = jobs.iter().map(Vec::len).sum::<usize>() as u64;
+    work.events.tell(Event::Planned {
+        entries: total,
+        sessions: if work.options.verify { total } else { 0 },
+        writes_per_minute: work.lanes.iter().map(|lane| lane.limits.writes_per_minute).sum(),
+        reads_per_minute: work.lanes.iter().map(|lane| lane.limits.reads_per_minute).sum(),
+    });
+    let lanes = work.lanes.iter().zip(jobs).map(|(lane, jobs)| {
+        let (context, lane, guard, stop) = (Arc::clone(context), Arc::clone(lane), Arc::clone(&guard), stop.clone());
+        tokio::spawn(drive_lane(context, lane, guard, jobs, work.options.verify, stop))
+    });
+    let mut ends = Ends::default();
+    for lane in lanes.collect::<Vec<_>>() {
+        match lane.await {
+            Ok((end, verified)) => {
+                ends.done.extend(end.done.into_iter().map(|done| (done.item, done)));
+                ends.halt = ends.halt.or(end.halt);
+                ends.verified = match (ends.verified.take(), verified) {
+                    (Some(a), Some(b)) => Some(a.and(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            Err(error) => ends.halt = Some(Halt::Internal(error.to_string())),
+        }
+    }
+    ends.halt = guard.halt().or(ends.halt);
+    ends
+}
+
+async fn drive_lane(
+    context: Arc<Context>,
+    lane: Arc<Lane>,
+    guard: Arc<Guard>,
+    jobs: Vec<Job>,
+    verify: bool,
+    stop: Listener,
+) -> (dispatch::LaneEnd, Option<Verified>) {
+    let (sender, incoming) = mpsc::unbounded_channel();
+    let verifier = Verifier {
+        ledger: context.ledger.clone(),
+        run: context.run,
+        lane: Arc::clone(&lane),
+        events: context.events.clone(),
+        duplicates: HashSet::new(),
+    };
+    let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
+    let verifying = tokio::spawn(verifier.run(incoming, stop.clone()));
+    let end = dispatcher.run(stop).await;
+    let verified = verifying.await.unwrap_or_else(|error| Verified {
+        halt: Some(Halt::Internal(error.to_string())),
+        ..Verified::default()
+    });
+    (end, verify.then_some(verified))
+}
+
+fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
+    let of = |m: usize| {
+        let here = |index: &&usize| work.plan.items[**index].entry.is_some_and(|(manifest, _)| manifest == m);
+        selected.jobs.iter().filter(here).count() as u64
+    };
+    let manifests = work.manifests.manifests.iter().enumerate();
+    manifests
+        .map(|(m, manifest)| Count {
+            most: work.options.max_failures.unwrap_or(manifest.limits.max_failures),
+            to_send: of(m),
+            refused: 0,
+        })
+        .collect()
+}
+
+fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
+    let record = item.record.map(|at| &snapshot.records[at]);
+    let open = item.action == Action::Recover;
+    Some(Job {
+        item: index,
+        at: item.entry?,
+        row: record.map(|record| record.id),
+        open,
+        sends: 0,
+        attempts: 0,
+        first_sent_at: record.filter(|_| open).and_then(|record| record.first_sent_at),
+        deadline: item.expires_at,
+        kind: item.session_kind,
+        sent: record.filter(|_| open).map(|record| record.settings.clone()),
+        last: None,
+    })
+}
+
+/// What is to be verified of an entry that has just got its session.
+fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
+    let session = done.session.as_ref()?;
+    let item = context.item(done.item);
+    let sent = done.sent.clone().unwrap_or_default();
+    let imported = done.result == Finished::Settled(Settled::Imported);
+    Some(Check {
+        entry: done.row?,
+        subject: Subject {
+            manifest: item.manifest.clone(),
+            id: item.id.clone(),
+            session_id: session.session_id,
+            source_session_id: item.source_session_id,
+            kind: done.kind,
+            sent: Sent {
+                workflow_id: sent.workflow_id,
+                trust_review: sent.trust_review,
+                vendor_data: sent.vendor_data,
+            },
+            // Of a session that was looked up, the import's own answer is lost.
+            import_status: session.status.clone().filter(|_| imported),
+            key_environment: lane.client.environment(),
+        },
+        fresh: true,
+    })
+}
+
+async fn finish(
+    work: &Apply,
+    context: &Context,
+    selected: &Selection,
+    mut ends: Ends,
+    started: Instant,
+) -> Result<Ran, LedgerError> {
+    let outcomes: Vec<RunOutcome> = (0..work.plan.items.len())
+        .filter(|index| work.plan.items[*index].action != Action::Orphan)
+        .map(|index| outcome(work, index, ends.done.get(&index)))
+        .collect();
+    let mut findings = ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
+    findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
+    let exit = exit(work, selected, &outcomes, &findings, &ends);
+    let halt = ends.halt.clone().or_else(|| ends.verified.as_ref()?.halt.clone());
+    let requests = work.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), sum);
+    let end = RunEnd {
+        at: Timestamp::now(),
+        seconds: round(started.elapsed()),
+        requests,
+        verified: ends.verified.as_ref().map(|verified| (verified.sessions, verified.checked)),
+        error: halt.as_ref().map(run_error),
+        conditions: exit.stored(),
+    };
+    context.ledger.report(context.run, outcomes.clone()).await?;
+    context.ledger.end_run(context.run, end.clone()).await?;
+    Ok(Ran { run: context.run, outcomes, findings, end, exit })
+}
+
+/// The reported error of a halt.
+#[must_use]
+pub fn run_error(halt: &Halt) -> RunError {
+    let condition = halt.condition();
+    RunError { code: condition.code(), name: condition.name().to_owned(), message: halt.message() }
+}
+
+fn sum(a: Requests, b: Requests) -> Requests {
+    Requests { writes: a.writes + b.writes, reads: a.reads + b.reads, throttled: a.throttled + b.throttled }
+}
+
+fn round(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &[RunFinding], ends: &Ends) -> Exit {
+    let mut exit = Exit::ok();
+    exit.add_if(selected.beyond_limit > 0, Condition::Incomplete);
+    let items = work.plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Orphan);
+    for ((index, item), outcome) in items.zip(outcomes) {
+        if !selected.is_in(index) {
+            continue;
+        }
+        match outcome.outcome.as_str() {
+            "refused" if item.action == Action::Invalid => exit.add(Condition::NeedsInput),
+            "refused" => exit.add(Condition::Partial),
+            "expired" | "needs_token" | "conflict" => exit.add(Condition::NeedsInput),
+            "unknown" => exit.add(Condition::UnknownOutcome),
+            _ => {}
+        }
+    }
+    exit.add_if(findings.iter().any(|finding| finding.severity == Severity::Error.as_str()), Condition::Findings);
+    if let Some(halt) = &ends.halt {
+        exit.add(halt.condition());
+    }
+    if let Some(verified) = &ends.verified {
+        add_verification(&mut exit, verified);
+    }
+    exit
+}
+
+/// The conditions of a verification that did not reach every session.
+pub(crate) fn add_verification(exit: &mut Exit, verified: &Verified) {
+    match &verified.halt {
+        Some(halt) => exit.add(halt.condition()),
+        None => exit.add_if(verified.checked < verified.sessions, Condition::Unavailable),
+    }
+}
+
+fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
+    let item = &work.plan.items[index];
+    let record = item.record.map(|at| &work.snapshot.records[at]);
+    let (outcome, error) = match done {
+        Some(done) => (finished(item, done), done.error.clone()),
+        None => unsent(work, item, record),
+    };
+    let session = match done {
+        Some(done) => done.session.clone(),
+        None => known_session(item, record),
+    };
+    let sent = done.and_then(|done| done.sent.as_ref());
+    RunOutcome {
+        manifest: item.manifest.clone(),
+        label: item.id.clone(),
+        entry: done.and_then(|done| done.row).or(record.map(|record| record.id)),
+        outcome: outcome.to_owned(),
+        source_session_id: item.source_session_id.filter(|_| item.action != Action::Erased),
+        session,
+        session_kind: done.and_then(|done| done.kind).or(item.session_kind),
+        workflow_id: sent.and_then(|sent| sent.workflow_id).or(item.workflow_id),
+        vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
+        attempts: done.map_or(0, |done| done.attempts),
+        error,
+    }
+}
+
+fn known_session(item: &Item, record: Option<&Record>) -> Option<Session> {
+    record.filter(|_| matches!(item.action, Action::Unchanged | Action::Conflict))?.session.clone()
+}
+
+fn finished(item: &Item, done: &Done) -> &'static str {
+    match done.result {
+        Finished::Settled(Settled::Imported) if item.action == Action::Recover => "recovered",
+        Finished::Settled(Settled::Imported) => "imported",
+        Finished::Settled(Settled::Recovered) => "recovered",
+        Finished::Settled(Settled::Refused) => "refused",
+        Finished::Settled(Settled::Expired) => "expired",
+        Finished::Settled(Settled::Unknown) => "unknown",
+        Finished::NeedsToken => "needs_token",
+        Finished::NotSent => "not_sent",
+    }
+}
+
+/// The outcome of an entry that no lane worked on.
+fn unsent(work: &Apply, item: &Item, record: Option<&Record>) -> (&'static str, Option<RecordedError>) {
+    match item.action {
+        // Nothing of it was sent in this run, but a request of an earlier one is still open.
+        Action::Recover => ("unknown", record.and_then(|record| record.error.clone())),
+        Action::Import | Action::Retry | Action::Orphan => ("not_sent", None),
+        Action::Unchanged => ("unchanged", None),
+        Action::Conflict => ("conflict", None),
+        Action::Expired => ("expired", Some(job::expired())),
+        Action::NeedsToken => ("needs_token", None),
+        Action::Erased => ("erased", None),
+        Action::Invalid => {
+            let local = item.entry.and_then(|(m, e)| work.manifests.manifests[m].entries[e].invalid.as_ref());
+            let local = local.map(|invalid| RecordedError {
+                class: invalid.class,
+                http_status: None,
+                detail: invalid.message.clone(),
+            });
+            ("refused", local.or_else(|| record?.error.clone()))
+        }
+    }
+}
+
+/// What audits need of a manifest.
+#[must_use]
+pub fn facts(manifest: &crate::manifest::Manifest) -> ManifestFacts {
+    ManifestFacts {
+        name: manifest.name.clone(),
+        path: manifest.path.clone(),
+        digest: manifest.digest.clone(),
+        application_id: manifest.application.id,
+        base_url: manifest.application.base(),
+        api_key: manifest.application.api_key.to_json(),
+        limits: manifest.limits.to_json(),
+        expect: serde_json::Value::Array(Vec::new()),
+    }
+}
+
+/// An audit: sessions to verify, by lane.
+#[derive(Debug)]
+pub struct Audit {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The lanes with their sessions, least recently audited first.
+    pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
+    /// Sessions that stand under several entries.
+    pub duplicates: HashSet<Uuid>,
+    /// Whether `--limit` left sessions out.
+    pub limited: bool,
+    /// Who runs.
+    pub origin: Origin,
+    /// Who watches.
+    pub events: Events,
+}
+
+/// Verifies imported sessions again.
+pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
+    let started = Instant::now();
+    let run = work.ledger.begin_run("audit", work.origin.clone(), Timestamp::now()).await?;
+    let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
+    if total > 0 {
+        work.ledger.raise_generation().await?;
+    }
+    work.events.tell(Event::Planned {
+        entries: 0,
+        sessions: total,
+        writes_per_minute: 0,
+        reads_per_minute: work.lanes.iter().map(|(lane, _)| lane.limits.reads_per_minute).sum(),
+    });
+    let lanes = work.lanes.iter().map(|(lane, checks)| {
+        let (sender, incoming) = mpsc::unbounded_channel();
+        for check in checks {
+            // The receiver is alive: it is passed on below.
+            let _ = sender.send(check.clone());
+        }
+        let verifier = Verifier {
+            ledger: work.ledger.clone(),
+            run,
+            lane: Arc::clone(lane),
+            events: work.events.clone(),
+            duplicates: work.duplicates.clone(),
+        };
+        tokio::spawn(verifier.run(incoming, stop.clone()))
+    });
+    let mut verified = Verified::default();
+    for lane in lanes.collect::<Vec<_>>() {
+        let end = lane.await.unwrap_or_else(|error| Verified {
+            halt: Some(Halt::Internal(error.to_string())),
+            ..Verified::default()
+        });
+        verified = verified.and(end);
+    }
+    verified.findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
+    let mut exit = Exit::ok();
+    exit.add_if(
+        verified.findings.iter().any(|finding| finding.severity == Severity::Error.as_str()),
+        Condition::Findings,
+    );
+    exit.add_if(work.limited, Condition::Incomplete);
+    add_verification(&mut exit, &verified);
+    let end = RunEnd {
+        at: Timestamp::now(),
+        seconds: round(started.elapsed()),
+        requests: work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum),
+        verified: Some((verified.sessions, verified.checked)),
+        error: verified.halt.as_ref().map(run_error),
+        conditions: exit.stored(),
+    };
+    work.ledger.end_run(run, end.clone()).await?;
+    Ok(Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit })
+}

@@ -1,0 +1,283 @@
+//! Looking for the session of an entry whose answer was lost (spec section 6, promises 2 and 3).
+//!
+//! Candidates are the listed sessions of the entry's kind and vendor data; without vendor data, those made since the
+//! first attempt. A `shared_from_session` equal to the source is proof. Where no read returns that field, the only
+//! candidate is taken if nothing else can explain it. Everything else is ambiguous and left to a person, with the
+//! evidence kept.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::lane::Lane;
+use crate::didit::{Decision, Failure, ListQuery, SessionRow};
+use crate::ledger::records::{EntryId, Evidence};
+use crate::ledger::{Ledger, LedgerError};
+use crate::lifecycle::Lookup;
+use crate::pace::MAX_SENDS;
+use crate::token::SessionKind;
+
+/// Rows a page, and pages, that a lookup reads at most.
+const PAGE: u32 = 50;
+const PAGES: u32 = 20;
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The entry's row.
+    pub entry: EntryId,
+    /// The source session, where known.
+    pub source: Option<Uuid>,
+    /// The kind, where known.
+    pub kind: Option<SessionKind>,
+    /// The vendor data that was sent.
+    pub vendor_data: Option<String>,
+    /// When the first request left, by the server's clock; `None` where the server said that the session existed
+    /// before we asked, so that it can be of any age.
+    pub since: Option<Timestamp>,
+    /// Whether another entry of the ledger sent the same vendor data.
+    pub vendor_data_is_shared: bool,
+}
+
+/// One session that may be the entry's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub session_id: Uuid,
+    /// What its decision says of its source.
+    pub source: Source,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// Whether it belongs to another entry of the ledger.
+    pub owned: bool,
+}
+
+/// What a decision says of a session's source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Shared from this session.
+    Of(Uuid),
+    /// The field is there and empty: it was not imported.
+    Own,
+    /// This version of the API doesn't say.
+    Untold,
+}
+
+/// Clocks tell seconds, and a request takes its time.
+const SLACK: SignedDuration = SignedDuration::from_secs(5);
+
+/// Judges candidates. Pure.
+#[must_use]
+pub fn judge(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Evidence) {
+    let evidence = |verdict, session_id, detail: String| Evidence { verdict, session_id, detail };
+    let free: Vec<_> = candidates.iter().filter(|candidate| !candidate.owned).collect();
+    if let Some(source) = wanted.source
+        && let Some(proof) = free.iter().find(|candidate| candidate.source == Source::Of(source))
+    {
+        let detail = format!("shared_from_session is {source}");
+        return (Lookup::Found, evidence("proof", Some(proof.session_id), detail));
+    }
+    let possible: Vec<_> = free
+        .iter()
+        .filter(|candidate| match candidate.source {
+            Source::Of(source) => wanted.source.is_none_or(|wanted| wanted == source),
+            Source::Own => false,
+            Source::Untold => true,
+        })
+        .filter(|candidate| is_young_enough(wanted, candidate))
+        .collect();
+    let Some(first) = possible.first() else {
+        let detail = format!("{} listed, none of them can be this entry's", candidates.len());
+        return (Lookup::Nothing, evidence("none", None, detail));
+    };
+    let told_apart = wanted.vendor_data.is_some() && !wanted.vendor_data_is_shared;
+    if possible.len() == 1 && told_apart && (wanted.since.is_none() || first.created_at.is_some()) {
+        let detail = "the only session with this entry's vendor_data, which no other entry sent".to_owned();
+        return (Lookup::Found, evidence("sole-candidate", Some(first.session_id), detail));
+    }
+    let ids: Vec<_> = possible.iter().take(5).map(|candidate| candidate.session_id.to_string()).collect();
+    let detail = format!("{} sessions may be this entry's: {}", possible.len(), ids.join(", "));
+    (Lookup::Ambiguous, evidence("ambiguous", None, detail))
+}
+
+fn is_young_enough(wanted: &Wanted, candidate: &Candidate) -> bool {
+    match (wanted.since, candidate.created_at) {
+        (Some(since), Some(created_at)) => created_at.checked_add(SLACK).is_ok_and(|latest| latest >= since),
+        _ => true,
+    }
+}
+
+/// Why a lookup could not be made.
+#[derive(Debug)]
+pub enum LookupError {
+    /// The API.
+    Api(Failure),
+    /// The ledger.
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for LookupError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// What a lookup brought: the verdict, its evidence, and the session's decision if it was found.
+#[derive(Debug)]
+pub struct Looked {
+    /// The verdict.
+    pub lookup: Lookup,
+    /// Why.
+    pub evidence: Evidence,
+    /// The session.
+    pub decision: Option<Arc<Decision>>,
+}
+
+/// Looks for the entry's session.
+pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Looked, LookupError> {
+    let rows = list(lane, wanted).await.map_err(LookupError::Api)?;
+    let owned: HashSet<Uuid> = ledger
+        .owners(rows.iter().map(|row| row.session_id).collect())
+        .await?
+        .into_iter()
+        .filter(|(_, owner)| *owner != wanted.entry)
+        .map(|(session, _)| session)
+        .collect();
+    let mut candidates = Vec::new();
+    let mut decisions = Vec::new();
+    for row in rows {
+        let owned = owned.contains(&row.session_id);
+        let decision = match owned {
+            true => None,
+            false => lane.decision_for_lookup(row.session_id).await.map_err(LookupError::Api)?,
+        };
+        if decision.is_none() && !owned {
+            continue;
+        }
+        candidates.push(candidate(&row, decision.as_deref(), owned));
+        decisions.extend(decision);
+        if wanted.source.is_some_and(|source| candidates.last().is_some_and(|it| it.source == Source::Of(source))) {
+            break;
+        }
+    }
+    let (lookup, evidence) = judge(wanted, &candidates);
+    let decision = decisions.into_iter().find(|decision| Some(decision.session_id) == evidence.session_id);
+    Ok(Looked { lookup, evidence, decision })
+}
+
+fn candidate(row: &SessionRow, decision: Option<&Decision>, owned: bool) -> Candidate {
+    let source = decision.map_or(Source::Untold, |decision| match decision.shared_from_session {
+        Some(source) => Source::Of(source),
+        None if decision.json.get("shared_from_session").is_some() => Source::Own,
+        None => Source::Untold,
+    });
+    let created_at = decision.and_then(|decision| decision.created_at).or(row.created_at);
+    Candidate { session_id: row.session_id, source, created_at, owned }
+}
+
+async fn list(lane: &Lane, wanted: &Wanted) -> Result<Vec<SessionRow>, Failure> {
+    let kinds = wanted.kind.map_or(vec![SessionKind::User, SessionKind::Business], |kind| vec![kind]);
+    let mut rows: Vec<SessionRow> = Vec::new();
+    let mut known = HashSet::new();
+    for kind in kinds {
+        let query = ListQuery {
+            vendor_data: wanted.vendor_data.clone(),
+            // A day's grain, and a day for whatever the clocks say.
+            date_from: wanted.since.filter(|_| wanted.vendor_data.is_none()).and_then(day_before),
+            limit: PAGE,
+            ..ListQuery::new(kind)
+        };
+        let mut page = lane.read(MAX_SENDS, || lane.client.sessions(&query)).await?;
+        for _ in 1..PAGES {
+            // The list is newest first and moves while imports run, so rows can come twice.
+            rows.extend(std::mem::take(&mut page.rows).into_iter().filter(|row| known.insert(row.session_id)));
+            let Some(next) = page.next.take() else { break };
+            page = lane.read(MAX_SENDS, || lane.client.sessions_after(&next)).await?;
+        }
+        rows.extend(page.rows.into_iter().filter(|row| known.insert(row.session_id)));
+    }
+    rows.retain(|row| match &wanted.vendor_data {
+        None => row_is_young_enough(wanted, row),
+        Some(sent) => row.vendor_data.value().is_none_or(|listed| listed == sent),
+    });
+    Ok(rows)
+}
+
+fn row_is_young_enough(wanted: &Wanted, row: &SessionRow) -> bool {
+    match (wanted.since, row.created_at) {
+        (Some(since), Some(created_at)) => created_at.checked_add(SLACK).is_ok_and(|latest| latest >= since),
+        _ => true,
+    }
+}
+
+fn day_before(time: Timestamp) -> Option<jiff::civil::Date> {
+    time.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: Uuid = Uuid::from_u128(1);
+    const OTHER: Uuid = Uuid::from_u128(2);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            entry: EntryId(1),
+            source: Some(SOURCE),
+            kind: Some(SessionKind::User),
+            vendor_data: Some("acme-1".to_owned()),
+            since: Some(at(0)),
+            vendor_data_is_shared: false,
+        }
+    }
+
+    fn session(n: u128, source: Source) -> Candidate {
+        Candidate { session_id: Uuid::from_u128(100 + n), source, created_at: Some(at(1)), owned: false }
+    }
+
+    fn verdict(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Option<Uuid>) {
+        let (lookup, evidence) = judge(wanted, candidates);
+        (lookup, evidence.session_id)
+    }
+
+    #[test]
+    fn promise_2_the_source_field_is_proof_among_any_others() {
+        let candidates = [session(1, Source::Untold), session(2, Source::Of(OTHER)), session(3, Source::Of(SOURCE))];
+        assert_eq!(verdict(&wanted(), &candidates), (Lookup::Found, Some(Uuid::from_u128(103))));
+    }
+
+    #[test]
+    fn promise_2_without_proof_only_the_sole_candidate_is_taken() {
+        let one = [session(1, Source::Untold)];
+        assert_eq!(verdict(&wanted(), &one), (Lookup::Found, Some(Uuid::from_u128(101))));
+        let two = [session(1, Source::Untold), session(2, Source::Untold)];
+        assert_eq!(verdict(&wanted(), &two).0, Lookup::Ambiguous);
+        let shared = Wanted { vendor_data_is_shared: true, ..wanted() };
+        assert_eq!(verdict(&shared, &one).0, Lookup::Ambiguous);
+        let without = Wanted { vendor_data: None, ..wanted() };
+        assert_eq!(verdict(&without, &one).0, Lookup::Ambiguous);
+    }
+
+    #[test]
+    fn promise_2_what_is_older_owned_own_or_of_another_source_is_not_taken() {
+        let older = Candidate { created_at: Some(at(-60)), ..session(1, Source::Untold) };
+        let owned = Candidate { owned: true, ..session(2, Source::Of(SOURCE)) };
+        for candidate in [older, owned, session(3, Source::Own), session(4, Source::Of(OTHER))] {
+            assert_eq!(verdict(&wanted(), std::slice::from_ref(&candidate)).0, Lookup::Nothing, "{candidate:?}");
+        }
+    }
+
+    #[test]
+    fn promise_3_an_earlier_import_may_be_of_any_age() {
+        let earlier = Wanted { since: None, ..wanted() };
+        let older = Candidate { created_at: Some(at(-99_999)), ..session(1, Source::Untold) };
+        assert_eq!(verdict(&earlier, &[older]), (Lookup::Found, Some(Uuid::from_u128(101))));
+    }
+}

@@ -1,0 +1,206 @@
+//! Verification while other work goes on: decisions are fetched on the read budget, judged on rayon in batches, and
+//! the findings are kept in the ledger as they come.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::events::{Event, Events};
+use super::job::is_ill;
+use super::lane::Lane;
+use super::stop::{Halt, Listener, Request, wait_for};
+use super::unhealthy::Streak;
+use crate::didit::{Class, Failure};
+use crate::ledger::Ledger;
+use crate::ledger::records::{EntryId, RunFinding, RunId};
+use crate::verify::{self, Fetched, Rule, Severity, Subject};
+
+/// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
+const BATCH: usize = 256;
+
+/// A session that was just made may not be readable at once: waits before a 404 is believed.
+const PATIENCE: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// A session to verify.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The entry.
+    pub entry: EntryId,
+    /// What is expected.
+    pub subject: Subject,
+    /// Whether it was made a moment ago.
+    pub fresh: bool,
+}
+
+/// What verification came to.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Sessions to be verified.
+    pub sessions: u64,
+    /// Sessions verified.
+    pub checked: u64,
+    /// What was found.
+    pub findings: Vec<RunFinding>,
+    /// Why it ended early, or could not check all.
+    pub halt: Option<Halt>,
+}
+
+impl Verified {
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.sessions += other.sessions;
+        self.checked += other.checked;
+        self.findings.extend(other.findings);
+        self.halt = self.halt.or(other.halt);
+        self
+    }
+}
+
+/// Verifies the sessions of one lane as they come, until their sender is gone.
+pub struct Verifier {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The run.
+    pub run: RunId,
+    /// The lane.
+    pub lane: Arc<Lane>,
+    /// Who watches.
+    pub events: Events,
+    /// Sessions that stand under several entries.
+    pub duplicates: HashSet<Uuid>,
+}
+
+type Fetch = (Check, Result<Fetched, Failure>);
+
+impl Verifier {
+    /// Works until `incoming` is closed and everything is judged, or until it is stopped.
+    pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Check>, mut stop: Listener) -> Verified {
+        let mut verified = Verified::default();
+        let mut fetches: JoinSet<Fetch> = JoinSet::new();
+        let mut batch = Vec::new();
+        let mut streak = Streak::default();
+        let mut open = true;
+        let most = self.lane.limits.concurrency as usize;
+        while (open || !fetches.is_empty()) && verified.halt.is_none() {
+            tokio::select! {
+                biased;
+                asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
+                    verified.halt = asked.condition().map(Halt::Signal);
+                }
+                Some(fetched) = fetches.join_next(), if !fetches.is_empty() => match fetched {
+                    Ok(fetched) => verified.halt = self.take(fetched, &mut batch, &mut streak),
+                    Err(error) => verified.halt = Some(Halt::Internal(error.to_string())),
+                },
+                check = incoming.recv(), if open && fetches.len() < most => match check {
+                    None => open = false,
+                    Some(check) => {
+                        verified.sessions += 1;
+                        fetches.spawn(fetch(Arc::clone(&self.lane), check));
+                    }
+                },
+            }
+            if batch.len() >= BATCH || (!open && fetches.is_empty()) {
+                self.judge(&mut batch, &mut verified).await;
+            }
+        }
+        self.judge(&mut batch, &mut verified).await;
+        while let Ok(_left) = incoming.try_recv() {
+            verified.sessions += 1;
+        }
+        if verified.halt.is_none() {
+            verified.halt = streak.verdict().map(Halt::Unavailable);
+        }
+        verified
+    }
+
+    fn take(
+        &self,
+        (check, fetched): Fetch,
+        batch: &mut Vec<(Check, Fetched)>,
+        streak: &mut Streak,
+    ) -> Option<Halt> {
+        match fetched {
+            Ok(fetched) => {
+                streak.note(Ok(()));
+                batch.push((check, fetched));
+                None
+            }
+            Err(failure) if failure.class == Class::Credentials => Some(Halt::Credentials(failure)),
+            Err(failure) => {
+                let id = crate::text::inert(&check.subject.id);
+                self.events.tell(Event::Warning(format!("{id} could not be verified: {}", failure.detail)));
+                streak.note(if is_ill(failure.class) { Err(failure.class) } else { Ok(()) })
+            }
+        }
+    }
+
+    async fn judge(&self, batch: &mut Vec<(Check, Fetched)>, verified: &mut Verified) {
+        if batch.is_empty() {
+            return;
+        }
+        let now = Timestamp::now();
+        let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let mut rows: HashMap<(String, String, Uuid), EntryId> = HashMap::new();
+        let mut duplicates = Vec::new();
+        let mut subjects = Vec::with_capacity(batch.len());
+        for (Check { entry, subject, .. }, fetched) in batch.drain(..) {
+            rows.insert((subject.manifest.clone(), subject.id.clone(), subject.session_id), entry);
+            if self.duplicates.contains(&subject.session_id) {
+                duplicates.push(subject.finding(Rule::DuplicateSession, "this session stands under several entries"));
+            }
+            subjects.push((subject, fetched));
+        }
+        let checked: Vec<EntryId> = rows.values().copied().collect();
+        let count = subjects.len() as u64;
+        let mut findings = match verify::judge_in_background(subjects, today).await {
+            Ok(findings) => findings,
+            Err(error) => {
+                verified.halt = Some(Halt::Internal(error.to_string()));
+                return;
+            }
+        };
+        findings.retain(|finding| finding.rule != Rule::DuplicateSession);
+        findings.extend(duplicates);
+        let found: Vec<_> = findings
+            .into_iter()
+            .filter_map(|finding| {
+                let row = rows.get(&(finding.manifest.clone(), finding.id.clone(), finding.session_id))?;
+                Some((*row, finding))
+            })
+            .collect();
+        let bad: HashSet<_> =
+            found.iter().filter(|(_, finding)| finding.severity == Severity::Error).map(|(row, _)| *row).collect();
+        match self.ledger.keep_findings(self.run, now, checked, found).await {
+            Ok(kept) => {
+                verified.checked += count;
+                verified.findings.extend(kept);
+                for n in 0..count {
+                    self.events.tell(Event::Verified { errors: u64::from(n < bad.len() as u64) });
+                }
+            }
+            Err(error) => verified.halt = Some(Halt::Ledger(error)),
+        }
+    }
+}
+
+async fn fetch(lane: Arc<Lane>, check: Check) -> Fetch {
+    let session = check.subject.session_id;
+    let waits: &[Duration] = if check.fresh { &PATIENCE } else { &[] };
+    let mut waits = waits.iter();
+    loop {
+        match lane.decision(session).await {
+            Err(failure) => return (check, Err(failure)),
+            Ok(Some(decision)) => return (check, Ok(Fetched::Decision(Box::new(decision)))),
+            Ok(None) => match waits.next() {
+                None => return (check, Ok(Fetched::Missing)),
+                Some(wait) => tokio::time::sleep(*wait).await,
+            },
+        }
+    }
+}
