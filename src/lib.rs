@@ -11,4 +11,5 @@
 pub mod didit;
 pub mod manifest;
 pub mod sandbox;
+pub mod text;
 pub mod token;
