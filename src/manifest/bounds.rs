@@ -54,10 +54,10 @@ impl Bounds {
 pub(super) fn settle(path: &Path, roots: &[PathBuf]) -> io::Result<PathBuf> {
     let real = std::fs::canonicalize(path)?;
     if !is_inside(&real, roots) {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it leads out of the manifest's folder"));
+        return Err(io::Error::other("it leads out of the manifest's folder"));
     }
     if !std::fs::metadata(&real)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        return Err(io::Error::other("it is not a file"));
     }
     Ok(real)
 }

@@ -2,7 +2,7 @@
 //! entry is counted and not used, since the reviewed roster decides who is imported.
 
 use super::code::Code;
-use super::decode::TOKEN_HELP;
+use super::decode::{LITERAL_HELP, NOT_A_TOKEN};
 use super::draft::Files;
 use super::gather::Gather;
 use super::model::{Entry, TokenSource};
@@ -93,14 +93,19 @@ impl Rows for TokenRows<'_, '_> {
             None | Some(Cell::Null | Cell::Text(_)) => return,
             Some(_) => {
                 let mark = (row.locate)(sources::TOKEN);
-                return self.malformed(mark, Code::TokenNotLiteral, "a token is a literal here".to_owned(), TOKEN_HELP);
+                return self.malformed(
+                    mark,
+                    Code::TokenNotLiteral,
+                    "a token is a literal here".to_owned(),
+                    LITERAL_HELP,
+                );
             }
         };
         match ShareToken::parse(text) {
             Ok(token) => self.deliver(token, row.start.of(self.file)),
-            Err(error) => {
+            Err(_) => {
                 let mark = (row.locate)(sources::TOKEN);
-                self.malformed(mark, Code::MalformedToken, error.to_string(), "paste the whole token, `eyJ...`");
+                self.malformed(mark, Code::MalformedToken, NOT_A_TOKEN.to_owned(), LITERAL_HELP);
             }
         }
     }

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::code::Code;
-use super::decode::truncated;
+use super::decode::{NOT_A_TOKEN, truncated};
 use super::draft::{Draft, Field, Settings, TokenSpec};
 use super::load::LoadOptions;
 use super::model::{Entry, Place, SecretRef, TokenSource, WorkflowChoice};
@@ -62,10 +62,11 @@ impl Finisher<'_> {
             (_, Some(session)) => session.to_string(),
             _ => place.to_string(),
         };
-        let vendor_data = self.vendor_data(&draft, source, session, &id);
+        let bad = draft.token.is_bad() || draft.session.is_bad() || draft.id.is_bad();
+        let sound = !bad && self.sink.errors() == errors;
+        let vendor_data = self.vendor_data(&draft, source, session, &id, sound);
         let workflow = self.workflow(&draft, source);
         let trust_review = self.trust_review(&draft, source);
-        let bad = draft.token.is_bad() || draft.session.is_bad() || draft.id.is_bad();
         if self.sink.errors() > errors || bad {
             return None;
         }
@@ -120,7 +121,7 @@ impl Finisher<'_> {
         };
         let TokenSpec::Reference(reference) = spec else { return None };
         let token = match read {
-            Ok(text) => ShareToken::parse(&text).map_err(|error| (Code::MalformedToken, error.to_string())),
+            Ok(text) => ShareToken::parse(&text).map_err(|_| (Code::MalformedToken, NOT_A_TOKEN.to_owned())),
             Err(error) => Err((Code::UnreadableSecret, error.to_string())),
         };
         match token {
@@ -161,13 +162,15 @@ impl Finisher<'_> {
         Some(*session)
     }
 
-    /// Filled in and measured; the outer `None` is an error, the inner one an entry without.
+    /// Filled in and measured; the outer `None` is an error, the inner one an entry without. Where the token is not
+    /// `sound`, that its session is not known has been told.
     fn vendor_data(
         &mut self,
         draft: &Draft,
         source: Option<&Settings>,
         session: Option<Uuid>,
         id: &str,
+        sound: bool,
     ) -> Option<Option<String>> {
         let own = &draft.settings.vendor;
         let set = source.map_or(&Field::Absent, |source| &source.vendor);
@@ -178,9 +181,11 @@ impl Finisher<'_> {
             Field::Good(template, at) => (template, *at),
         };
         let Some(text) = template.fill(session, id) else {
-            let help = "write `source_session_id` into the entry, or a `vendor_data` of its own";
-            let message = "`vendor_data` asks for the source session, which the token does not name";
-            self.sink.error(Code::MissingKey, draft.at, message, help);
+            if sound {
+                let help = "write `source_session_id` into the entry, or a `vendor_data` of its own";
+                let message = "`vendor_data` asks for the source session, which the token does not name";
+                self.sink.error(Code::MissingKey, draft.at, message, help);
+            }
             return None;
         };
         if let (Field::Good(_, at), Field::Good(other, _)) = (own, set) {

@@ -34,6 +34,8 @@ mod snippet;
 mod sources;
 mod starter;
 mod template;
+#[cfg(test)]
+mod tests;
 mod unclosed;
 mod yaml;
 

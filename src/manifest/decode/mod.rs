@@ -17,7 +17,7 @@ use super::yaml::{Node, Pair, Value};
 
 pub(super) use application::{OUTSIDE_HELP, is_loopback};
 pub(super) use scalar::{UUID_HELP, parse_uuid, truncated};
-pub(super) use settings::{LABEL_LIMIT, TOKEN_HELP};
+pub(super) use settings::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN};
 
 /// One manifest being decoded.
 pub(super) struct Decoder<'a> {

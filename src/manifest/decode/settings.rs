@@ -13,7 +13,15 @@ use crate::token::ShareToken;
 /// The longest label, in bytes.
 pub(in crate::manifest) const LABEL_LIMIT: usize = 255;
 
-pub(in crate::manifest) const TOKEN_HELP: &str = "paste the whole token (`eyJ...`, three parts joined by dots), or write {env: NAME}, {file: PATH} or {exec: [PROGRAM, ARG...]}";
+/// What is said of a text that is no token; never the text.
+pub(in crate::manifest) const NOT_A_TOKEN: &str = "this does not have the form of a share token";
+
+/// What is said of a token that may also be referred to.
+pub(in crate::manifest) const TOKEN_HELP: &str = "paste the whole token, three base64url parts joined by dots, or \
+    write {env: NAME}, {file: PATH} or {exec: [PROGRAM, ARG...]}";
+
+/// What is said of a token that has to be a literal.
+pub(in crate::manifest) const LITERAL_HELP: &str = "paste the whole token: three base64url parts joined by dots";
 
 impl Decoder<'_> {
     pub(super) fn settings(&mut self, fields: Fields<'_, '_>) -> Settings {
@@ -83,8 +91,8 @@ impl Decoder<'_> {
         let spec = match &node.value {
             Value::Text(text) => match ShareToken::parse(text) {
                 Ok(token) => Some(TokenSpec::Literal(token)),
-                Err(error) => {
-                    self.error(Code::MalformedToken, node.mark, error.to_string(), TOKEN_HELP);
+                Err(_) => {
+                    self.error(Code::MalformedToken, node.mark, NOT_A_TOKEN, TOKEN_HELP);
                     None
                 }
             },

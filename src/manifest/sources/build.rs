@@ -2,7 +2,7 @@
 
 use super::{Cell, ID, Row, SESSION, TOKEN, TRUST, VENDOR, WORKFLOW};
 use crate::manifest::code::Code;
-use crate::manifest::decode::{LABEL_LIMIT, UUID_HELP, parse_uuid, truncated};
+use crate::manifest::decode::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN, UUID_HELP, parse_uuid, truncated};
 use crate::manifest::draft::{Draft, Field, TokenSpec};
 use crate::manifest::keys;
 use crate::manifest::model::WorkflowChoice;
@@ -83,9 +83,7 @@ impl<'r> Builder<'r, '_, '_> {
         match self.text(TOKEN) {
             Field::Good(text, at) => match ShareToken::parse(text) {
                 Ok(token) => Field::Good(TokenSpec::Literal(token), at),
-                Err(error) => {
-                    self.error(TOKEN, Code::MalformedToken, error.to_string(), "paste the whole token, `eyJ...`")
-                }
+                Err(_) => self.error(TOKEN, Code::MalformedToken, NOT_A_TOKEN, LITERAL_HELP),
             },
             Field::Bad => Field::Bad,
             Field::Absent => Field::Absent,
