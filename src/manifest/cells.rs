@@ -10,7 +10,7 @@ pub(super) struct Cell {
     /// Its bytes in the text.
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Whether it begins with a quote that is never closed.
+    /// Whether it begins with a quote that is never closed, or closed by what looks like the opening of another.
     pub(super) unclosed: bool,
 }
 
@@ -39,11 +39,12 @@ impl<'t> Cells<'t> {
         Self { bytes, delimiter, at: 0, record: 0, index: 0 }
     }
 
-    /// The end of the cell that begins here, and whether its quote is left open.
+    /// The end of the cell that begins here, and whether its quote seems left open.
     fn end(&self) -> (usize, bool) {
         let mut at = self.at;
         let mut quoted = self.bytes.get(at) == Some(&b'"');
         let opened = quoted;
+        let mut trailing = false;
         at += usize::from(quoted);
         while let Some(&byte) = self.bytes.get(at) {
             if quoted {
@@ -56,10 +57,12 @@ impl<'t> Cells<'t> {
                 }
             } else if byte == self.delimiter || byte == b'\n' || byte == b'\r' {
                 break;
+            } else {
+                trailing = opened;
             }
             at += 1;
         }
-        (at, opened && quoted)
+        (at, opened && (quoted || trailing))
     }
 }
 

@@ -12,11 +12,11 @@ use super::sink::{At, Sink};
 pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {
     let (mut names, mut ids, mut sessions) = (HashMap::new(), HashMap::new(), HashMap::new());
     for (number, manifest) in loaded.iter().enumerate() {
-        if let Some(name) = manifest.raw.name.good() {
-            if let Some(first) = earlier(&mut names, name, manifest.raw.name_at()) {
-                let message = format!("the name `{name}` is taken by the manifest at {}", sink.place(first));
-                sink.error(Code::DuplicateName, manifest.raw.name_at(), message, "give each manifest its own name");
-            }
+        if let Some(name) = manifest.raw.name.good()
+            && let Some(first) = earlier(&mut names, name, manifest.raw.name_at())
+        {
+            let message = format!("the name `{name}` is taken by the manifest at {}", sink.place(first));
+            sink.error(Code::DuplicateName, manifest.raw.name_at(), message, "give each manifest its own name");
         }
         for item in &manifest.items {
             let at = item.id_at.unwrap_or(item.at);

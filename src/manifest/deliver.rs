@@ -101,12 +101,11 @@ impl Rows for TokenRows<'_, '_> {
                 );
             }
         };
-        match ShareToken::parse(text) {
-            Ok(token) => self.deliver(token, row.start.of(self.file)),
-            Err(_) => {
-                let mark = (row.locate)(sources::TOKEN);
-                self.malformed(mark, Code::MalformedToken, NOT_A_TOKEN.to_owned(), LITERAL_HELP);
-            }
+        if let Ok(token) = ShareToken::parse(text) {
+            self.deliver(token, row.start.of(self.file));
+        } else {
+            let mark = (row.locate)(sources::TOKEN);
+            self.malformed(mark, Code::MalformedToken, NOT_A_TOKEN.to_owned(), LITERAL_HELP);
         }
     }
 

@@ -43,6 +43,9 @@ pub(super) struct Finisher<'a> {
     pub(super) options: &'a LoadOptions,
 }
 
+/// Something is wrong and was reported.
+struct Told;
+
 /// A token as far as it is known.
 struct Token {
     source: TokenSource,
@@ -52,10 +55,10 @@ struct Token {
 
 impl Finisher<'_> {
     /// The entry of a draft; `None` where something is wrong, which is reported.
-    pub(super) fn finish(&mut self, draft: Draft, source: Option<&Settings>, row: Option<Origin>) -> Option<Item> {
+    pub(super) fn finish(&mut self, draft: &Draft, source: Option<&Settings>, row: Option<Origin>) -> Option<Item> {
         let errors = self.sink.errors();
-        let token = self.token(&draft);
-        let session = self.session(&draft, token.as_ref().and_then(|token| token.claims.as_ref()));
+        let token = self.token(draft);
+        let session = self.session(draft, token.as_ref().and_then(|token| token.claims.as_ref()));
         let place = Place { file: self.sink.shown(draft.at.file).to_owned(), line: draft.at.mark.line };
         let id = match (&draft.id, session) {
             (Field::Good(id, _), _) => id.clone(),
@@ -64,9 +67,9 @@ impl Finisher<'_> {
         };
         let bad = draft.token.is_bad() || draft.session.is_bad() || draft.id.is_bad();
         let sound = !bad && self.sink.errors() == errors;
-        let vendor_data = self.vendor_data(&draft, source, session, &id, sound);
-        let workflow = self.workflow(&draft, source);
-        let trust_review = self.trust_review(&draft, source);
+        let vendor_data = self.vendor_data(draft, source, session, &id, sound);
+        let workflow = self.workflow(draft, source);
+        let trust_review = self.trust_review(draft, source);
         if self.sink.errors() > errors || bad {
             return None;
         }
@@ -81,7 +84,7 @@ impl Finisher<'_> {
             claims: token.claims,
             workflow: Some(workflow?),
             trust_review: Some(trust_review?),
-            vendor_data: vendor_data?,
+            vendor_data: vendor_data.ok()?,
             invalid: None,
         };
         let (id_at, token_at) = (draft.id.at(), draft.token.at());
@@ -162,7 +165,7 @@ impl Finisher<'_> {
         Some(*session)
     }
 
-    /// Filled in and measured; the outer `None` is an error, the inner one an entry without. Where the token is not
+    /// Filled in and measured; `None` is an entry without. Where the token is not
     /// `sound`, that its session is not known has been told.
     fn vendor_data(
         &mut self,
@@ -171,13 +174,13 @@ impl Finisher<'_> {
         session: Option<Uuid>,
         id: &str,
         sound: bool,
-    ) -> Option<Option<String>> {
+    ) -> Result<Option<String>, Told> {
         let own = &draft.settings.vendor;
         let set = source.map_or(&Field::Absent, |source| &source.vendor);
         let chosen = first([own, set, &self.defaults.vendor]);
         let (template, at) = match chosen {
-            Field::Absent => return Some(None),
-            Field::Bad => return None,
+            Field::Absent => return Ok(None),
+            Field::Bad => return Err(Told),
             Field::Good(template, at) => (template, *at),
         };
         let Some(text) = template.fill(session, id) else {
@@ -186,7 +189,7 @@ impl Finisher<'_> {
                 let message = "`vendor_data` asks for the source session, which the token does not name";
                 self.sink.error(Code::MissingKey, draft.at, message, help);
             }
-            return None;
+            return Err(Told);
         };
         if let (Field::Good(_, at), Field::Good(other, _)) = (own, set) {
             let other: &Template = other;
@@ -200,9 +203,9 @@ impl Finisher<'_> {
                 text.len()
             );
             self.sink.error(Code::VendorDataTooLong, at, message, format!("shorten it to {VENDOR_LIMIT} bytes"));
-            return None;
+            return Err(Told);
         }
-        Some(Some(text))
+        Ok(Some(text))
     }
 
     fn workflow(&mut self, draft: &Draft, source: Option<&Settings>) -> Option<WorkflowChoice> {
@@ -230,10 +233,10 @@ impl Finisher<'_> {
     fn trust_review(&mut self, draft: &Draft, source: Option<&Settings>) -> Option<bool> {
         let own = &draft.settings.trust;
         let set = source.map_or(&Field::Absent, |source| &source.trust);
-        if let (Field::Good(own, at), Field::Good(set, _)) = (own, set) {
-            if own != set {
-                self.contradicts(*at, "trust_review", if *set { "true" } else { "false" });
-            }
+        if let (Field::Good(own, at), Field::Good(set, _)) = (own, set)
+            && own != set
+        {
+            self.contradicts(*at, "trust_review", if *set { "true" } else { "false" });
         }
         match first([own, set, &self.defaults.trust]) {
             Field::Good(trust, _) => Some(*trust),

@@ -51,7 +51,7 @@ impl<'a> Gather<'a> {
     pub(super) fn all(&mut self) {
         let raw = self.raw;
         for draft in &raw.imports {
-            let item = self.finisher().finish(draft.clone(), None, None);
+            let item = self.finisher().finish(draft, None, None);
             self.take(item);
         }
         for source in &raw.sources {
@@ -314,7 +314,7 @@ struct SourceRows<'g, 'a> {
 impl SourceRows<'_, '_> {
     fn item(&mut self, row: &Row<'_>, exact: bool) -> Option<Item> {
         let draft = sources::draft(row, self.file, exact, self.gather.sink);
-        self.gather.finisher().finish(draft, Some(&self.source.settings), Some(self.origin))
+        self.gather.finisher().finish(&draft, Some(&self.source.settings), Some(self.origin))
     }
 }
 

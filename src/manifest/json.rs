@@ -1,6 +1,6 @@
-//! Where the members of a JSON object stand. Reading is serde_json's; this only finds places, when one is to be shown.
+//! Where the members of a JSON object stand. Reading is `serde_json`'s; this only finds places, when one is to be shown.
 
-/// The bytes of the value of a top-level member of the object that `text` holds; the last, as serde_json takes it.
+/// The bytes of the value of a top-level member of the object that `text` holds; the last, as `serde_json` takes it.
 pub(super) fn member(text: &str, key: &str) -> Option<(usize, usize)> {
     let needle = serde_json::Value::from(key).to_string();
     let mut depth = 0_usize;

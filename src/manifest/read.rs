@@ -51,10 +51,10 @@ pub(super) fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
     if file.metadata()?.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
-    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let plain: Box<dyn Read> = if name.ends_with(".gz") {
+    let ending = path.extension().map(std::ffi::OsStr::to_ascii_lowercase).unwrap_or_default();
+    let plain: Box<dyn Read> = if ending == "gz" {
         Box::new(MultiGzDecoder::new(BufReader::new(file)))
-    } else if name.ends_with(".zst") {
+    } else if ending == "zst" {
         Box::new(zstd::Decoder::new(file)?)
     } else {
         Box::new(file)
@@ -88,7 +88,7 @@ pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
 /// Line and column (from 1) of a byte.
 pub(super) fn position(bytes: &[u8], at: usize) -> (usize, usize) {
     let before = &bytes[..at.min(bytes.len())];
-    let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    let line = before.split(|&b| b == b'\n').count();
     let start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
 }

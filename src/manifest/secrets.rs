@@ -19,7 +19,9 @@ use super::read::{self, SECRET_LIMIT};
 
 /// The environment as the program was started with; injected, so that tests need no real one.
 #[derive(Clone)]
-pub struct Environment(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
     /// An environment that looks up as `lookup` does.

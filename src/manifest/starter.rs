@@ -89,7 +89,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("acme.yaml");
         std::fs::write(&path, text).unwrap();
-        let loaded = crate::manifest::load(&[path.to_str().unwrap().to_owned()], &Default::default()).unwrap();
+        let loaded =
+            crate::manifest::load(&[path.to_str().unwrap().to_owned()], &crate::manifest::LoadOptions::default())
+                .unwrap();
         assert_eq!((loaded.manifests[0].name.as_str(), loaded.warnings.len()), ("acme-2026q4", 0));
     }
 }

@@ -20,6 +20,15 @@ pub(super) fn quote_over_lines(text: &str, end: usize) -> Option<Opening> {
     (opening.1 < closed_in).then_some(opening)
 }
 
+/// The first tab that indents a line, from this line on: the parser may stop just before it.
+pub(super) fn tab(text: &str, line: usize) -> Option<(usize, usize)> {
+    let mut lines = text.lines().enumerate().skip(line.saturating_sub(1)).take(2);
+    lines.find_map(|(number, line)| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        indent.find('\t').map(|at| (number + 1, at + 1))
+    })
+}
+
 /// What is said of an opening without a closing.
 pub(super) fn words(sign: char) -> (&'static str, &'static str) {
     match sign {
@@ -49,7 +58,7 @@ impl<'t> Lexer<'t> {
         while self.at < end {
             let Some(c) = self.peek() else { return };
             match c {
-                '#' => self.to_line_end(),
+                '#' => self.finish_line(),
                 '"' | '\'' => self.quoted(c),
                 '[' | '{' => {
                     self.open.push((c, self.line, self.column()));
@@ -84,7 +93,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn to_line_end(&mut self) {
+    fn finish_line(&mut self) {
         while self.peek().is_some_and(|c| c != '\n') {
             self.bump();
         }
@@ -129,14 +138,14 @@ impl<'t> Lexer<'t> {
     fn block(&mut self) {
         let line = self.text.get(self.line_start..).and_then(|rest| rest.lines().next()).unwrap_or("");
         let key = line.len() - line.trim_start_matches([' ', '-']).len();
-        self.to_line_end();
+        self.finish_line();
         self.bump();
         while let Some(line) = self.text.get(self.at..).and_then(|rest| rest.lines().next()) {
             let indent = line.len() - line.trim_start_matches(' ').len();
             if !line.trim().is_empty() && indent <= key {
                 return;
             }
-            self.to_line_end();
+            self.finish_line();
             self.bump();
         }
     }

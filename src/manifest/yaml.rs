@@ -129,15 +129,15 @@ impl<'t> Builder<'t> {
             Event::Scalar(text, style, _, tag) => self.scalar(text, style, tag.as_deref(), &span),
             Event::SequenceStart(_, _, tag) => {
                 self.check_tag(tag.as_deref(), "seq", &span);
-                let (list, last) = self.list()?;
-                end = last;
-                Value::List(list)
+                let (nodes, after) = self.list()?;
+                end = after;
+                Value::List(nodes)
             }
             Event::MappingStart(_, _, tag) => {
                 self.check_tag(tag.as_deref(), "map", &span);
-                let (map, last) = self.map()?;
-                end = last;
-                Value::Map(map)
+                let (pairs, after) = self.map()?;
+                end = after;
+                Value::Map(pairs)
             }
             _ => {
                 self.problem(
@@ -310,6 +310,13 @@ fn syntax(text: &str, error: &ScanError) -> Problem {
                 ),
             }
         }
+        ErrorKind::TabInPlainScalar
+        | ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation => {
+            let (line, column) = unclosed::tab(text, at.line()).unwrap_or((at.line(), at.col() + 1));
+            problem(Code::Syntax, Mark::new(line, column, 1), "a tab is not allowed here", "indent with spaces")
+        }
         kind => match unclosed::bracket(text, offset) {
             Some((sign, line, column)) => open(sign, Mark::new(line, column, 1)),
             None => problem(Code::Syntax, mark, &words(kind), help(kind)),
@@ -337,9 +344,6 @@ fn help(kind: &ErrorKind) -> &'static str {
         | ErrorKind::SimpleKeyExpected
         | ErrorKind::InvalidIndentation => {
             "align the keys of a map, and the `-` of a list, in one column; write `key: value`"
-        }
-        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => {
-            "indent with spaces"
         }
         ErrorKind::UnexpectedCharacter { .. } => "put quotes around a value that begins with a special character",
         _ => "put quotes around values with special characters, and indent with spaces",
@@ -407,12 +411,12 @@ mod tests {
 
     #[test]
     fn an_alias_bomb_is_refused_at_once() {
-        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        let mut bomb = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned()];
         for level in 1..40 {
             let before = level - 1;
-            bomb.push_str(&format!("a{level}: &a{level} [*a{before}, *a{before}, *a{before}]\n"));
+            bomb.push(format!("a{level}: &a{level} [*a{before}, *a{before}, *a{before}]\n"));
         }
-        assert!(parse(&bomb).problems.iter().all(|problem| problem.code == Code::Alias));
+        assert!(parse(&bomb.concat()).problems.iter().all(|problem| problem.code == Code::Alias));
     }
 
     proptest::proptest! {

@@ -84,7 +84,7 @@ impl Decoder<'_> {
         small("reads_per_minute", 1_000_000, &mut limits.reads_per_minute);
         small("concurrency", 1024, &mut limits.concurrency);
         if let Some(node) = fields.get("timeout") {
-            let range = (Duration::from_secs(1), Duration::from_secs(600));
+            let range = (Duration::from_secs(1), Duration::from_mins(10));
             limits.timeout = self.duration(node, "timeout", range.0, range.1).unwrap_or(limits.timeout);
         }
         if let Some(node) = fields.get("max_failures") {

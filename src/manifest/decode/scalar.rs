@@ -127,18 +127,12 @@ impl Decoder<'_> {
 
     /// `true` or `false`, and nothing that only looks like it.
     pub(super) fn boolean(&mut self, node: &Node<'_>, key: &str) -> Field<bool> {
-        match node.value {
-            Value::Bool(value) => Field::Good(value, self.at(node)),
-            _ => {
-                self.wrong_type(
-                    node,
-                    key,
-                    "true or false",
-                    &format!("write `{key}: true` or `{key}: false`, without quotes"),
-                );
-                Field::Bad
-            }
+        if let Value::Bool(value) = node.value {
+            return Field::Good(value, self.at(node));
         }
+        let help = format!("write `{key}: true` or `{key}: false`, without quotes");
+        self.wrong_type(node, key, "true or false", &help);
+        Field::Bad
     }
 
     /// One of two words; whether it is the second.
@@ -168,7 +162,7 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
-        assert_eq!(parse_duration("20m"), Some(Duration::from_secs(1200)));
+        assert_eq!(parse_duration("20m"), Some(Duration::from_mins(20)));
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
         for bad in ["", "s", "30", "-1s", "1.5s", "3 s", "99999999999999999999s", "18446744073709551615h", "é"] {
             assert_eq!(parse_duration(bad), None, "{bad}");

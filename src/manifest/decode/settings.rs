@@ -89,13 +89,13 @@ impl Decoder<'_> {
     /// A literal token or a reference to one.
     pub(super) fn token(&mut self, node: &Node<'_>) -> Field<TokenSpec> {
         let spec = match &node.value {
-            Value::Text(text) => match ShareToken::parse(text) {
-                Ok(token) => Some(TokenSpec::Literal(token)),
-                Err(_) => {
+            Value::Text(text) => {
+                let token = ShareToken::parse(text).ok();
+                if token.is_none() {
                     self.error(Code::MalformedToken, node.mark, NOT_A_TOKEN, TOKEN_HELP);
-                    None
                 }
-            },
+                token.map(TokenSpec::Literal)
+            }
             Value::Map(_) => self.reference(node, "share_token").map(TokenSpec::Reference),
             _ => {
                 self.wrong_type(node, "share_token", "a token or a reference to one", TOKEN_HELP);
@@ -109,13 +109,12 @@ impl Decoder<'_> {
     pub(super) fn files(&mut self, fields: Fields<'_, '_>, columns: &[&str], what: &str) -> Files {
         let mut choice = |key: &str, words| fields.get(key).is_some_and(|node| self.choice(node, key, words));
         let (latest, skip) = (choice("on_duplicate", ["error", "latest"]), choice("on_invalid", ["error", "skip"]));
-        let pattern = match fields.get("file") {
-            Some(node) => self.pattern(node, columns == keys::TOKEN_COLUMNS),
-            None => {
-                let help = "write `file: people/*.csv`";
-                self.error(Code::MissingKey, fields.mark, format!("{what} has no `file`"), help);
-                Field::Bad
-            }
+        let pattern = if let Some(node) = fields.get("file") {
+            self.pattern(node, columns == keys::TOKEN_COLUMNS)
+        } else {
+            let help = "write `file: people/*.csv`";
+            self.error(Code::MissingKey, fields.mark, format!("{what} has no `file`"), help);
+            Field::Bad
         };
         let columns = fields.get("columns").map_or_else(Columns::unnamed, |node| self.columns(node, columns));
         Files { at: fields.mark.of(self.file), pattern, columns, latest, skip }
@@ -151,7 +150,7 @@ impl Decoder<'_> {
                     "write the column's name in the file",
                 );
             }
-            columns.0[slot].name = name.to_owned();
+            name.clone_into(&mut columns.0[slot].name);
             columns.0[slot].named = Some(self.at(node));
         }
         self.check_columns(&columns);

@@ -21,28 +21,41 @@ pub(super) fn read(
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(bytes);
     let mut record = csv::ByteRecord::new();
-    let mut next = || -> Result<Option<(csv::ByteRecord, usize)>, Broken> {
-        let more = reader.read_byte_record(&mut record).map_err(|error| Broken::Unreadable(error.to_string()))?;
-        let at = record.position().map_or(0, |position| position.byte() as usize);
-        Ok(more.then(|| (std::mem::take(&mut record), at)))
+    let mut lines = Lines { bytes, at: 0, line: 1 };
+    // The place of the next record, and whether a quote may have swallowed what follows: it reaches over lines or to
+    // the end of the file.
+    let mut next = |record: &mut csv::ByteRecord| -> Result<Option<(usize, bool)>, Broken> {
+        let more = reader.read_byte_record(record).map_err(|error| Broken::Unreadable(error.to_string()))?;
+        let start = skip_breaks(bytes, record.position().map_or(0, |position| position.byte() as usize));
+        let end = (reader.position().byte() as usize).clamp(start, bytes.len());
+        let lines = bytes[start..end].trim_ascii_end().contains(&b'\n');
+        Ok(more.then_some((start, lines || end == bytes.len())))
     };
-    let Some((header, _)) = next()? else {
+    let Some((start, long)) = next(&mut record)? else {
         return Err(format(Code::MissingColumn, "the file has no header".to_owned(), columns, wanted));
     };
-    let slots = header_slots(&header, columns, wanted)?;
-    let mut lines = Lines { bytes, at: 0, line: 1 };
-    while let Some((record, at)) = next()? {
-        let start = skip_breaks(bytes, at);
-        let line = lines.of(start);
-        let place = Place { bytes, start, line, delimiter, slots: &slots };
-        if record.len() == header.len() {
+    let header = record.clone();
+    let mut place = Place { bytes, start, line: lines.of(start), delimiter, slots: [None; SLOTS] };
+    if let Some(mark) = long.then(|| place.unclosed()).flatten() {
+        let (message, help) = (UNCLOSED.to_owned(), "close the cell with `\"`".to_owned());
+        return Err(Broken::Format { code: Code::Unclosed, mark, message, help });
+    }
+    place.slots = header_slots(&header, columns, wanted)?;
+    while let Some((start, long)) = next(&mut record)? {
+        (place.start, place.line) = (start, lines.of(start));
+        if let Some(mark) = long.then(|| place.unclosed()).flatten() {
+            rows.bad(mark, Code::Unclosed, UNCLOSED.to_owned());
+        } else if record.len() == header.len() {
             place.row(&record, rows);
         } else {
-            place.ragged(record.len(), header.len(), rows);
+            let message = format!("the row has {} cells, the header {}", record.len(), header.len());
+            rows.bad(Mark::new(place.line, 1, 1), Code::BadRow, message);
         }
     }
     Ok(())
 }
+
+const UNCLOSED: &str = "this `\"` is never closed";
 
 /// Which column of the file each of ours is.
 fn header_slots(
@@ -101,7 +114,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn of(&mut self, at: usize) -> usize {
-        self.line += self.bytes[self.at..at].iter().filter(|&&b| b == b'\n').count();
+        self.line += self.bytes[self.at..at].split(|&b| b == b'\n').count() - 1;
         self.at = at;
         self.line
     }
@@ -113,7 +126,7 @@ struct Place<'a> {
     start: usize,
     line: usize,
     delimiter: u8,
-    slots: &'a [Option<usize>; SLOTS],
+    slots: [Option<usize>; SLOTS],
 }
 
 impl Place<'_> {
@@ -122,31 +135,19 @@ impl Place<'_> {
         let mut cells: [Option<Cell<'_>>; SLOTS] = [const { None }; SLOTS];
         for (slot, index) in self.slots.iter().enumerate() {
             let Some(cell) = index.and_then(|index| record.get(index)) else { continue };
-            match std::str::from_utf8(cell) {
-                Ok(text) => cells[slot] = Some(Cell::Text(Cow::Borrowed(text))),
-                Err(_) => {
-                    let message = format!("the cell `{}` is not UTF-8", keys::COLUMNS[slot]);
-                    return rows.bad(locate(slot), Code::NotUtf8, message);
-                }
-            }
+            let Ok(text) = std::str::from_utf8(cell) else {
+                let message = format!("the cell `{}` is not UTF-8", keys::COLUMNS[slot]);
+                return rows.bad(locate(slot), Code::NotUtf8, message);
+            };
+            cells[slot] = Some(Cell::Text(Cow::Borrowed(text)));
         }
         rows.row(&Row { start: Mark::new(self.line, 1, 1), cells, expect: false, locate: &locate });
     }
 
-    /// A record with too few or too many cells; perhaps because a quote swallowed what follows.
-    fn ragged(&self, has: usize, wants: usize, rows: &mut dyn Rows) {
-        let open = Cells::of_bytes(&self.bytes[self.start..], self.delimiter)
-            .take_while(|cell| cell.record == 0)
-            .find(|cell| cell.unclosed);
-        match open {
-            Some(cell) => {
-                rows.bad(self.locate(cell.index), Code::Unclosed, "this `\"` is never closed".to_owned());
-            }
-            None => {
-                let message = format!("the row has {has} cells, the header {wants}");
-                rows.bad(Mark::new(self.line, 1, 1), Code::BadRow, message);
-            }
-        }
+    /// The cell whose quote is left open.
+    fn unclosed(&self) -> Option<Mark> {
+        let mut cells = Cells::of_bytes(&self.bytes[self.start..], self.delimiter).take_while(|cell| cell.record == 0);
+        cells.find(|cell| cell.unclosed).map(|cell| Mark { width: 1, ..self.locate(cell.index) })
     }
 
     /// Where a cell of the record stands.

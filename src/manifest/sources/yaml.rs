@@ -20,8 +20,7 @@ pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result
         });
     }
     let nodes = match tree.root {
-        None => return Ok(()),
-        Some(Node { value: Value::Null, .. }) => return Ok(()),
+        None | Some(Node { value: Value::Null, .. }) => return Ok(()),
         Some(Node { value: Value::List(nodes), .. }) => nodes,
         Some(node) => {
             return Err(Broken::Format {

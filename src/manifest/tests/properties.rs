@@ -61,14 +61,13 @@ proptest! {
         for (name, bytes) in [("a.yaml", manifest.clone()), ("b.yaml", [head().as_bytes(), b"imports: ", tail.as_bytes()].concat())] {
             folder.write(name, &bytes);
         }
-        let files: String = ["csv", "tsv", "ndjson", "json", "yaml", "csv.gz", "csv.zst"]
-            .iter()
-            .map(|ending| {
-                let header: &[u8] = if ending.ends_with("sv") { b"share_token,id\n" } else { b"" };
-                folder.write(&format!("p.{ending}"), &[header, &source].concat());
-                format!("  - file: p.{ending}\n")
-            })
-            .collect();
+        let mut files = Vec::new();
+        for ending in ["csv", "tsv", "ndjson", "json", "yaml", "csv.gz", "csv.zst"] {
+            let header: &[u8] = if ending.ends_with("sv") { b"share_token,id\n" } else { b"" };
+            folder.write(&format!("p.{ending}"), &[header, &source].concat());
+            files.push(format!("  - file: p.{ending}\n"));
+        }
+        let files = files.concat();
         folder.write("c.yaml", format!("{}sources:\n{files}", head()).as_bytes());
         for name in ["a.yaml", "b.yaml", "c.yaml"] {
             if let Err(wrong) = folder.load(&[name]) {

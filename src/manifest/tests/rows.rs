@@ -105,7 +105,7 @@ fn tokens_go_to_the_roster_and_strangers_are_counted() {
     assert_eq!(manifest.unused_tokens, 1);
     assert!(by_id("carmen").token_now.is_some() && by_id("dora").token_now.is_some());
     assert!(matches!(by_id("emil").token, TokenSource::Missing));
-    assert_eq!(by_id("dora").expires_at().map(|at| at.as_second()), Some(100));
+    assert_eq!(by_id("dora").expires_at().map(jiff::Timestamp::as_second), Some(100));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_delivered_duplicate_is_an_error_or_the_latest() {
     };
     assert_eq!(manifest("").codes(), ["duplicate-session t.txt:2:1", "duplicate-session t.txt:3:1"]);
     let entry = &manifest("    on_duplicate: latest\n").manifest().entries[0];
-    assert_eq!(entry.expires_at().map(|at| at.as_second()), Some(300));
+    assert_eq!(entry.expires_at().map(jiff::Timestamp::as_second), Some(300));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn several_tokens_for_one_session() {
     let folder = with_source(", on_duplicate: latest", &[("people/a.csv", &text)]);
     let manifest = folder.manifest();
     assert_eq!(manifest.entries.len(), 1);
-    assert_eq!(manifest.entries[0].expires_at().map(|at| at.as_second()), Some(300));
+    assert_eq!(manifest.entries[0].expires_at().map(jiff::Timestamp::as_second), Some(300));
     assert_eq!(manifest.entries[0].place.line, 3);
 }
 
@@ -304,4 +304,15 @@ fn claims_that_cannot_be_read_leave_the_place_as_id() {
     let folder = Folder::new(&[("m.yaml", &text)]);
     let entry = &folder.manifest().entries[0];
     assert!(entry.id.ends_with("m.yaml:5") && entry.source_session_id.is_none() && entry.claims.is_none());
+}
+
+#[test]
+fn a_quote_left_open_never_swallows_rows_in_silence() {
+    let rows = format!("{},x\n{},\"y\n{},z\n", session(1), session(2), session(3));
+    let folder = with_source("", &[("people/a.csv", &format!("source_session_id,vendor_data\n{rows}"))]);
+    assert_eq!(folder.codes(), ["unclosed a.csv:3:38"]);
+    let folder = with_source("", &[("people/a.csv", &format!("source_session_id,\"vendor_data\n{rows}"))]);
+    assert_eq!(folder.codes().len(), 1);
+    let folder = with_source("", &[("people/a.csv", &format!("source_session_id,\"vendor_data\n{}\n", session(1)))]);
+    assert_eq!(folder.codes(), ["unclosed a.csv:1:19"]);
 }
