@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 /// The most a manifest may hold: 100,000 entries with literal tokens take about 100 MB.
-pub(super) const MANIFEST_LIMIT: u64 = 512 << 20;
+pub(super) const MANIFEST_LIMIT: u64 = 256 << 20;
 /// The most a source may hold once unpacked.
 pub(super) const SOURCE_LIMIT: u64 = 4 << 30;
 /// The most a file with one secret may hold.
@@ -48,8 +48,12 @@ impl Format {
 /// Opens a file to read, unpacked by its ending, up to `limit` bytes; more is an error of kind `FileTooLarge`.
 pub(super) fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if metadata.len() > limit {
+        return Err(too_large());
     }
     let ending = path.extension().map(std::ffi::OsStr::to_ascii_lowercase).unwrap_or_default();
     let plain: Box<dyn Read> = if ending == "gz" {
@@ -93,6 +97,10 @@ pub(super) fn position(bytes: &[u8], at: usize) -> (usize, usize) {
     (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
 }
 
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")
+}
+
 struct Limited<R> {
     inner: R,
     left: u64,
@@ -101,10 +109,7 @@ struct Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(read as u64)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"))?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(too_large)?;
         Ok(read)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Serde's way stops at the first error. This tree is decoded afterwards, so that every error of a manifest is told
 //! at once, each at its place. Aliases are refused (so there are no alias bombs) but leave a [`Value::Broken`] node
-//! behind, about which nothing more is said; nesting is bounded by the parser, size by the caller, and since nothing
+//! behind, about which nothing more is said; nesting is bounded by the parser, the number of values here, the size by the caller, and since nothing
 //! is expanded the tree is never larger than the text warrants.
 
 use std::borrow::Cow;
@@ -16,6 +16,9 @@ use super::unclosed;
 
 /// How deep lists and maps may nest; a manifest needs five levels.
 const NESTING: usize = 32;
+
+/// How many values a text may hold: a million entries, each with ten settings.
+const NODES: usize = 10_000_000;
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ pub(super) fn parse(text: &str) -> Tree<'_> {
     options.flow_nesting_limit = NESTING;
     options.block_nesting_limit = NESTING;
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { parser, text, problems: Vec::new() };
+    let mut builder = Builder { parser, text, problems: Vec::new(), nodes: 0 };
     match builder.document() {
         Ok(root) => Tree { root, problems: builder.problems },
         Err(error) => {
@@ -90,6 +93,7 @@ struct Builder<'t> {
     parser: Parser<'t, StrInput<'t>>,
     text: &'t str,
     problems: Vec<Problem>,
+    nodes: usize,
 }
 
 impl<'t> Builder<'t> {
@@ -123,6 +127,10 @@ impl<'t> Builder<'t> {
     }
 
     fn node(&mut self, event: Event<'t>, span: Span) -> Result<Node<'t>, ScanError> {
+        self.nodes += 1;
+        if self.nodes > NODES {
+            return Err(ScanError::new(span.start, "too many values"));
+        }
         let mark = self.mark(&span);
         let (start, mut end) = span.byte_range().map_or((0, 0), |range| (range.start, range.end));
         let value = match event {
@@ -293,6 +301,12 @@ fn syntax(text: &str, error: &ScanError) -> Problem {
         }
         ErrorKind::UnclosedFlowCollection { open: sign }
         | ErrorKind::MismatchedFlowCollectionEnd { open: sign, .. } => open(*sign, mark),
+        ErrorKind::Custom(_) => problem(
+            Code::TooLarge,
+            mark,
+            "the file holds more values than a manifest may",
+            "move the entries into source files: see `sources`",
+        ),
         ErrorKind::RecursionLimitExceeded => problem(
             Code::TooDeep,
             mark,

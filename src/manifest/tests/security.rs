@@ -96,3 +96,11 @@ fn the_key_is_never_read_while_loading() {
     let folder = Folder::new(&[("m.yaml", text)]);
     assert!(matches!(folder.manifest().application.api_key, SecretRef::File { .. }));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_absurdly_large_manifest_is_refused_unread() {
+    let folder = Folder::new(&[("m.yaml", "")]);
+    std::fs::File::options().write(true).open(folder.path("m.yaml")).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(folder.codes(), ["too-large m.yaml:1:1"]);
+}
