@@ -5,6 +5,7 @@
 //! form anywhere. Where YAML can't be parsed, a rough reading by lines masks rather too much than too little.
 
 use super::diagnostic::{Diagnostic, Snippet};
+use super::keys;
 use super::read;
 use super::sink::{FileInfo, Finding, Mark, Shape};
 use super::yaml::{self, Node, Value};
@@ -191,6 +192,10 @@ fn walk(node: &Node<'_>, token_key: &str, ranges: &mut Vec<Range>) {
 /// Masks a secret's value. Of a reference, what it refers by is shown: a variable, a path, a program.
 fn mask(node: &Node<'_>, ranges: &mut Vec<Range>) {
     match &node.value {
+        // What looks like a key may be the secret itself, in braces.
+        Value::Map(pairs) if pairs.iter().any(|pair| keys::likely(&pair.key, keys::REFERENCE).is_none()) => {
+            ranges.push(node.bytes);
+        }
         Value::Map(pairs) => {
             for pair in pairs {
                 match (pair.key.as_ref(), &pair.value.value) {
@@ -310,6 +315,8 @@ mod tests {
             "share_tokn: hunter2",
             "api_key: hunter2 # and hunter2",
             "api_key: {value: hunter2}",
+            "api_key: {hunter2}",
+            "api_key: {evn: hunter2}",
             "api_key: {exec: [vault, hunter2]}",
             "share_token: [hunter2]",
             "share_token: \"hunter2",

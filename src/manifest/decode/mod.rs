@@ -161,7 +161,13 @@ impl Decoder<'_> {
                 Some(likely) => format!("did you mean `{likely}`?"),
                 None => format!("the keys of {what} are {}", listed(known)),
             };
-            let message = format!("unknown key `{}` in {what}", truncated(key));
+            // In place of a reference somebody may have put a secret in braces: it is not repeated.
+            let named = known != keys::REFERENCE || keys::likely(key, known).is_some();
+            let message = if named {
+                format!("unknown key `{}` in {what}", truncated(key))
+            } else {
+                format!("unknown key in {what}")
+            };
             self.error(Code::UnknownKey, pair.mark, message, help);
         } else if keys::LATER.contains(&key) {
             let message = format!("`{key}` is not supported by this release yet");
