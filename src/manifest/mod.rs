@@ -1,10 +1,51 @@
 //! Manifests: desired state, from YAML and source files to plain entries.
+//!
+//! ```text
+//! YAML ─ yaml ─► tree ─ decode ─► drafts ─ finish ─► entries ─ gather ─► one per session ─ check ─► Manifests
+//! files ─ sources ─► rows ─────────┘                              ▲
+//! tokens ─ sources ─► rows ─ deliver ─────────────────────────────┘
+//! ```
+//!
+//! Whatever is wrong goes to the one `sink`, with its place, and the work goes on; at the end all of it is told at
+//! once, sorted, each with its line and every secret in it masked (`snippet`). A manifest is data: `bounds` keeps its
+//! files in its folder, `secrets` runs a program only where the user allowed it, and nothing here opens a connection.
 
+mod bounds;
+mod cells;
+mod check;
+mod code;
+mod decode;
+mod deliver;
 mod diagnostic;
+mod digest;
+mod draft;
+mod finish;
+mod gather;
+mod globs;
+mod json;
+mod keys;
+mod load;
 mod model;
+mod read;
+mod schema;
+mod secrets;
+mod sink;
+mod snippet;
+mod sources;
+mod starter;
+mod template;
+#[cfg(test)]
+mod tests;
+mod unclosed;
+mod yaml;
 
-pub use diagnostic::{Diagnostic, Severity, Snippet};
+pub use code::Code;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
+pub use load::{LoadOptions, load};
 pub use model::{
     Application, Entry, Invalid, Limits, Manifest, Manifests, MaxFailures, Place, SecretRef, TokenSource,
     WorkflowChoice,
 };
+pub use schema::schema;
+pub use secrets::{Environment, SecretError, SecretPolicy, resolve};
+pub use starter::starter;

@@ -47,7 +47,7 @@ pub struct Application {
     /// `application.id`.
     pub id: Option<Uuid>,
     /// `application.base_url`: scheme, host, port and perhaps a path prefix, without a trailing slash problem:
-    /// join with [`Application::url`].
+    /// read it with [`Application::base`].
     pub base_url: Url,
     /// Where the key is to be had; default `{env: DIDIT_API_KEY}`. Read only by a command about to send.
     pub api_key: SecretRef,
@@ -155,7 +155,7 @@ impl std::str::FromStr for MaxFailures {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Label in outputs, unique over all manifests of the command: `id`, else the source session, else
-    /// [`Place::to_string`].
+    /// the [`Place`] as text.
     pub id: String,
     /// Where it stands.
     pub place: Place,

@@ -1,0 +1,67 @@
+//! What only shows once everything is there: what has to be unique over all manifests, and what deserves a warning.
+
+use std::collections::HashMap;
+
+use super::code::Code;
+use super::draft::Raw;
+use super::finish::Item;
+use super::load::Loaded;
+use super::sink::{At, Sink};
+
+/// Names, ids and source sessions are unique over all manifests: the later of two is an error.
+pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {
+    let (mut names, mut ids, mut sessions) = (HashMap::new(), HashMap::new(), HashMap::new());
+    for (number, manifest) in loaded.iter().enumerate() {
+        if let Some(name) = manifest.raw.name.good()
+            && let Some(first) = earlier(&mut names, name, manifest.raw.name_at())
+        {
+            let message = format!("the name `{name}` is taken by the manifest at {}", sink.place(first));
+            sink.error(Code::DuplicateName, manifest.raw.name_at(), message, "give each manifest its own name");
+        }
+        for item in &manifest.items {
+            let at = item.id_at.unwrap_or(item.at);
+            if let Some(first) = earlier(&mut ids, &item.entry.id, at) {
+                let message = format!("the id `{}` is taken by the entry at {}", item.entry.id, sink.place(first));
+                sink.error(Code::DuplicateId, at, message, "give each entry its own `id`, or leave `id` out");
+            }
+            let Some(session) = item.entry.source_session_id else { continue };
+            match earlier(&mut sessions, session, (item.at, number)) {
+                // Within one manifest, gathering has told it.
+                Some((first, other)) if other != number => {
+                    let message = format!("session {session} is imported twice, first at {}", sink.place(first));
+                    sink.error(Code::DuplicateSession, item.at, message, "keep one of the two entries");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Notes a place, or gives the one noted before.
+fn earlier<K: std::hash::Hash + Eq, V: Copy>(places: &mut HashMap<K, V>, key: K, at: V) -> Option<V> {
+    match places.entry(key) {
+        std::collections::hash_map::Entry::Occupied(first) => Some(*first.get()),
+        std::collections::hash_map::Entry::Vacant(free) => {
+            free.insert(at);
+            None
+        }
+    }
+}
+
+/// Warns once of entries without a `vendor_data` that is theirs alone.
+pub(super) fn vendor_data(raw: &Raw, items: &[Item], sink: &mut Sink) {
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    let sent = || items.iter().filter(|item| item.entry.workflow.is_some());
+    for text in sent().filter_map(|item| item.entry.vendor_data.as_deref()) {
+        *uses.entry(text).or_default() += 1;
+    }
+    let own = |item: &&Item| item.entry.vendor_data.as_deref().is_some_and(|text| uses[text] == 1);
+    let count = sent().filter(|item| !own(item)).count();
+    let Some(first) = sent().find(|item| !own(item)) else { return };
+    let at: At = if first.at.file == raw.file { first.at } else { raw.name_at() };
+    let message = match count {
+        1 => "1 entry has no `vendor_data` of its own: a lost answer is harder to trace".to_owned(),
+        n => format!("{n} entries have no `vendor_data` of their own: a lost answer is harder to trace"),
+    };
+    sink.warning(Code::NoVendorData, at, message, "write `vendor_data: \"acme-{source_session_id}\"` into `defaults`");
+}

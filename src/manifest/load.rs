@@ -1,0 +1,231 @@
+//! Loading: paths to manifests, every error of every file told at once.
+
+use std::path::{Path, PathBuf};
+
+use super::bounds::Bounds;
+use super::check;
+use super::code::Code;
+use super::decode::Decoder;
+use super::diagnostic::{Diagnostics, Severity};
+use super::digest;
+use super::draft::{Field, Raw};
+use super::gather::Gather;
+use super::model::{Application, Manifest, Manifests, SecretRef};
+use super::read::{self, MANIFEST_LIMIT};
+use super::secrets::Environment;
+use super::sink::{At, FileId, FileInfo, Mark, Shape, Sink};
+use super::yaml;
+
+/// What loading may do, by options and environment; never by a manifest.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// `--root`: further folders that files may be read from.
+    pub roots: Vec<PathBuf>,
+    /// `--allow-exec`: programs may run (they never do while loading).
+    pub allow_exec: bool,
+    /// `--allow-host`: further hosts that the key may be sent to.
+    pub allow_hosts: Vec<String>,
+    /// Whether the command is about to send: then a program or host that is not allowed is an error, else a warning.
+    pub sending: bool,
+    /// Where `{env: NAME}` tokens are looked up.
+    pub env: Environment,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            allow_exec: false,
+            allow_hosts: Vec::new(),
+            sending: false,
+            env: Environment::empty(),
+        }
+    }
+}
+
+/// Loads manifests, and all in directories. Blocks on files, and on nothing else.
+///
+/// On failure, every error and warning of all files, sorted; on success the warnings stand in [`Manifests::warnings`].
+pub fn load(paths: &[String], options: &LoadOptions) -> Result<Manifests, Diagnostics> {
+    let mut sink = Sink::default();
+    let mut loaded = Vec::new();
+    for path in find(paths, &mut sink) {
+        loaded.extend(manifest(&path, options, &mut sink));
+    }
+    check::unique(&loaded, &mut sink);
+    let diagnostics = sink.finish();
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(Diagnostics(diagnostics));
+    }
+    let manifests = loaded.into_iter().map(Loaded::into_manifest).collect();
+    Ok(Manifests { manifests, warnings: diagnostics })
+}
+
+/// A manifest with what only the last checks need.
+pub(super) struct Loaded {
+    pub(super) path: String,
+    pub(super) raw: Raw,
+    pub(super) items: Vec<super::finish::Item>,
+    pub(super) unused_tokens: u64,
+}
+
+impl Loaded {
+    fn into_manifest(mut self) -> Manifest {
+        self.items.sort_by(|a, b| a.entry.id.cmp(&b.entry.id));
+        let name = self.raw.name.good().cloned().unwrap_or_default();
+        let digest = digest::digest(&name, &self.raw, &self.items);
+        let application = self.raw.application;
+        Manifest {
+            path: self.path,
+            name,
+            digest,
+            application: Application {
+                id: application.id,
+                base_url: application.base_url,
+                api_key: application.api_key,
+            },
+            limits: self.raw.limits,
+            entries: self.items.into_iter().map(|item| item.entry).collect(),
+            unused_tokens: self.unused_tokens,
+        }
+    }
+}
+
+/// The files meant: those given, and `*.yaml` and `*.yml` of directories, sorted; each once.
+fn find(paths: &[String], sink: &mut Sink) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for path in paths {
+        if !Path::new(path).is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let names = std::fs::read_dir(path).map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| is_yaml(path) && !path.is_dir())
+                .collect::<Vec<_>>()
+        });
+        match names {
+            Ok(mut names) if !names.is_empty() => {
+                names.sort();
+                found.extend(names.into_iter().map(|path| path.to_string_lossy().into_owned()));
+            }
+            Ok(_) => {
+                let message = "the directory holds no manifest";
+                let help = "give a directory with *.yaml or *.yml files, or write one with `didit-sync init`";
+                sink_file(path, sink, Shape::Opaque, |sink, at| sink.error(Code::EmptyDirectory, at, message, help));
+            }
+            Err(error) => unreadable(path, &error, sink),
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    found
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+}
+
+fn sink_file(path: &str, sink: &mut Sink, shape: Shape, then: impl FnOnce(&mut Sink, At)) -> FileId {
+    let token_key = "share_token".to_owned();
+    let file = sink.file(FileInfo { shown: path.to_owned(), path: PathBuf::from(path), shape, token_key });
+    then(sink, Mark::START.of(file));
+    file
+}
+
+fn unreadable(path: &str, error: &std::io::Error, sink: &mut Sink) {
+    let code = if error.kind() == std::io::ErrorKind::FileTooLarge { Code::TooLarge } else { Code::UnreadableManifest };
+    let message = format!("the manifest can't be read: {}", read::reason(error));
+    let help = if code == Code::TooLarge {
+        "move the entries into source files: see `sources`"
+    } else {
+        "give the path of a manifest; `didit-sync init` writes one"
+    };
+    sink_file(path, sink, Shape::Opaque, |sink, at| sink.error(code, at, message, help));
+}
+
+/// One manifest; `None` where too little can be read of it to go on.
+fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded> {
+    let bytes = match read::bytes(Path::new(path), MANIFEST_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            unreadable(path, &error, sink);
+            return None;
+        }
+    };
+    let file = sink_file(path, sink, Shape::Yaml, |_, _| {});
+    let bare = read::without_bom(&bytes);
+    let text = match std::str::from_utf8(bare) {
+        Ok(text) => text,
+        Err(error) => {
+            let (line, column) = read::position(bare, error.valid_up_to());
+            let at = Mark::new(line, column, 1).of(file);
+            sink.error(Code::NotUtf8, at, "the manifest is not UTF-8 from here on", "save it as UTF-8");
+            return None;
+        }
+    };
+    let bounds = Bounds::of(Path::new(path), &options.roots);
+    let raw = decode(text, file, &bounds, sink)?;
+    security(&raw, options, sink);
+    let mut gather = Gather::new(sink, &raw, &bounds, options);
+    gather.all();
+    let (items, unused_tokens) = (std::mem::take(&mut gather.items), gather.unused_tokens);
+    check::vendor_data(&raw, &items, sink);
+    Some(Loaded { path: path.to_owned(), raw, items, unused_tokens })
+}
+
+fn decode(text: &str, file: FileId, bounds: &Bounds, sink: &mut Sink) -> Option<Raw> {
+    let tree = yaml::parse(text);
+    let whole = tree.problems.is_empty();
+    for problem in tree.problems {
+        sink.error(problem.code, problem.mark.of(file), problem.message, problem.help);
+    }
+    let root = match tree.root {
+        Some(root) if !matches!(root.value, yaml::Value::Null) => root,
+        _ if whole => {
+            let help = "write one with `didit-sync init`, or begin with `version: 1`";
+            sink.error(Code::EmptyManifest, Mark::START.of(file), "the file holds no manifest", help);
+            return None;
+        }
+        _ => return None,
+    };
+    Decoder { sink, file, bounds }.manifest(&root)
+}
+
+/// What a manifest may not do by itself: run a program for the key, or send the key to a new place.
+fn security(raw: &Raw, options: &LoadOptions, sink: &mut Sink) {
+    let application = &raw.application;
+    if let (SecretRef::Exec { command, .. }, Some(at)) = (&application.api_key, application.api_key_at) {
+        super::finish::exec_allowed(sink, options, at, command);
+    }
+    let Some(at) = application.base_url_at else { return };
+    let url = &application.base_url;
+    let host = url.host_str().unwrap_or("");
+    let didit = host == "didit.me" || host.ends_with(".didit.me");
+    let with_port = url.port().map(|port| format!("{host}:{port}"));
+    let named = options.allow_hosts.iter().any(|allowed| {
+        allowed.eq_ignore_ascii_case(host) || with_port.as_ref().is_some_and(|host| allowed.eq_ignore_ascii_case(host))
+    });
+    if didit || named || super::decode::is_loopback(url) {
+        return;
+    }
+    let message = format!("the key would be sent to `{host}`, which is not Didit's");
+    let help = format!("correct the host, or allow it with `--allow-host {host}`, if you trust it");
+    if options.sending {
+        sink.error(Code::HostNotAllowed, at, message, help);
+    } else {
+        sink.warning(Code::HostNotAllowed, at, message, help);
+    }
+}
+
+impl Raw {
+    /// Where the manifest's name stands.
+    pub(super) fn name_at(&self) -> At {
+        match &self.name {
+            Field::Good(_, at) => *at,
+            _ => Mark::START.of(self.file),
+        }
+    }
+}

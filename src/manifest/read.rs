@@ -1,0 +1,137 @@
+//! Files as bytes: which format a name stands for, unpacked, and never more than a limit.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+/// The most a manifest may hold: 100,000 entries with literal tokens take about 100 MB.
+pub(super) const MANIFEST_LIMIT: u64 = 256 << 20;
+/// The most a source may hold once unpacked.
+pub(super) const SOURCE_LIMIT: u64 = 4 << 30;
+/// The most a file with one secret may hold.
+pub(super) const SECRET_LIMIT: u64 = 64 << 10;
+
+/// What a source or tokens file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Cells parted by this byte, the first record naming them.
+    Cells(u8),
+    /// A JSON object a line.
+    JsonLines,
+    /// One JSON array of objects.
+    Json,
+    /// A YAML list of maps.
+    Yaml,
+    /// One token a line.
+    Lines,
+}
+
+impl Format {
+    /// The format by the name's ending, `.gz` and `.zst` put aside.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let bare = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        Some(match bare.rsplit_once('.')?.1 {
+            "csv" => Self::Cells(b','),
+            "tsv" => Self::Cells(b'\t'),
+            "ndjson" | "jsonl" => Self::JsonLines,
+            "json" => Self::Json,
+            "yaml" | "yml" => Self::Yaml,
+            "txt" => Self::Lines,
+            _ => return None,
+        })
+    }
+}
+
+/// Opens a file to read, unpacked by its ending, up to `limit` bytes; more is an error of kind `FileTooLarge`.
+pub(super) fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    let ending = path.extension().map(std::ffi::OsStr::to_ascii_lowercase).unwrap_or_default();
+    let plain: Box<dyn Read> = if ending == "gz" {
+        Box::new(MultiGzDecoder::new(BufReader::new(file)))
+    } else if ending == "zst" {
+        Box::new(zstd::Decoder::new(file)?)
+    } else {
+        Box::new(file)
+    };
+    Ok(Box::new(Limited { inner: plain, left: limit }))
+}
+
+/// The whole file, unpacked.
+pub(super) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path, limit)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What is wrong with a file, in words without its path.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        io::ErrorKind::FileTooLarge => "it is too large".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Bytes without a leading byte-order mark.
+pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Line and column (from 1) of a byte.
+pub(super) fn position(bytes: &[u8], at: usize) -> (usize, usize) {
+    let before = &bytes[..at.min(bytes.len())];
+    let line = before.split(|&b| b == b'\n').count();
+    let start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")
+}
+
+struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(too_large)?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_tells_the_format() {
+        assert_eq!(Format::of("a/b.CSV.gz"), Some(Format::Cells(b',')));
+        assert_eq!(Format::of("b.jsonl.zst"), Some(Format::JsonLines));
+        assert_eq!(Format::of("people/*.tsv"), Some(Format::Cells(b'\t')));
+        assert_eq!((Format::of("b.xlsx"), Format::of("csv")), (None, None));
+    }
+
+    #[test]
+    fn a_file_past_the_limit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        std::fs::write(&path, "0123456789").unwrap();
+        assert_eq!(bytes(&path, 10).unwrap().len(), 10);
+        assert_eq!(bytes(&path, 9).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,57 @@
+//! Foreign text made inert: what a manifest, a source file or a server says can't move the cursor, recolour the
+//! terminal or reorder what a person reads.
+
+use std::fmt::Write as _;
+
+/// `text` with control and bidirectional formatting characters escaped: `\n`, `\t`, `\r`, else `\u{202e}`.
+#[must_use]
+pub fn inert(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_inert(&mut out, c);
+    }
+    out
+}
+
+/// Appends `c` to `out`, escaped where [`inert`] escapes; returns how many characters were written.
+pub fn push_inert(out: &mut String, c: char) -> u32 {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if c.is_control() || is_invisible(c) => {
+            let code = format!("\\u{{{:x}}}", c as u32);
+            let _ = out.write_str(&code);
+            return code.len() as u32;
+        }
+        c => {
+            out.push(c);
+            return 1;
+        }
+    }
+    2
+}
+
+/// Characters that show nothing and change how their neighbours are read: bidi controls, zero-width characters,
+/// line and paragraph separators, byte-order marks, interlinear and tag characters.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_untouched() {
+        assert_eq!(inert("Zoë & Søn, 日本 {id}"), "Zoë & Søn, 日本 {id}");
+    }
+
+    #[test]
+    fn control_and_bidi_characters_are_escaped() {
+        assert_eq!(inert("a\u{1b}[31m\u{202e}b\n\t\r\0"), "a\\u{1b}[31m\\u{202e}b\\n\\t\\r\\u{0}");
+        assert_eq!(inert("\u{feff}\u{200b}\u{2066}\u{9b}"), "\\u{feff}\\u{200b}\\u{2066}\\u{9b}");
+    }
+}
