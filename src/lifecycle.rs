@@ -103,11 +103,7 @@ impl Standing {
     #[must_use]
     pub fn answered(self, answer: Answer) -> Self {
         let spent = !matches!(answer, Answer::NotProcessed(Class::Throttled));
-        Self {
-            open: self.open || matches!(answer, Answer::Unknown(_)),
-            sends: self.sends + u32::from(spent),
-            ..self
-        }
+        Self { open: self.open || matches!(answer, Answer::Unknown(_)), sends: self.sends + u32::from(spent), ..self }
     }
 
     /// What follows from an answer. `self` is the standing before it.
@@ -165,9 +161,9 @@ mod tests {
 
     fn standings() -> impl Iterator<Item = Standing> {
         [false, true].into_iter().flat_map(|open| {
-            [false, true].into_iter().flat_map(move |token_lives| {
-                (0..=MAX_SENDS).map(move |sends| Standing { open, sends, token_lives })
-            })
+            [false, true]
+                .into_iter()
+                .flat_map(move |token_lives| (0..=MAX_SENDS).map(move |sends| Standing { open, sends, token_lives }))
         })
     }
 

@@ -28,8 +28,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         setup::require_ledger(&global.ledger)?;
     }
     let Held { ledger, lock } = setup::hold(global, Purpose::Change, &args.origin)?;
-    let snapshot =
-        Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
+    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
     let now = Timestamp::now();
     let plan = plan::plan(&manifests, &snapshot, now, args.retry_refused);
     if !args.output.json.json {
@@ -74,13 +73,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
 }
 
 pub(super) fn shown(command: &str, ran: Ran) -> Shown {
-    Shown {
-        run: ran.run,
-        command: command.to_owned(),
-        outcomes: ran.outcomes,
-        findings: ran.findings,
-        end: ran.end,
-    }
+    Shown { run: ran.run, command: command.to_owned(), outcomes: ran.outcomes, findings: ran.findings, end: ran.end }
 }
 
 pub(super) fn progress_mode(global: &Global) -> progress::Mode {
@@ -104,9 +97,8 @@ async fn lanes(
     snapshot: &Snapshot,
     events: &Events,
 ) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
-    let is_pending = |m: usize| {
-        plan.items.iter().any(|item| item.action.is_pending() && item.entry.is_some_and(|(of, _)| of == m))
-    };
+    let is_pending =
+        |m: usize| plan.items.iter().any(|item| item.action.is_pending() && item.entry.is_some_and(|(of, _)| of == m));
     let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
     let receivers: Vec<Receiver> = pending
         .iter()

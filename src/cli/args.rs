@@ -44,7 +44,13 @@ pub struct Global {
     #[arg(long = "root", global = true, env = "DIDIT_SYNC_ROOT", value_name = "DIR", value_delimiter = ':')]
     pub roots: Vec<PathBuf>,
     /// Another host that a key may be sent to (repeatable).
-    #[arg(long = "allow-host", global = true, env = "DIDIT_SYNC_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
+    #[arg(
+        long = "allow-host",
+        global = true,
+        env = "DIDIT_SYNC_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
     pub allow_hosts: Vec<String>,
     /// When to colour.
     #[arg(long, global = true, env = "DIDIT_SYNC_COLOR", value_enum, default_value_t, value_name = "WHEN")]

@@ -29,7 +29,9 @@ pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Resu
         Some(id) => runs.iter().find(|run| run.id == RunId(id)),
     };
     let Some(run) = run else {
-        return Err(Failure::new(Condition::Usage, "there is no such run").with_help("`didit-sync report --list` lists them"));
+        return Err(
+            Failure::new(Condition::Usage, "there is no such run").with_help("`didit-sync report --list` lists them")
+        );
     };
     let shown = Shown::earlier(run, reader.run_outcomes(run.id)?, reader.run_findings(run.id)?);
     // The report's own exit: that of the run it shows is in the document.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::args::{Global, OriginArgs};
-use crate::console::{Console, Level};
+use crate::console::Console;
 use crate::didit::{ApiKey, Client};
 use crate::exit::Condition;
 use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
@@ -106,8 +106,7 @@ pub(super) async fn lanes(
     }
     let mut lanes = Vec::new();
     for ((key, fingerprint, receiver), (base, limits)) in keys.into_iter().zip(grouped) {
-        let client =
-            Client::new(&receiver.base_url, key, limits.timeout)?.for_application(receiver.application_id);
+        let client = Client::new(&receiver.base_url, key, limits.timeout)?.for_application(receiver.application_id);
         lanes.push(Arc::new(Lane::new(client, fingerprint, base, limits, events.clone())));
     }
     Ok((lanes, lane_of))
@@ -119,7 +118,8 @@ async fn read_key(reference: &SecretRef, global: &Global, timeout: Duration) -> 
         Failure::new(Condition::Credentials, format!("no API key from {described}: {why}"))
             .with_help("set the variable, or say in application.api_key where the key is")
     };
-    let text = manifest::resolve(reference, &secrets(global, timeout)).await.map_err(|error| no_key(error.to_string()))?;
+    let text =
+        manifest::resolve(reference, &secrets(global, timeout)).await.map_err(|error| no_key(error.to_string()))?;
     ApiKey::parse(&text).map_err(|error| no_key(error.to_string()))
 }
 
@@ -137,8 +137,4 @@ pub(super) fn check_host(base_url: &Url, global: &Global) -> Result<(), Failure>
 pub(super) fn nothing_named(name: &str) -> Failure {
     Failure::new(Condition::Usage, format!("the ledger knows nothing of `{}`", crate::text::inert(name)))
         .with_help("`didit-sync status` lists what it knows")
-}
-
-pub(super) fn warn(console: &Console, message: &str) {
-    console.say(Level::Warning, message);
 }

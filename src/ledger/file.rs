@@ -123,8 +123,7 @@ fn check_version(connection: &Connection, path: &Path, is_new: bool) -> Result<(
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let sqlite = |error: &rusqlite::Error| LedgerError::sqlite(path, error);
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| sqlite(&e))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| sqlite(&e))?;
     if version == NEWEST_VERSION {
         return Ok(());
     }

@@ -90,7 +90,9 @@ impl LedgerError {
             Self::NetworkFileSystem { .. } => {
                 "move it to a local disk, or pass --allow-network-fs if you know that its locks work"
             }
-            Self::Io { .. } => "free space or correct the permissions, then run again: nothing that was recorded is lost",
+            Self::Io { .. } => {
+                "free space or correct the permissions, then run again: nothing that was recorded is lost"
+            }
         }
     }
 
@@ -101,9 +103,7 @@ impl LedgerError {
     fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => {
-                Self::Corrupt { path: path.to_owned(), detail: error.to_string() }
-            }
+            Some(DatabaseCorrupt | NotADatabase) => Self::Corrupt { path: path.to_owned(), detail: error.to_string() },
             _ => Self::io(path, error),
         }
     }

@@ -98,7 +98,9 @@ pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> 
 
 pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<ManifestFacts>> {
     connection
-        .prepare("SELECT name, path, digest, application_id, base_url, api_key, limits, expect FROM manifests ORDER BY name")?
+        .prepare(
+            "SELECT name, path, digest, application_id, base_url, api_key, limits, expect FROM manifests ORDER BY name",
+        )?
         .query_map([], |row| {
             Ok(ManifestFacts {
                 name: row.get(0)?,

@@ -87,9 +87,7 @@ impl Receiver {
     pub fn matches(&self, other: &Self) -> bool {
         match (self.application_id, other.application_id) {
             (Some(a), Some(b)) => a == b,
-            (None, None) => {
-                self.base_url == other.base_url && self.key.zip(other.key).is_none_or(|(a, b)| a == b)
-            }
+            (None, None) => self.base_url == other.base_url && self.key.zip(other.key).is_none_or(|(a, b)| a == b),
             _ => self.base_url == other.base_url,
         }
     }

@@ -78,9 +78,7 @@ impl Ledger {
 
     /// Raises the generation: this run is about to send its first request, or repairs something.
     pub async fn raise_generation(&self) -> Result<(), LedgerError> {
-        self.writer
-            .call(|tx| tx.execute("UPDATE meta SET generation = generation + 1", []).map(drop))
-            .await
+        self.writer.call(|tx| tx.execute("UPDATE meta SET generation = generation + 1", []).map(drop)).await
     }
 
     /// Ends a run.
@@ -397,9 +395,8 @@ fn insert_evidence(
 }
 
 fn insert_run_end(tx: &Transaction<'_>, run: RunId, end: &RunEnd) -> rusqlite::Result<()> {
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
-    };
+    let json =
+        |value: serde_json::Result<String>| value.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)));
     let error = end.error.as_ref().map(|error| json(serde_json::to_string(error))).transpose()?;
     tx.execute(
         "INSERT OR REPLACE INTO run_ends (run, ended_at, seconds, writes, reads, throttled, sessions, checked, error, conditions)

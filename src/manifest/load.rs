@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use super::bounds::Bounds;
 use super::check;
 use super::code::Code;
@@ -194,6 +196,19 @@ fn decode(text: &str, file: FileId, bounds: &Bounds, sink: &mut Sink) -> Option<
     Decoder { sink, file, bounds }.manifest(&root)
 }
 
+/// Whether a key may be sent to this base URL: to didit.me and its subdomains, to loopback, and to the hosts that
+/// the user allowed (with or without a port).
+#[must_use]
+pub fn may_receive_key(base_url: &Url, allow_hosts: &[String]) -> bool {
+    let host = base_url.host_str().unwrap_or("");
+    let didit = host == "didit.me" || host.ends_with(".didit.me");
+    let with_port = base_url.port().map(|port| format!("{host}:{port}"));
+    let is = |allowed: &String, name: &str| allowed.eq_ignore_ascii_case(name);
+    let named =
+        allow_hosts.iter().any(|allowed| is(allowed, host) || with_port.as_ref().is_some_and(|name| is(allowed, name)));
+    didit || named || super::decode::is_loopback(base_url)
+}
+
 /// What a manifest may not do by itself: run a program for the key, or send the key to a new place.
 fn security(raw: &Raw, options: &LoadOptions, sink: &mut Sink) {
     let application = &raw.application;
@@ -201,16 +216,10 @@ fn security(raw: &Raw, options: &LoadOptions, sink: &mut Sink) {
         super::finish::exec_allowed(sink, options, at, command);
     }
     let Some(at) = application.base_url_at else { return };
-    let url = &application.base_url;
-    let host = url.host_str().unwrap_or("");
-    let didit = host == "didit.me" || host.ends_with(".didit.me");
-    let with_port = url.port().map(|port| format!("{host}:{port}"));
-    let named = options.allow_hosts.iter().any(|allowed| {
-        allowed.eq_ignore_ascii_case(host) || with_port.as_ref().is_some_and(|host| allowed.eq_ignore_ascii_case(host))
-    });
-    if didit || named || super::decode::is_loopback(url) {
+    if may_receive_key(&application.base_url, &options.allow_hosts) {
         return;
     }
+    let host = application.base_url.host_str().unwrap_or("");
     let message = format!("the key would be sent to `{host}`, which is not Didit's");
     let help = format!("correct the host, or allow it with `--allow-host {host}`, if you trust it");
     if options.sending {

@@ -23,6 +23,7 @@ mod finish;
 mod gather;
 mod globs;
 mod json;
+mod keep;
 mod keys;
 mod load;
 mod model;
@@ -41,7 +42,7 @@ mod yaml;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
-pub use load::{LoadOptions, load};
+pub use load::{LoadOptions, load, may_receive_key};
 pub use model::{
     Application, Entry, Invalid, Limits, Manifest, Manifests, MaxFailures, Place, SecretRef, TokenSource,
     WorkflowChoice,

@@ -226,9 +226,7 @@ fn can_have_changed(class: Class) -> bool {
 pub fn decide(facts: &Facts) -> (Action, Option<String>) {
     match &facts.known {
         Known::Erased => (Action::Erased, Some("erased by hand; never sent again".to_owned())),
-        Known::Open => {
-            (Action::Recover, Some("a request was sent and its outcome is not known yet".to_owned()))
-        }
+        Known::Open => (Action::Recover, Some("a request was sent and its outcome is not known yet".to_owned())),
         Known::Imported { differing } if differing.is_empty() => (Action::Unchanged, None),
         Known::Imported { differing } => (
             Action::Conflict,

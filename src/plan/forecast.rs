@@ -111,12 +111,7 @@ mod tests {
     use super::*;
 
     fn budget(count: usize, deadline: Option<Timestamp>) -> Budget {
-        Budget {
-            writes_per_minute: 300,
-            reads_per_minute: 600,
-            deadlines: vec![deadline; count],
-            ..Budget::default()
-        }
+        Budget { writes_per_minute: 300, reads_per_minute: 600, deadlines: vec![deadline; count], ..Budget::default() }
     }
 
     #[test]

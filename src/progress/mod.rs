@@ -102,8 +102,11 @@ impl Tally {
             let windows = all.saturating_sub(done).saturating_sub(1).checked_div(u64::from(per_minute));
             60 * windows.unwrap_or(0)
         };
-        left(self.entries, self.imported + self.failed, self.writes_per_minute)
-            .max(left(self.sessions, self.verified, self.reads_per_minute))
+        left(self.entries, self.imported + self.failed, self.writes_per_minute).max(left(
+            self.sessions,
+            self.verified,
+            self.reads_per_minute,
+        ))
     }
 
     /// One line.
@@ -267,7 +270,8 @@ impl Bars {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:9} {wide_bar} {pos}/{len} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template("{prefix:9} {wide_bar} {pos}/{len} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 #[cfg(test)]

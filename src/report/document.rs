@@ -273,9 +273,9 @@ impl<'a> ApplyDocument<'a> {
             seconds: view.seconds,
             requests: view.requests,
             imports: view.outcomes.iter().map(ImportRow::new).collect(),
-            verification: view.verified.map(|_| {
-                AuditDocument::new(RunView { error: None, exit: view.verification_exit, ..view })
-            }),
+            verification: view
+                .verified
+                .map(|_| AuditDocument::new(RunView { error: None, exit: view.verification_exit, ..view })),
             error: view.error.map(ErrorBody::of_run),
             exit: view.exit,
         }

@@ -8,5 +8,6 @@ pub mod file;
 pub mod text;
 
 pub use document::{
-    ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, PlanDocument, RunsDocument, StatusDocument, StatusEntry, ValidateDocument,
+    ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, PlanDocument, RunsDocument, StatusDocument, StatusEntry,
+    ValidateDocument,
 };

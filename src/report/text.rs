@@ -172,7 +172,11 @@ pub fn run(command: &str, view: &RunView<'_>, style: Style) -> String {
     let _ = writeln!(out, "{what} {}{totals}.", view.run.0);
     if let Some((sessions, checked)) = view.verified.filter(|(sessions, _)| *sessions > 0) {
         let errors = view.findings.iter().filter(|it| it.severity == "error").count();
-        let _ = writeln!(out, "Verified {checked} of {sessions} sessions: {errors} errors, {} findings.", view.findings.len());
+        let _ = writeln!(
+            out,
+            "Verified {checked} of {sessions} sessions: {errors} errors, {} findings.",
+            view.findings.len()
+        );
     }
     let requests = view.requests;
     let _ = writeln!(

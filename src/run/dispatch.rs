@@ -187,7 +187,8 @@ impl Dispatcher {
         match (&done.session, &done.error) {
             (Some(_), _) => {
                 self.context.events.tell(Event::Imported);
-                if let Some((verify, check)) = self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
+                if let Some((verify, check)) =
+                    self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
                 {
                     // Verification has ended early; the next audit looks at this session.
                     let _ = verify.send(check);

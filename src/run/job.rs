@@ -332,7 +332,8 @@ impl Job {
         match look_up(lane, &context.ledger, &wanted).await {
             Ok(looked) => {
                 let found = looked.decision.map(|decision| session(&decision));
-                let lookup = if looked.lookup == Lookup::Found && found.is_none() { Lookup::Failed } else { looked.lookup };
+                let lookup =
+                    if looked.lookup == Lookup::Found && found.is_none() { Lookup::Failed } else { looked.lookup };
                 Ok((standing.after_lookup(last, lookup), Some((found, looked.evidence))))
             }
             Err(LookupError::Api(failure)) => {

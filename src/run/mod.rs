@@ -150,8 +150,7 @@ impl Selection {
         let only: Option<HashSet<usize>> =
             (!wanted.is_empty()).then(|| (0..items.len()).filter(|i| is_named(&items[*i], wanted)).collect());
         let is_in = |index: &usize| only.as_ref().is_none_or(|only| only.contains(index));
-        let mut jobs: Vec<usize> =
-            (0..items.len()).filter(|i| items[*i].action.is_pending()).filter(is_in).collect();
+        let mut jobs: Vec<usize> = (0..items.len()).filter(|i| items[*i].action.is_pending()).filter(is_in).collect();
         jobs.sort_by_key(|i| (items[*i].expires_at.is_none(), items[*i].expires_at, *i));
         let limit = work.options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let beyond_limit = jobs.len().saturating_sub(limit) as u64;
@@ -254,10 +253,9 @@ async fn drive_lane(
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
     let verifying = tokio::spawn(verifier.run(incoming, stop.clone()));
     let end = dispatcher.run(stop).await;
-    let verified = verifying.await.unwrap_or_else(|error| Verified {
-        halt: Some(Halt::Internal(error.to_string())),
-        ..Verified::default()
-    });
+    let verified = verifying
+        .await
+        .unwrap_or_else(|error| Verified { halt: Some(Halt::Internal(error.to_string())), ..Verified::default() });
     (end, verify.then_some(verified))
 }
 
@@ -332,7 +330,8 @@ async fn finish(
         .filter(|index| work.plan.items[*index].action != Action::Orphan)
         .map(|index| outcome(work, index, ends.done.get(&index)))
         .collect();
-    let mut findings = ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
+    let mut findings =
+        ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
     let exit = exit(work, selected, &outcomes, &findings, &ends);
     let halt = ends.halt.clone().or_else(|| ends.verified.as_ref()?.halt.clone());
@@ -529,10 +528,9 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     });
     let mut verified = Verified::default();
     for lane in lanes.collect::<Vec<_>>() {
-        let end = lane.await.unwrap_or_else(|error| Verified {
-            halt: Some(Halt::Internal(error.to_string())),
-            ..Verified::default()
-        });
+        let end = lane
+            .await
+            .unwrap_or_else(|error| Verified { halt: Some(Halt::Internal(error.to_string())), ..Verified::default() });
         verified = verified.and(end);
     }
     verified.findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));

@@ -119,12 +119,7 @@ impl Verifier {
         verified
     }
 
-    fn take(
-        &self,
-        (check, fetched): Fetch,
-        batch: &mut Vec<(Check, Fetched)>,
-        streak: &mut Streak,
-    ) -> Option<Halt> {
+    fn take(&self, (check, fetched): Fetch, batch: &mut Vec<(Check, Fetched)>, streak: &mut Streak) -> Option<Halt> {
         match fetched {
             Ok(fetched) => {
                 streak.note(Ok(()));
