@@ -163,3 +163,6 @@ fn orphan(record: &Record, index: usize) -> Item {
         record: Some(index),
     }
 }
+
+#[cfg(test)]
+mod tests;
