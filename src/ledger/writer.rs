@@ -1,7 +1,7 @@
 //! The single writer: one thread owns the connection and commits, in one transaction, all calls that gathered while
 //! it was busy with the last commit. Each call is acknowledged only after the commit that holds it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -40,14 +40,14 @@ impl Drop for Thread {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, LedgerError> {
+    pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, LedgerError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failure = Arc::new(OnceLock::new());
-        let (thread_path, thread_failure) = (path.clone(), Arc::clone(&failure));
+        let (thread_path, thread_failure) = (path.to_owned(), Arc::clone(&failure));
         let handle = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || write_all(connection, queue, &thread_path, &thread_failure))
-            .map_err(|e| LedgerError::io(&path, &e))?;
+            .map_err(|e| LedgerError::io(path, &e))?;
         Ok(Self(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
     }
 
@@ -108,6 +108,8 @@ fn commit(connection: &mut Connection, jobs: impl Iterator<Item = Job>) -> rusql
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = jobs.map(|job| job(&transaction)).collect::<rusqlite::Result<Vec<_>>>()?;
     transaction.commit()?;
-    done.into_iter().for_each(|acknowledge| acknowledge());
+    for acknowledge in done {
+        acknowledge();
+    }
     Ok(())
 }

@@ -123,7 +123,7 @@ impl Job {
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
-        let lives = fresh.as_ref().is_some_and(|fresh| !self.is_dead(fresh, lane));
+        let lives = fresh.as_ref().is_some_and(|fresh| !Self::is_dead(fresh, lane));
         match self.standing(lives).begin() {
             Next::LookUp => {
                 drop(slot);
@@ -147,7 +147,7 @@ impl Job {
         self.deadline = claims.and_then(|claims| claims.expires_at).or(self.deadline);
     }
 
-    fn is_dead(&self, fresh: &Fresh, lane: &Lane) -> bool {
+    fn is_dead(fresh: &Fresh, lane: &Lane) -> bool {
         let expires_at = fresh.claims.as_ref().and_then(|claims| claims.expires_at);
         expires_at.is_some_and(|at| at <= lane.server_now())
     }

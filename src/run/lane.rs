@@ -179,7 +179,7 @@ impl Lane {
     /// `Date` is cut to seconds, so half a second is added.
     fn learn_skew(&self, before: Timestamp, server: Option<Timestamp>) {
         let Some(server) = server else { return };
-        let middle = (before.as_millisecond() + Timestamp::now().as_millisecond()) / 2;
+        let middle = i64::midpoint(before.as_millisecond(), Timestamp::now().as_millisecond());
         let skew = server.as_millisecond() + 500 - middle;
         // What a second's grain explains is no skew.
         let skew = if skew.abs() <= 1000 { 0 } else { skew };

@@ -243,7 +243,7 @@ async fn drive_lane(
     stop: Listener,
 ) -> (dispatch::LaneEnd, Option<Verified>) {
     let (sender, incoming) = mpsc::unbounded_channel();
-    let verifier = Verifier {
+    let checking = Verifier {
         ledger: context.ledger.clone(),
         run: context.run,
         lane: Arc::clone(&lane),
@@ -251,9 +251,9 @@ async fn drive_lane(
         duplicates: HashSet::new(),
     };
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
-    let verifying = tokio::spawn(verifier.run(incoming, stop.clone()));
+    let task = tokio::spawn(checking.run(incoming, stop.clone()));
     let end = dispatcher.run(stop).await;
-    let verified = verifying
+    let verified = task
         .await
         .unwrap_or_else(|error| Verified { halt: Some(Halt::Internal(error.to_string())), ..Verified::default() });
     (end, verify.then_some(verified))
@@ -517,14 +517,14 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             // The receiver is alive: it is passed on below.
             let _ = sender.send(check.clone());
         }
-        let verifier = Verifier {
+        let checking = Verifier {
             ledger: work.ledger.clone(),
             run,
             lane: Arc::clone(lane),
             events: work.events.clone(),
             duplicates: work.duplicates.clone(),
         };
-        tokio::spawn(verifier.run(incoming, stop.clone()))
+        tokio::spawn(checking.run(incoming, stop.clone()))
     });
     let mut verified = Verified::default();
     for lane in lanes.collect::<Vec<_>>() {

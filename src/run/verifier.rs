@@ -93,8 +93,8 @@ impl Verifier {
                 asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
                     verified.halt = asked.condition().map(Halt::Signal);
                 }
-                Some(fetched) = fetches.join_next(), if !fetches.is_empty() => match fetched {
-                    Ok(fetched) => verified.halt = self.take(fetched, &mut batch, &mut streak),
+                Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
+                    Ok(fetch) => verified.halt = self.take(fetch, &mut batch, &mut streak),
                     Err(error) => verified.halt = Some(Halt::Internal(error.to_string())),
                 },
                 check = incoming.recv(), if open && fetches.len() < most => match check {
