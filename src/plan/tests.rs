@@ -128,6 +128,7 @@ fn applied(manifests: &Manifests, plan: &Plan, identity: &Identity) -> Snapshot 
                     trust_review: item.trust_review,
                     vendor_data: item.vendor_data.clone(),
                 },
+                answer_lost: false,
                 attempts: 1,
                 first_sent_at: Some(now()),
                 session: Some(Session {

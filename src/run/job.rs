@@ -29,8 +29,11 @@ pub struct Job {
     pub at: (usize, usize),
     /// Its row in the ledger.
     pub row: Option<EntryId>,
-    /// An earlier request has an unknown outcome.
+    /// Its outcome is open: a session may exist whose id is on no record.
     pub open: bool,
+    /// The answer to one of its requests was lost. An entry can be open without: the server said that the session
+    /// existed before anybody asked here.
+    pub lost: bool,
     /// Sends that spent the retry budget.
     pub sends: u32,
     /// Requests sent in this run.
@@ -289,6 +292,7 @@ impl Job {
         let done = self.done(Finished::Settled(Settled::Refused), None, Some(error.clone()));
         context.settle(self.outcome(context, state, Some((attempt, kind)), &done)).await?;
         self.open = after.open;
+        self.lost |= kind == AnswerKind::Unknown;
         self.sends = after.sends;
         self.last = Some((answer, error));
         let next = match next {
@@ -326,7 +330,7 @@ impl Job {
             source: item.source_session_id,
             kind: self.kind,
             vendor_data,
-            since: self.first_sent_at.filter(|_| self.open),
+            since: self.first_sent_at.filter(|_| self.lost),
             vendor_data_is_shared,
         };
         match look_up(lane, &context.ledger, &wanted).await {
