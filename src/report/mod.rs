@@ -5,6 +5,8 @@
 
 pub mod document;
 pub mod file;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use document::{

@@ -132,7 +132,7 @@ fn plan_summary(plan: &Plan) -> String {
     if plan.pending() > 0 {
         let forecast = plan.forecast;
         let time = match forecast.seconds {
-            0 => "seconds".to_owned(),
+            0 => "a few seconds".to_owned(),
             seconds => format!("about {}", duration(seconds)),
         };
         let _ = writeln!(out, "Forecast: {} writes, {} reads, {time}.", forecast.writes, forecast.reads);

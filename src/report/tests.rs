@@ -1,0 +1,200 @@
+//! Snapshots of what people read. The tables are drawn for a pipe: no colour, no width.
+
+use jiff::Timestamp;
+use url::Url;
+use uuid::Uuid;
+
+use super::document::RunView;
+use super::text;
+use crate::console::{LogFormat, Style};
+use crate::didit::Class;
+use crate::exit::{Condition, Exit};
+use crate::ledger::records::{
+    Attempt, EntryId, Origin, Receiver, Record, RecordedError, Requests, Run, RunFinding, RunId, RunOutcome, Session,
+    Settings, State,
+};
+use crate::manifest::{Application, Limits, Manifest, Manifests, SecretRef};
+use crate::plan::{Action, Forecast, Item, Plan};
+use crate::token::{FingerprintKey, SessionKind};
+
+const STYLE: Style =
+    Style { color: false, color_err: false, quiet: false, verbose: 0, log_format: LogFormat::Text, width: None };
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + seconds).unwrap()
+}
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(0x1111_1111_2222_4333_8444_0000_0000_0000 + n)
+}
+
+fn manifests() -> Manifests {
+    let manifest = Manifest {
+        path: "manifests/acme.yaml".to_owned(),
+        name: "acme-2026q4".to_owned(),
+        digest: "0".repeat(64),
+        application: Application {
+            id: Some(id(1)),
+            base_url: Url::parse("https://verification.didit.me").unwrap(),
+            api_key: SecretRef::Env("DIDIT_API_KEY".to_owned()),
+        },
+        limits: Limits::default(),
+        entries: Vec::new(),
+        unused_tokens: 2,
+    };
+    Manifests { manifests: vec![manifest], warnings: Vec::new() }
+}
+
+fn item(n: u128, label: &str, action: Action, reason: Option<&str>) -> Item {
+    Item {
+        manifest: "acme-2026q4".to_owned(),
+        id: label.to_owned(),
+        action,
+        reason: reason.map(str::to_owned),
+        source_session_id: Some(id(n)),
+        session_kind: Some(if n.is_multiple_of(2) { SessionKind::User } else { SessionKind::Business }),
+        workflow_id: Some(id(99)),
+        trust_review: Some(n == 10),
+        vendor_data: Some(format!("partner-{n}")),
+        expires_at: Some(at(if action == Action::Expired { -60 } else { 5400 })),
+        session_id: None,
+        place: format!("people.csv:{n}"),
+        entry: Some((0, 0)),
+        record: None,
+    }
+}
+
+#[test]
+fn a_plan_shows_what_changes_first_and_counts_the_rest() {
+    let plan = Plan {
+        items: vec![
+            item(10, "carmen", Action::Import, None),
+            item(11, "evil\u{202e}\u{1b}[2Jid", Action::Import, None),
+            item(12, "lost", Action::Recover, Some("a request was sent and its outcome is not known yet")),
+            item(13, "done", Action::Unchanged, None),
+            item(14, "late", Action::Expired, Some("the token has expired; the partner has to mint a new one")),
+            item(15, "other", Action::Conflict, Some("imported with another workflow_id, which Didit can't change")),
+        ],
+        forecast: Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 0, trusted: 1 },
+    };
+    insta::assert_snapshot!("plan", text::plan(&manifests(), &plan, at(0), STYLE));
+    let nothing = Plan { items: Vec::new(), forecast: Forecast::default() };
+    insta::assert_snapshot!("plan_of_nothing", text::plan(&manifests(), &nothing, at(0), STYLE));
+}
+
+fn outcome(label: &str, outcome: &str, error: Option<(Class, Option<u16>, &str)>) -> RunOutcome {
+    RunOutcome {
+        manifest: "acme-2026q4".to_owned(),
+        label: label.to_owned(),
+        entry: Some(EntryId(1)),
+        outcome: outcome.to_owned(),
+        source_session_id: Some(id(2)),
+        session: None,
+        session_kind: Some(SessionKind::User),
+        workflow_id: Some(id(99)),
+        vendor_data: None,
+        attempts: 1,
+        error: error.map(|(class, http_status, detail)| RecordedError {
+            class,
+            http_status,
+            detail: detail.to_owned(),
+        }),
+    }
+}
+
+#[test]
+fn a_run_tells_what_needs_attention_before_its_totals() {
+    let outcomes = [
+        outcome("a", "imported", None),
+        outcome("b", "refused", Some((Class::SourceGone, Some(400), "the original session does not exist"))),
+        outcome("c", "unknown", Some((Class::Timeout, None, "no answer within 30 s; 2 sessions may be this entry's"))),
+        outcome("d", "conflict", None),
+    ];
+    let finding = RunFinding {
+        entry: EntryId(1),
+        manifest: "acme-2026q4".to_owned(),
+        label: "a".to_owned(),
+        session_id: Some(id(3)),
+        rule: "workflow-drift".to_owned(),
+        severity: "error".to_owned(),
+        message: "the session has another workflow".to_owned(),
+        expected: Some(id(99).to_string()),
+        actual: Some(id(98).to_string()),
+        first_seen: at(0),
+        new: true,
+    };
+    let exit: Exit = [Condition::UnknownOutcome, Condition::Partial].into_iter().collect();
+    let view = RunView {
+        run: RunId(7),
+        seconds: 61.25,
+        requests: Requests { writes: 5, reads: 9, throttled: 1 },
+        verified: Some((2, 1)),
+        outcomes: &outcomes,
+        findings: &[finding],
+        error: None,
+        exit: &exit,
+        verification_exit: &exit,
+    };
+    insta::assert_snapshot!("run", text::run("apply", &view, STYLE));
+}
+
+#[test]
+fn an_entry_is_shown_with_every_attempt() {
+    let record = Record {
+        id: EntryId(1),
+        manifest: "acme-2026q4".to_owned(),
+        label: "carmen".to_owned(),
+        receiver: Receiver { application_id: None, base_url: "https://verification.didit.me".to_owned(), key: None },
+        source_session_id: Some(id(2)),
+        source_hash: None,
+        token: None,
+        from_application_id: None,
+        session_kind: Some(SessionKind::User),
+        state: State::Imported,
+        settings: Settings {
+            workflow_id: Some(id(99)),
+            trust_review: Some(true),
+            vendor_data: Some("=cmd()".to_owned()),
+        },
+        answer_lost: false,
+        attempts: 2,
+        first_sent_at: Some(at(0)),
+        session: Some(Session {
+            session_id: id(3),
+            session_number: Some(43_762),
+            session_url: None,
+            status: Some("Approved".to_owned()),
+        }),
+        imported_at: Some(at(2)),
+        error: None,
+        place: "people.csv:7".to_owned(),
+        run: RunId(1),
+        audited_at: None,
+    };
+    let attempt = |number, outcome: &str, class, detail: Option<&str>| Attempt {
+        run: RunId(1),
+        number,
+        sent_at: at(i64::from(number)),
+        answered_at: None,
+        outcome: outcome.to_owned(),
+        http_status: None,
+        class,
+        detail: detail.map(str::to_owned),
+        session_id: None,
+        token: FingerprintKey::from_bytes([1; 32]).fingerprint(b"token").to_string(),
+    };
+    let attempts = [
+        attempt(1, "unknown", Some(Class::Timeout), Some("no answer within 30 s")),
+        attempt(2, "imported", None, None),
+    ];
+    let run = Run {
+        id: RunId(1),
+        command: "apply".to_owned(),
+        started_at: at(0),
+        origin: Origin { actor: "ann@host".to_owned(), reason: Some("TICKET-7".to_owned()), reference: None },
+        end: None,
+    };
+    insta::assert_snapshot!("entry", text::entry(&record, &attempts, Some(&run)));
+    insta::assert_snapshot!("totals", text::totals(std::slice::from_ref(&record)));
+    insta::assert_snapshot!("entries", text::entries(std::iter::once(&record), STYLE));
+}
