@@ -238,8 +238,8 @@ fn copy(to: &Path, sandbox: &Running) {
     let tokens: Vec<(Uuid, String)> = sandbox.world().sources().iter().map(|it| (it.id, mint(it.id))).collect();
     std::fs::create_dir(to.join("inbox")).unwrap();
     std::fs::create_dir(to.join("minted")).unwrap();
-    let lines: String = tokens.iter().map(|(_, token)| format!("{token}\n")).collect();
-    std::fs::write(to.join("inbox/1.txt"), lines).unwrap();
+    let lines: Vec<&str> = tokens.iter().map(|(_, token)| token.as_str()).collect();
+    std::fs::write(to.join("inbox/1.txt"), lines.join("\n")).unwrap();
     for (source, token) in tokens {
         std::fs::write(to.join("minted").join(source.to_string()), token).unwrap();
     }
