@@ -108,12 +108,11 @@ impl Demo<'_> {
     }
 
     async fn apply(&self, round: u8) -> Result<Exit, Failure> {
-        match round {
-            1 => {
-                self.title(2, "apply --yes", "Plans again, imports, records each outcome, and checks what came of it.")
-            }
-            _ => self.title(3, "apply --yes", "The same again: what is done is not done twice."),
-        }
+        let words = match round {
+            1 => "Plans again, imports, records each outcome, and checks what came of it.",
+            _ => "The same again: what is done is not done twice.",
+        };
+        self.title(round + 1, "apply --yes", words);
         let args = ApplyArgs {
             manifests: self.manifests(),
             yes: true,

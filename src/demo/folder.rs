@@ -1,5 +1,6 @@
 //! The demo's files, as a user would have them.
 
+use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -93,7 +94,8 @@ impl Folder {
     pub fn write(&self, scene: &Scene, sandbox: &Running) -> Result<(), FolderError> {
         let mut roster = "id,token,user_ref\n".to_owned();
         for row in &scene.rows {
-            roster += &format!("{},{},{}\n", row.id, row.token, row.user_ref);
+            // Writing to a String does not fail.
+            let _ = writeln!(roster, "{},{},{}", row.id, row.token, row.user_ref);
         }
         self.file(KEY, 0o600, &sandbox.api_key())?;
         self.file(CARMEN, 0o600, &scene.carmen)?;
@@ -118,7 +120,7 @@ fn make(path: &Path, with_parents: bool) -> io::Result<()> {
 
 fn manifest(sandbox: &Running) -> String {
     format!(
-        r#"# Written by `didit-sync demo`. It says which shared sessions are to be imported, and how; the tokens are in
+        r"# Written by `didit-sync demo`. It says which shared sessions are to be imported, and how; the tokens are in
 # files of their own, which only you can read.
 version: 1
 name: demo
@@ -144,7 +146,7 @@ sources:
   - file: {ROSTER}
     columns: {{share_token: token, vendor_data: user_ref}}
     on_duplicate: latest   # of two tokens for one session, the one that expires last
-"#,
+",
         application = sandbox.application_id(),
         base_url = sandbox.base_url(),
         user = sandbox.workflow(SessionKind::User),
