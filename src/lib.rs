@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod console;
+pub mod demo;
 pub mod didit;
 pub mod exit;
 pub mod host;

@@ -1,0 +1,309 @@
+//! The demo's scene and the checked-in examples, over real loopback HTTP.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Folder, FolderError, Scene, faults, verdict};
+use crate::didit::Client;
+use crate::ledger::records::{Origin, State};
+use crate::ledger::{Ledger, Location};
+use crate::manifest::{self, Environment, LoadOptions, Manifests, SecretPolicy};
+use crate::plan::{self, Snapshot};
+use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Ran, Request};
+use crate::sandbox::{Config, MintOptions, Running, Sandbox};
+use crate::verify::{Sent, Subject};
+
+fn config() -> Config {
+    Config { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..Config::default() }
+}
+
+/// The commands' way, without the terminal.
+struct Job {
+    paths: Vec<String>,
+    ledger: Ledger,
+    sandbox: Running,
+}
+
+impl Job {
+    fn new(paths: &[PathBuf], ledger: &Path, sandbox: Running) -> Self {
+        let location = Location { path: ledger.to_owned(), allow_network_fs: true };
+        let paths = paths.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
+        Self { paths, ledger: Ledger::open(&location).unwrap(), sandbox }
+    }
+
+    fn env(&self) -> Environment {
+        let key = self.sandbox.api_key();
+        Environment::new(move |name| (name == "DIDIT_API_KEY").then(|| key.clone()))
+    }
+
+    fn load(&self) -> Manifests {
+        let options = LoadOptions { allow_exec: true, sending: true, env: self.env(), ..LoadOptions::default() };
+        manifest::load(&self.paths, &options).unwrap()
+    }
+
+    fn secrets(&self) -> SecretPolicy {
+        SecretPolicy { allow_exec: true, timeout: Duration::from_secs(20), env: self.env() }
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        Snapshot { identity: Some(self.ledger.identity().clone()), records: self.ledger.records().await.unwrap() }
+    }
+
+    /// One lane for each manifest.
+    async fn lanes(&self, manifests: &Manifests) -> Vec<Arc<Lane>> {
+        let mut lanes = Vec::new();
+        for manifest in &manifests.manifests {
+            let app = &manifest.application;
+            let text = manifest::resolve(&app.api_key, &self.secrets()).await.unwrap();
+            let key = crate::didit::ApiKey::parse(&text).unwrap();
+            let fingerprint = key.fingerprint(&self.ledger.identity().key);
+            let client = Client::new(&app.base_url, key, manifest.limits.timeout).unwrap().for_application(app.id);
+            let lane = Lane::new(client, fingerprint, app.base(), manifest.limits.clone(), Events::none());
+            lanes.push(Arc::new(lane));
+        }
+        lanes
+    }
+
+    async fn apply(&self) -> Ran {
+        let manifests = self.load();
+        let snapshot = self.snapshot().await;
+        let plan = plan::plan(&manifests, &snapshot, Timestamp::now(), false);
+        let lanes = self.lanes(&manifests).await;
+        let options =
+            ApplyOptions { only: Vec::new(), limit: None, max_failures: None, max_trusted: None, verify: true };
+        let work = Apply {
+            ledger: self.ledger.clone(),
+            snapshot,
+            plan,
+            lane_of: (0..lanes.len()).map(Some).collect(),
+            lanes,
+            secrets: self.secrets(),
+            options,
+            origin: origin(),
+            events: Events::none(),
+            manifests: Arc::new(manifests),
+        };
+        let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
+        run::apply(work, listener).await.unwrap()
+    }
+
+    async fn audit(&self) -> Ran {
+        let manifests = self.load();
+        let records = self.snapshot().await.records;
+        let mut lanes = Vec::new();
+        for (manifest, lane) in manifests.manifests.iter().zip(self.lanes(&manifests).await) {
+            let here =
+                records.iter().filter(|record| record.manifest == manifest.name && record.state == State::Imported);
+            let checks = here.map(|record| {
+                let session = record.session.as_ref().unwrap();
+                let sent = record.settings.clone();
+                let subject = Subject {
+                    manifest: record.manifest.clone(),
+                    id: record.label.clone(),
+                    session_id: session.session_id,
+                    source_session_id: record.source_session_id,
+                    kind: record.session_kind,
+                    sent: Sent {
+                        workflow_id: sent.workflow_id,
+                        trust_review: sent.trust_review,
+                        vendor_data: sent.vendor_data,
+                    },
+                    import_status: session.status.clone(),
+                    key_environment: lane.client.environment(),
+                };
+                Check { entry: record.id, subject, fresh: false }
+            });
+            lanes.push((Arc::clone(&lane), checks.collect()));
+        }
+        let work = Audit {
+            ledger: self.ledger.clone(),
+            lanes,
+            duplicates: std::collections::HashSet::default(),
+            limited: false,
+            origin: origin(),
+            events: Events::none(),
+        };
+        let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
+        run::audit(work, listener).await.unwrap()
+    }
+}
+
+fn origin() -> Origin {
+    Origin { actor: "test".to_owned(), reason: None, reference: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scene_plays_as_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(Config { sessions: 0, faults: faults().unwrap(), ..config() }).await.unwrap();
+    let scene = Scene::seed(&sandbox).unwrap();
+    let folder = Folder::create(Some(&dir.path().join("demo"))).unwrap();
+    folder.write(&scene, &sandbox).unwrap();
+    let job = Job::new(&[folder.manifest()], &folder.ledger(), sandbox);
+    let world = job.sandbox.world();
+
+    let first = job.apply().await;
+    assert_eq!(verdict::first_run(&scene, &first.outcomes, &world.imported()), Vec::<String>::new());
+    assert_eq!(verdict::count(&first.outcomes, &["recovered"]), 3, "as the README says");
+    let second = job.apply().await;
+    let existing = world.imported().len();
+    assert_eq!(verdict::second_run(&scene, &second.outcomes, &second.end, existing), Vec::<String>::new());
+    let audit = job.audit().await;
+    assert_eq!(verdict::audit(&scene, &audit.findings, &audit.end), Vec::<String>::new());
+    assert_eq!((first.exit.code(), second.exit.code(), audit.exit.code()), (3, 5, 0));
+    assert_eq!(world.throttled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_sees_what_went_wrong() {
+    let sandbox = Sandbox::start(Config { sessions: 0, ..config() }).await.unwrap();
+    let scene = Scene::seed(&sandbox).unwrap();
+    let wrong = verdict::first_run(&scene, &[], &[]).join("\n");
+    for told in ["imported: expected 57, found 0", "no lost answer", "`deleted` did not end", "sessions in the sandbox"]
+    {
+        assert!(wrong.contains(told), "{told}: {wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_for_the_owner_and_nothing_is_overwritten() {
+    let sandbox = Sandbox::start(Config { sessions: 0, ..config() }).await.unwrap();
+    let scene = Scene::seed(&sandbox).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new/demo");
+    let folder = Folder::create(Some(&path)).unwrap();
+    folder.write(&scene, &sandbox).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for file in std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let secret = text.contains(&sandbox.api_key()) || text.contains("eyJ");
+        assert_eq!(mode(&file) == 0o600, secret, "{}", file.display());
+    }
+    let before = std::fs::read(folder.roster()).unwrap();
+    assert!(matches!(Folder::create(Some(&path)), Err(FolderError::Exists(_))));
+    assert!(matches!(folder.write(&scene, &sandbox), Err(FolderError::Exists(_))));
+    assert_eq!(std::fs::read(folder.roster()).unwrap(), before);
+    let (one, two) = (Folder::create(None).unwrap(), Folder::create(None).unwrap());
+    assert_ne!(one, two);
+    for folder in [one, two] {
+        assert_eq!(mode(folder.path()), 0o700);
+        std::fs::remove_dir(folder.path()).unwrap();
+    }
+}
+
+const EXAMPLES: [&str; 3] = ["inline", "migration", "nightly-audit"];
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")
+}
+
+#[test]
+fn the_examples_load_as_they_stand() {
+    let path = |name: &str| examples().join(format!("{name}.yaml")).to_str().unwrap().to_owned();
+    for name in EXAMPLES {
+        let loaded = manifest::load(&[path(name)], &LoadOptions::default()).unwrap();
+        assert_eq!(loaded.manifests[0].name, name);
+        let text = std::fs::read_to_string(path(name)).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema=didit-sync.schema.json\n"), "{name}");
+    }
+    assert!(manifest::load(&[examples().to_str().unwrap().to_owned()], &LoadOptions::default()).is_ok());
+}
+
+#[test]
+fn the_checked_in_schema_is_the_programs() {
+    let stored = std::fs::read_to_string(examples().join("didit-sync.schema.json")).unwrap();
+    let current = serde_json::to_string_pretty(&manifest::schema()).unwrap();
+    assert_eq!(stored.trim_end(), current, "run: didit-sync schema > manifests/didit-sync.schema.json");
+}
+
+/// A copy of the examples for this sandbox, with a token for every session in it. What mints is a file that holds
+/// the token, so that the test needs no curl.
+fn copy(to: &Path, sandbox: &Running) {
+    for name in EXAMPLES {
+        let text = std::fs::read_to_string(examples().join(format!("{name}.yaml"))).unwrap();
+        let text = text.replace("http://127.0.0.1:8787", &sandbox.base_url());
+        std::fs::write(to.join(format!("{name}.yaml")), text).unwrap();
+    }
+    for file in ["people/roster.csv", "archive/2026.csv"] {
+        std::fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+        std::fs::copy(examples().join(file), to.join(file)).unwrap();
+    }
+    let mint = |source: Uuid| sandbox.world().mint(source, MintOptions::default()).unwrap();
+    let tokens: Vec<(Uuid, String)> = sandbox.world().sources().iter().map(|it| (it.id, mint(it.id))).collect();
+    std::fs::create_dir(to.join("inbox")).unwrap();
+    std::fs::create_dir(to.join("minted")).unwrap();
+    let lines: Vec<&str> = tokens.iter().map(|(_, token)| token.as_str()).collect();
+    std::fs::write(to.join("inbox/1.txt"), lines.join("\n")).unwrap();
+    for (source, token) in tokens {
+        std::fs::write(to.join("minted").join(source.to_string()), token).unwrap();
+    }
+    std::fs::write(to.join("mint.sh"), "cat \"minted/$1\"\n").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_run_against_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(config()).await.unwrap();
+    copy(dir.path(), &sandbox);
+    let paths = EXAMPLES.map(|name| dir.path().join(format!("{name}.yaml")));
+    let job = Job::new(&paths, &dir.path().join("ledger.db"), sandbox);
+
+    let first = job.apply().await;
+    assert_eq!(verdict::count(&first.outcomes, &["imported"]), 17, "{:?}", first.outcomes);
+    assert_eq!((first.exit.code(), first.findings.len()), (0, 0), "{:?}", first.findings);
+    let carmen = first.outcomes.iter().find(|it| it.label == "carmen").unwrap();
+    assert_eq!(carmen.session.as_ref().unwrap().status.as_deref(), Some("Approved"), "trusted");
+
+    let second = job.apply().await;
+    assert_eq!(verdict::count(&second.outcomes, &["unchanged"]), 17);
+    assert_eq!((second.end.requests.writes, second.end.requests.reads), (0, 0));
+    // Audits need no tokens; the roster alone is enough.
+    std::fs::remove_file(dir.path().join("inbox/1.txt")).unwrap();
+    let audit = job.audit().await;
+    assert_eq!((audit.exit.code(), audit.end.verified), (0, Some((17, 17))), "{:?}", audit.findings);
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+#[test]
+fn the_readme_has_every_command_and_exit_code() {
+    let readme = readme();
+    for command in crate::cli::command().get_subcommands().filter(|command| command.get_name() != "ledger") {
+        let name = command.get_name();
+        assert!(readme.contains(&format!("`{name}")), "{name}");
+    }
+    for condition in crate::exit::Condition::ALL {
+        let row = match condition.name() {
+            "interrupted" => "| 130, 143 | interrupted |".to_owned(),
+            name => format!("| {} | {name} |", condition.code()),
+        };
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn the_readmes_manifest_loads() {
+    let sandbox = Sandbox::start(config()).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let text = readme();
+    let yaml = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(dir.path().join("acme.yaml"), yaml).unwrap();
+    let world = sandbox.world();
+    let application = "a5f3bca2-46e2-411e-90ef-a580900a57ee".parse().unwrap();
+    let options = MintOptions { for_application: Some(application), ..MintOptions::default() };
+    let token = world.mint(world.sources()[0].id, options).unwrap();
+    std::fs::write(dir.path().join("carmen.jwt"), token).unwrap();
+    let path = dir.path().join("acme.yaml").to_str().unwrap().to_owned();
+    let loaded = manifest::load(&[path], &LoadOptions::default()).unwrap();
+    assert_eq!(loaded.manifests[0].entries.len(), 2);
+    assert!(loaded.manifests[0].entries.iter().all(|entry| entry.invalid.is_none()));
+}
