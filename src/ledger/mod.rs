@@ -1,13 +1,13 @@
 //! The ledger: known state, in one SQLite file.
 //!
-//! This is the one place that names rusqlite. Its interface is small and in plain types ([`records`]), since the
+//! This is the one place that names rusqlite. Its interface is small and in plain types (`records`), since the
 //! promises above it (spec section 6) must not depend on which database keeps them.
 //!
 //! - **Durability.** WAL with `synchronous=FULL`: a call that has returned survives a power cut. Intents and
 //!   outcomes of all workers go through one writer thread, which commits what has gathered in one transaction and
-//!   acknowledges each call only after the commit ([`writer`]). When the disk is slow, callers wait, and so does
+//!   acknowledges each call only after the commit (`writer`). When the disk is slow, callers wait, and so does
 //!   sending.
-//! - **Locking.** One `apply` or repair at a time, by a lock that the kernel releases with the process ([`lock`]).
+//! - **Locking.** One `apply` or repair at a time, by a lock that the kernel releases with the process (`lock`).
 //!   `audit` doesn't take it; its short writes are serialised by SQLite itself.
 //! - **Secrets.** No token, no key and no personal data is ever passed in here: tokens and keys arrive as
 //!   [`Fingerprint`](crate::token::Fingerprint)s, texts of the server as recognised phrases.

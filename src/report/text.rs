@@ -137,7 +137,8 @@ fn plan_summary(plan: &Plan) -> String {
         };
         let _ = writeln!(out, "Forecast: {} writes, {} reads, {time}.", forecast.writes, forecast.reads);
         if forecast.trusted > 0 {
-            let _ = writeln!(out, "  {} new imports keep the partner's status (trust_review: true).", forecast.trusted);
+            let imports = counted(forecast.trusted as usize, "new import");
+            let _ = writeln!(out, "  {imports} with trust_review: true, which takes over the partner's status.");
         }
         if forecast.expire_before_turn > 0 {
             let _ = writeln!(
@@ -170,11 +171,8 @@ pub fn run(command: &str, view: &RunView<'_>, style: Style) -> String {
     let _ = writeln!(out, "{what} {}{totals}.", view.run.0);
     if let Some((sessions, checked)) = view.verified.filter(|(sessions, _)| *sessions > 0) {
         let errors = view.findings.iter().filter(|it| it.severity == "error").count();
-        let _ = writeln!(
-            out,
-            "Verified {checked} of {sessions} sessions: {errors} errors, {} findings.",
-            view.findings.len()
-        );
+        let (errors, findings) = (counted(errors, "error"), counted(view.findings.len(), "finding"));
+        let _ = writeln!(out, "Verified {checked} of {sessions} sessions: {errors}, {findings}.");
     }
     let requests = view.requests;
     let _ = writeln!(
@@ -199,8 +197,7 @@ fn troubles(outcomes: &[RunOutcome], style: Style) -> String {
         let sign = paint(style.color, "31", "!");
         let _ = writeln!(out, "{sign} {} {}", inert(&it.label), it.outcome.replace('_', " "));
         let Some(error) = &it.error else { continue };
-        let status = error.http_status.map_or_else(String::new, |status| format!(" (HTTP {status})"));
-        let _ = writeln!(out, "    {}{status}: {}", error.class, inert(&error.detail));
+        let _ = writeln!(out, "    {}: {}", error.class, inert(&error.detail));
         let _ = writeln!(out, "    → {}", advice(error.class, &it.label, it.outcome == "unknown"));
     }
     if shown < troubled.len() {
@@ -291,7 +288,8 @@ pub fn entry(record: &Record, attempts: &[Attempt], run: Option<&Run>) -> String
     }
     if let Some(error) = &record.error {
         line("error", format!("{}: {}", error.class, inert(&error.detail)));
-        line("advice", error.class.advice().to_owned());
+        let is_open = matches!(record.state, State::Unknown | State::Sending);
+        line("advice", advice(error.class, &record.label, is_open));
     }
     for attempt in attempts {
         let said = attempt.detail.as_deref().map_or_else(String::new, |detail| format!(": {}", inert(detail)));
@@ -303,6 +301,11 @@ pub fn entry(record: &Record, attempts: &[Attempt], run: Option<&Run>) -> String
         );
     }
     out
+}
+
+/// `1 error`, `2 errors`.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// A cell of a CSV: one that a spreadsheet would take for a formula is led by an apostrophe.

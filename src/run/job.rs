@@ -486,11 +486,7 @@ fn state(settled: Settled) -> State {
 
 /// The error of an entry whose token died.
 pub(super) fn expired() -> RecordedError {
-    RecordedError {
-        class: Class::TokenExpired,
-        http_status: None,
-        detail: "the token expired before the entry's turn".to_owned(),
-    }
+    RecordedError { class: Class::TokenExpired, http_status: None, detail: "the token has expired".to_owned() }
 }
 
 fn describe(

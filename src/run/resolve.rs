@@ -98,7 +98,10 @@ pub fn judge(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Evidence) {
         return (Lookup::Found, evidence("sole-candidate", Some(first.session_id), detail));
     }
     let ids: Vec<_> = possible.iter().take(5).map(|candidate| candidate.session_id.to_string()).collect();
-    let detail = format!("{} sessions may be this entry's: {}", possible.len(), ids.join(", "));
+    let detail = match ids.as_slice() {
+        [id] => format!("session {id} may be this entry's, and nothing proves it"),
+        _ => format!("{} sessions may be this entry's: {}", possible.len(), ids.join(", ")),
+    };
     (Lookup::Ambiguous, evidence("ambiguous", None, detail))
 }
 
