@@ -35,8 +35,9 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         console.out(&text::plan(&manifests, &plan, now, console.style()));
         console.out("\n");
     }
+    check_names(&args.only, &plan)?;
     if interactive && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
-        return Err(Failure::new(Condition::Usage, "not carried out; nothing was sent"));
+        return Err(Failure::new(Condition::Incomplete, "not carried out; nothing was sent"));
     }
     let stop = signals::listen(args.grace)?;
     let (events, receiver) = Events::channel();
@@ -70,6 +71,18 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     let exit = shown("apply", ran).show(&args.output, console);
     drop(lock);
     exit
+}
+
+/// A misspelt `--only` must not pass for nothing to do.
+fn check_names(only: &[String], plan: &Plan) -> Result<(), Failure> {
+    match only.iter().find(|name| !plan.items.iter().any(|item| item.is_named(name))) {
+        None => Ok(()),
+        Some(name) => {
+            let name = crate::text::inert(name);
+            Err(Failure::new(Condition::Usage, format!("--only {name}: the manifests have no such entry"))
+                .with_help("name entries by id or source session, as `didit-sync plan` shows them"))
+        }
+    }
 }
 
 pub(super) fn shown(command: &str, ran: Ran) -> Shown {

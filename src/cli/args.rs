@@ -185,6 +185,7 @@ pub struct OriginArgs {
 
 /// `apply`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ApplyArgs {
     /// The manifests.
     #[command(flatten)]

@@ -22,10 +22,8 @@ use crate::run::{self, Audit, Check, Event, Events, Lane};
 use crate::verify::{Sent, Subject};
 
 pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let manifests = match args.manifests.is_empty() {
-        true => None,
-        false => Some(setup::load(&args.manifests, global, true, console)?),
-    };
+    let manifests =
+        if args.manifests.is_empty() { None } else { Some(setup::load(&args.manifests, global, true, console)?) };
     setup::require_ledger(&global.ledger)?;
     let Held { ledger, lock } = setup::hold(global, Purpose::Audit, &args.origin)?;
     let records = ledger.records().await?;

@@ -18,9 +18,9 @@ pub(super) async fn run(args: SandboxArgs, console: &Console) -> Result<Exit, Fa
         ..Config::default()
     };
     let running = Sandbox::start(config).await.map_err(|error| cannot(&error))?;
-    let lines: String =
-        running.environment().into_iter().map(|(name, value)| format!("export {name}={value}\n")).collect();
-    console.out(&lines);
+    for (name, value) in running.environment() {
+        console.out(&format!("export {name}={value}\n"));
+    }
     if let Some(path) = &args.manifest {
         write_manifest(&running, path).map_err(|error| cannot(&error))?;
         console.out(&format!("# try: didit-sync plan {}\n", path.display()));

@@ -18,6 +18,8 @@ mod lock;
 mod read;
 pub mod records;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};

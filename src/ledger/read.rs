@@ -93,7 +93,15 @@ pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
 }
 
 pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
-    connection.prepare("SELECT * FROM entries ORDER BY id")?.query_map([], record)?.collect()
+    connection
+        .prepare(
+            "SELECT *, state IN ('sending', 'unknown') AND EXISTS (
+               SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id
+               WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost
+             FROM entries ORDER BY id",
+        )?
+        .query_map([], record)?
+        .collect()
 }
 
 pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<ManifestFacts>> {
@@ -258,6 +266,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             trust_review: row.get("trust_review")?,
             vendor_data: row.get("vendor_data")?,
         },
+        answer_lost: row.get("answer_lost")?,
         attempts: row.get("attempts")?,
         first_sent_at: row.get::<_, Option<i64>>("first_sent_at")?.map(time),
         session: optional_uuid(row, "session_id")?.map(session).transpose()?,

@@ -153,6 +153,8 @@ pub struct Record {
     pub state: State,
     /// Settings as last sent.
     pub settings: Settings,
+    /// Whether it is unsettled and the answer to one of its requests is unknown.
+    pub answer_lost: bool,
     /// How many requests were sent.
     pub attempts: u32,
     /// When the first one was.

@@ -27,7 +27,7 @@ impl Ledger {
     pub fn open(location: &Location) -> Result<Self, LedgerError> {
         let connection = file::open_for_writing(location)?;
         let identity = read::identity(&connection).map_err(|e| LedgerError::sqlite(&location.path, &e))?;
-        Ok(Self { writer: Writer::start(connection, location.path.clone())?, identity })
+        Ok(Self { writer: Writer::start(connection, &location.path)?, identity })
     }
 
     /// Whether there is a file.

@@ -1,8 +1,9 @@
 //! The single writer: one thread owns the connection and commits, in one transaction, all calls that gathered while
 //! it was busy with the last commit. Each call is acknowledged only after the commit that holds it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
@@ -15,23 +16,39 @@ const QUEUE: usize = 1024;
 type Job = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<Acknowledge> + Send>;
 type Acknowledge = Box<dyn FnOnce() + Send>;
 
-/// A handle on the writer thread, which ends when the last handle is dropped.
+/// A handle on the writer thread. When the last one is dropped, the thread ends what is queued and closes the file,
+/// which empties the write-ahead log into it; the drop waits for that.
 #[derive(Clone, Debug)]
-pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+pub(super) struct Writer(Arc<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    /// `None` only while dropping.
+    jobs: Option<mpsc::Sender<Job>>,
+    handle: Option<JoinHandle<()>>,
     failure: Arc<OnceLock<LedgerError>>,
 }
 
+impl Drop for Thread {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(handle) = self.handle.take() {
+            // A panic in there has failed its callers already.
+            let _ = handle.join();
+        }
+    }
+}
+
 impl Writer {
-    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, LedgerError> {
+    pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, LedgerError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failure = Arc::new(OnceLock::new());
-        let (thread_path, thread_failure) = (path.clone(), Arc::clone(&failure));
-        std::thread::Builder::new()
+        let (thread_path, thread_failure) = (path.to_owned(), Arc::clone(&failure));
+        let handle = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || write_all(connection, queue, &thread_path, &thread_failure))
-            .map_err(|e| LedgerError::io(&path, &e))?;
-        Ok(Self { jobs, failure })
+            .map_err(|e| LedgerError::io(path, &e))?;
+        Ok(Self(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
     }
 
     /// Runs `work` in the next transaction and returns its value once that is durable.
@@ -46,11 +63,10 @@ impl Writer {
             // Nobody waits any more if the caller was stopped; the commit stands all the same.
             Ok(Box::new(move || drop(reply.send(value))))
         });
-        let gone = || {
-            let unknown = || LedgerError::io(Path::new("ledger"), &"its writer has stopped");
-            self.failure.get().cloned().unwrap_or_else(unknown)
-        };
-        self.jobs.send(job).await.map_err(|_| gone())?;
+        // The thread says why before it ends, so this waits for an instant at most.
+        let gone = || self.0.failure.wait().clone();
+        let jobs = self.0.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(job).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }
@@ -58,12 +74,31 @@ impl Writer {
 /// Serves calls until every handle is gone. A failed transaction fails every call in it and ends the thread: after a
 /// full disk or a damaged file nothing more may be promised, and whoever calls next is told the same.
 fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>, path: &Path, failure: &OnceLock<LedgerError>) {
+    let last_word = LastWord { path, failure };
     let mut batch = Vec::new();
     while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
         if let Err(error) = commit(&mut connection, batch.drain(..)) {
-            let _ = failure.set(LedgerError::sqlite(path, &error));
-            return;
+            return last_word.say(LedgerError::sqlite(path, &error));
         }
+    }
+}
+
+/// Says why the thread ended, whatever ended it, a panic included.
+struct LastWord<'t> {
+    path: &'t Path,
+    failure: &'t OnceLock<LedgerError>,
+}
+
+impl LastWord<'_> {
+    fn say(&self, error: LedgerError) {
+        // The first word stands.
+        let _ = self.failure.set(error);
+    }
+}
+
+impl Drop for LastWord<'_> {
+    fn drop(&mut self) {
+        self.say(LedgerError::io(self.path, &"its writer has stopped"));
     }
 }
 
@@ -73,6 +108,8 @@ fn commit(connection: &mut Connection, jobs: impl Iterator<Item = Job>) -> rusql
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = jobs.map(|job| job(&transaction)).collect::<rusqlite::Result<Vec<_>>>()?;
     transaction.commit()?;
-    done.into_iter().for_each(|acknowledge| acknowledge());
+    for acknowledge in done {
+        acknowledge();
+    }
     Ok(())
 }

@@ -72,6 +72,14 @@ pub struct Item {
     pub record: Option<usize>,
 }
 
+impl Item {
+    /// Whether people may mean this item: by id or source session.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.source_session_id.is_some_and(|id| id.to_string().eq_ignore_ascii_case(name))
+    }
+}
+
 /// The plan.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -163,3 +171,6 @@ fn orphan(record: &Record, index: usize) -> Item {
         record: Some(index),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,10 +127,8 @@ fn plan_summary(plan: &Plan) -> String {
             count => Some(format!("{count} {action}")),
         })
         .collect();
-    let mut out = match counts.is_empty() {
-        true => "Nothing is listed.\n".to_owned(),
-        false => format!("Plan: {}.\n", counts.join(", ")),
-    };
+    let mut out =
+        if counts.is_empty() { "Nothing is listed.\n".to_owned() } else { format!("Plan: {}.\n", counts.join(", ")) };
     if plan.pending() > 0 {
         let forecast = plan.forecast;
         let time = match forecast.seconds {

@@ -52,9 +52,8 @@ pub struct Dispatcher {
     streak: Streak,
     halt: Option<Halt>,
     give_up_at: Option<Instant>,
-    /// Whether the API answered a write in this run: until then one goes out alone, so that a key that may not write
-    /// is found by one request.
-    accepted: bool,
+    /// Whether a first write is over: it goes out alone, so that a key that may not write is found by one request.
+    tried: bool,
 }
 
 impl Dispatcher {
@@ -80,7 +79,7 @@ impl Dispatcher {
             streak: Streak::default(),
             halt: None,
             give_up_at: None,
-            accepted: false,
+            tried: false,
         }
     }
 
@@ -122,7 +121,7 @@ impl Dispatcher {
     }
 
     fn may_launch(&self) -> bool {
-        let width = if self.accepted { self.lane.limits.concurrency as usize } else { 1 };
+        let width = if self.tried { self.lane.limits.concurrency as usize } else { 1 };
         self.halt.is_none() && !self.ready.is_empty() && self.steps.len() < width
     }
 
@@ -146,7 +145,7 @@ impl Dispatcher {
             Err(error) => return self.on_lost(&error),
         };
         if let Some(health) = health {
-            self.accepted |= health.is_ok();
+            self.tried = true;
             if let Some(halt) = self.streak.note(health) {
                 self.stop(halt);
             }

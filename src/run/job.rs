@@ -29,8 +29,11 @@ pub struct Job {
     pub at: (usize, usize),
     /// Its row in the ledger.
     pub row: Option<EntryId>,
-    /// An earlier request has an unknown outcome.
+    /// Its outcome is open: a session may exist whose id is on no record.
     pub open: bool,
+    /// The answer to one of its requests was lost. An entry can be open without: the server said that the session
+    /// existed before anybody asked here.
+    pub lost: bool,
     /// Sends that spent the retry budget.
     pub sends: u32,
     /// Requests sent in this run.
@@ -123,7 +126,7 @@ impl Job {
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
-        let lives = fresh.as_ref().is_some_and(|fresh| !self.is_dead(fresh, lane));
+        let lives = fresh.as_ref().is_some_and(|fresh| !Self::is_dead(fresh, lane));
         match self.standing(lives).begin() {
             Next::LookUp => {
                 drop(slot);
@@ -147,7 +150,7 @@ impl Job {
         self.deadline = claims.and_then(|claims| claims.expires_at).or(self.deadline);
     }
 
-    fn is_dead(&self, fresh: &Fresh, lane: &Lane) -> bool {
+    fn is_dead(fresh: &Fresh, lane: &Lane) -> bool {
         let expires_at = fresh.claims.as_ref().and_then(|claims| claims.expires_at);
         expires_at.is_some_and(|at| at <= lane.server_now())
     }
@@ -289,6 +292,7 @@ impl Job {
         let done = self.done(Finished::Settled(Settled::Refused), None, Some(error.clone()));
         context.settle(self.outcome(context, state, Some((attempt, kind)), &done)).await?;
         self.open = after.open;
+        self.lost |= kind == AnswerKind::Unknown;
         self.sends = after.sends;
         self.last = Some((answer, error));
         let next = match next {
@@ -326,7 +330,7 @@ impl Job {
             source: item.source_session_id,
             kind: self.kind,
             vendor_data,
-            since: self.first_sent_at.filter(|_| self.open),
+            since: self.first_sent_at.filter(|_| self.lost),
             vendor_data_is_shared,
         };
         match look_up(lane, &context.ledger, &wanted).await {

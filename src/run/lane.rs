@@ -131,7 +131,7 @@ impl Lane {
     /// Why a session of this kind can't be imported with this workflow, as far as the list of workflows tells.
     #[must_use]
     pub fn refuses_workflow(&self, workflow: Uuid, kind: Option<SessionKind>) -> Option<&'static str> {
-        let known = self.workflows.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let known = self.known_workflows()?;
         let Some(found) = known.iter().find(|candidate| candidate.is(workflow)) else {
             return Some("the receiving application has no such workflow");
         };
@@ -142,6 +142,20 @@ impl Lane {
             return Some("the workflow is for sessions of the other kind");
         }
         None
+    }
+
+    /// Whether both ids name one workflow: a manifest may use a version's id where a decision names the group's.
+    /// Loads the workflows at first need.
+    pub async fn is_same_workflow(&self, one: Uuid, other: Uuid) -> bool {
+        if self.known_workflows().is_none() && self.load_workflows().await.is_err() {
+            return false;
+        }
+        let known = self.known_workflows().unwrap_or_default();
+        known.iter().any(|workflow| workflow.is(one) && workflow.is(other))
+    }
+
+    fn known_workflows(&self) -> Option<Arc<Vec<Workflow>>> {
+        self.workflows.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A session's decision; each session is fetched once for all lookups of a run. `None`: no such session.
@@ -179,7 +193,7 @@ impl Lane {
     /// `Date` is cut to seconds, so half a second is added.
     fn learn_skew(&self, before: Timestamp, server: Option<Timestamp>) {
         let Some(server) = server else { return };
-        let middle = (before.as_millisecond() + Timestamp::now().as_millisecond()) / 2;
+        let middle = i64::midpoint(before.as_millisecond(), Timestamp::now().as_millisecond());
         let skew = server.as_millisecond() + 500 - middle;
         // What a second's grain explains is no skew.
         let skew = if skew.abs() <= 1000 { 0 } else { skew };

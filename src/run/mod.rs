@@ -130,7 +130,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         work.ledger.raise_generation().await?;
         ends = drive(&work, &context, &selected, stop).await;
     }
-    finish(&work, &context, &selected, ends, started).await
+    Ok(finish(&work, &context, &selected, ends, started).await)
 }
 
 /// The items that this run sends.
@@ -147,8 +147,8 @@ impl Selection {
     fn new(work: &Apply) -> Self {
         let items = &work.plan.items;
         let wanted = &work.options.only;
-        let only: Option<HashSet<usize>> =
-            (!wanted.is_empty()).then(|| (0..items.len()).filter(|i| is_named(&items[*i], wanted)).collect());
+        let only: Option<HashSet<usize>> = (!wanted.is_empty())
+            .then(|| (0..items.len()).filter(|i| wanted.iter().any(|name| items[*i].is_named(name))).collect());
         let is_in = |index: &usize| only.as_ref().is_none_or(|only| only.contains(index));
         let mut jobs: Vec<usize> = (0..items.len()).filter(|i| items[*i].action.is_pending()).filter(is_in).collect();
         jobs.sort_by_key(|i| (items[*i].expires_at.is_none(), items[*i].expires_at, *i));
@@ -164,7 +164,7 @@ impl Selection {
 
     fn too_many_trusted(&self, work: &Apply) -> Option<String> {
         for (m, manifest) in work.manifests.manifests.iter().enumerate() {
-            let most = work.options.max_trusted.or(manifest.limits.max_trusted)?;
+            let Some(most) = work.options.max_trusted.or(manifest.limits.max_trusted) else { continue };
             let is_trusted = |index: &&usize| {
                 let item = &work.plan.items[**index];
                 let here = item.entry.is_some_and(|(of, _)| of == m) || work.options.max_trusted.is_some();
@@ -180,11 +180,6 @@ impl Selection {
         }
         None
     }
-}
-
-fn is_named(item: &Item, names: &[String]) -> bool {
-    let source = item.source_session_id.map(|id| id.to_string());
-    names.iter().any(|name| *name == item.id || source.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(name)))
 }
 
 /// What the lanes came to.
@@ -243,7 +238,7 @@ async fn drive_lane(
     stop: Listener,
 ) -> (dispatch::LaneEnd, Option<Verified>) {
     let (sender, incoming) = mpsc::unbounded_channel();
-    let verifier = Verifier {
+    let checking = Verifier {
         ledger: context.ledger.clone(),
         run: context.run,
         lane: Arc::clone(&lane),
@@ -251,9 +246,9 @@ async fn drive_lane(
         duplicates: HashSet::new(),
     };
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
-    let verifying = tokio::spawn(verifier.run(incoming, stop.clone()));
+    let task = tokio::spawn(checking.run(incoming, stop.clone()));
     let end = dispatcher.run(stop).await;
-    let verified = verifying
+    let verified = task
         .await
         .unwrap_or_else(|error| Verified { halt: Some(Halt::Internal(error.to_string())), ..Verified::default() });
     (end, verify.then_some(verified))
@@ -277,17 +272,19 @@ fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
 fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
     let record = item.record.map(|at| &snapshot.records[at]);
     let open = item.action == Action::Recover;
+    let unsettled = record.filter(|_| open);
     Some(Job {
         item: index,
         at: item.entry?,
         row: record.map(|record| record.id),
         open,
+        lost: unsettled.is_some_and(|record| record.answer_lost),
         sends: 0,
         attempts: 0,
-        first_sent_at: record.filter(|_| open).and_then(|record| record.first_sent_at),
+        first_sent_at: unsettled.and_then(|record| record.first_sent_at),
         deadline: item.expires_at,
         kind: item.session_kind,
-        sent: record.filter(|_| open).map(|record| record.settings.clone()),
+        sent: unsettled.map(|record| record.settings.clone()),
         last: None,
     })
 }
@@ -319,13 +316,7 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
     })
 }
 
-async fn finish(
-    work: &Apply,
-    context: &Context,
-    selected: &Selection,
-    mut ends: Ends,
-    started: Instant,
-) -> Result<Ran, LedgerError> {
+async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends: Ends, started: Instant) -> Ran {
     let outcomes: Vec<RunOutcome> = (0..work.plan.items.len())
         .filter(|index| work.plan.items[*index].action != Action::Orphan)
         .map(|index| outcome(work, index, ends.done.get(&index)))
@@ -333,10 +324,10 @@ async fn finish(
     let mut findings =
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
-    let exit = exit(work, selected, &outcomes, &findings, &ends);
+    let mut exit = exit(work, selected, &outcomes, &findings, &ends);
     let halt = ends.halt.clone().or_else(|| ends.verified.as_ref()?.halt.clone());
     let requests = work.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), sum);
-    let end = RunEnd {
+    let mut end = RunEnd {
         at: Timestamp::now(),
         seconds: round(started.elapsed()),
         requests,
@@ -344,9 +335,17 @@ async fn finish(
         error: halt.as_ref().map(run_error),
         conditions: exit.stored(),
     };
-    context.ledger.report(context.run, outcomes.clone()).await?;
-    context.ledger.end_run(context.run, end.clone()).await?;
-    Ok(Ran { run: context.run, outcomes, findings, end, exit })
+    let kept = match context.ledger.report(context.run, outcomes.clone()).await {
+        Ok(()) => context.ledger.end_run(context.run, end.clone()).await,
+        failed => failed,
+    };
+    if let Err(error) = kept {
+        // What could not be recorded is told all the same.
+        exit.add(Condition::Ledger);
+        end.error.get_or_insert(run_error(&Halt::Ledger(error)));
+        end.conditions = exit.stored();
+    }
+    Ran { run: context.run, outcomes, findings, end, exit }
 }
 
 /// The reported error of a halt.
@@ -517,14 +516,14 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             // The receiver is alive: it is passed on below.
             let _ = sender.send(check.clone());
         }
-        let verifier = Verifier {
+        let checking = Verifier {
             ledger: work.ledger.clone(),
             run,
             lane: Arc::clone(lane),
             events: work.events.clone(),
             duplicates: work.duplicates.clone(),
         };
-        tokio::spawn(verifier.run(incoming, stop.clone()))
+        tokio::spawn(checking.run(incoming, stop.clone()))
     });
     let mut verified = Verified::default();
     for lane in lanes.collect::<Vec<_>>() {

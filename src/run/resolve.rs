@@ -149,10 +149,8 @@ pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Lo
     let mut decisions = Vec::new();
     for row in rows {
         let owned = owned.contains(&row.session_id);
-        let decision = match owned {
-            true => None,
-            false => lane.decision_for_lookup(row.session_id).await.map_err(LookupError::Api)?,
-        };
+        let decision =
+            if owned { None } else { lane.decision_for_lookup(row.session_id).await.map_err(LookupError::Api)? };
         if decision.is_none() && !owned {
             continue;
         }

@@ -33,11 +33,11 @@ impl Streak {
 
     /// What it amounts to when there was less than that to send: unavailable where nothing went well.
     #[must_use]
-    pub fn verdict(&self) -> Option<String> {
+    pub fn verdict(self) -> Option<String> {
         self.last.filter(|_| !self.well && self.in_a_row > 0).map(|class| self.message(class))
     }
 
-    fn message(&self, class: Class) -> String {
+    fn message(self, class: Class) -> String {
         let times = self.in_a_row;
         format!("the API failed {times} times in a row, last with {class} — {}", class.advice())
     }

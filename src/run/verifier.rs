@@ -18,7 +18,7 @@ use super::unhealthy::Streak;
 use crate::didit::{Class, Failure};
 use crate::ledger::Ledger;
 use crate::ledger::records::{EntryId, RunFinding, RunId};
-use crate::verify::{self, Fetched, Rule, Severity, Subject};
+use crate::verify::{self, Fetched, Finding, Rule, Severity, Subject};
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
 const BATCH: usize = 256;
@@ -93,8 +93,8 @@ impl Verifier {
                 asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
                     verified.halt = asked.condition().map(Halt::Signal);
                 }
-                Some(fetched) = fetches.join_next(), if !fetches.is_empty() => match fetched {
-                    Ok(fetched) => verified.halt = self.take(fetched, &mut batch, &mut streak),
+                Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
+                    Ok(fetch) => verified.halt = self.take(fetch, &mut batch, &mut streak),
                     Err(error) => verified.halt = Some(Halt::Internal(error.to_string())),
                 },
                 check = incoming.recv(), if open && fetches.len() < most => match check {
@@ -162,6 +162,7 @@ impl Verifier {
         };
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
         findings.extend(duplicates);
+        self.drop_renamed_workflows(&mut findings).await;
         let found: Vec<_> = findings
             .into_iter()
             .filter_map(|finding| {
@@ -181,6 +182,26 @@ impl Verifier {
             }
             Err(error) => verified.halt = Some(Halt::Ledger(error)),
         }
+    }
+}
+
+impl Verifier {
+    /// A workflow told by its other id is no drift.
+    async fn drop_renamed_workflows(&self, findings: &mut Vec<Finding>) {
+        let mut kept = Vec::with_capacity(findings.len());
+        for finding in findings.drain(..) {
+            let id = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<Uuid>().ok());
+            let told_otherwise = match (id(&finding.expected), id(&finding.actual)) {
+                (Some(sent), Some(told)) if finding.rule == Rule::WorkflowDrift => {
+                    self.lane.is_same_workflow(sent, told).await
+                }
+                _ => false,
+            };
+            if !told_otherwise {
+                kept.push(finding);
+            }
+        }
+        *findings = kept;
     }
 }
 

@@ -1,0 +1,210 @@
+//! Tests of the promises that the ledger keeps by itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::records::{
+    AnswerKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RunId, Session, Settings, State,
+};
+use super::{Ledger, LedgerError, Location, Lock, Purpose, Reader};
+use crate::token::{FingerprintKey, SessionKind};
+
+struct Place {
+    location: Location,
+    _folder: tempfile::TempDir,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location { path: folder.path().join("state/ledger.db"), allow_network_fs: false };
+    Place { location, _folder: folder }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millisecond(1_795_000_000_000).unwrap()
+}
+
+async fn begin(ledger: &Ledger) -> RunId {
+    let origin = Origin { actor: "ann@host".to_owned(), reason: None, reference: None };
+    ledger.begin_run("apply", origin, now()).await.unwrap()
+}
+
+fn intent(run: RunId, n: u128, entry: Option<EntryId>) -> Intent {
+    Intent {
+        entry,
+        describe: NewEntry {
+            manifest: "acme".to_owned(),
+            label: format!("entry-{n}"),
+            receiver: Receiver { application_id: None, base_url: "http://127.0.0.1:1".to_owned(), key: None },
+            source_session_id: Some(Uuid::from_u128(n)),
+            from_application_id: None,
+            session_kind: Some(SessionKind::User),
+            place: "acme.yaml:7".to_owned(),
+        },
+        run,
+        sent_at: now(),
+        token: FingerprintKey::from_bytes([7; 32]).fingerprint(&n.to_be_bytes()),
+        token_expires_at: None,
+        settings: Settings {
+            workflow_id: Some(Uuid::from_u128(9)),
+            trust_review: Some(false),
+            vendor_data: Some(format!("acme-{n}")),
+        },
+    }
+}
+
+fn imported(run: RunId, entry: EntryId, attempt: super::records::AttemptId, session: u128) -> Outcome {
+    Outcome {
+        entry,
+        run,
+        at: now(),
+        attempt: Some((attempt, AnswerKind::Imported)),
+        state: State::Imported,
+        session: Some(Session {
+            session_id: Uuid::from_u128(session),
+            session_number: Some(7),
+            session_url: None,
+            status: Some("In Review".to_owned()),
+        }),
+        source_session_id: None,
+        session_kind: None,
+        error: None,
+        evidence: None,
+    }
+}
+
+#[tokio::test]
+async fn promise_1_an_intent_is_readable_by_others_when_the_call_returns() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    let (entry, attempt) = ledger.intend(intent(run, 1, None)).await.unwrap();
+    let open = Reader::require(&place.location).unwrap().records().unwrap();
+    assert_eq!((open[0].id, open[0].state, open[0].attempts), (entry, State::Sending, 1));
+
+    ledger.settle(imported(run, entry, attempt, 100)).await.unwrap();
+    let done = Reader::require(&place.location).unwrap().records().unwrap();
+    assert_eq!(done[0].state, State::Imported);
+    assert_eq!(done[0].session.as_ref().unwrap().session_id, Uuid::from_u128(100));
+}
+
+#[tokio::test]
+async fn promise_11_attempts_are_added_and_never_changed() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    let (entry, _lost) = ledger.intend(intent(run, 1, None)).await.unwrap();
+    let (again, attempt) = ledger.intend(intent(run, 1, Some(entry))).await.unwrap();
+    assert_eq!(again, entry);
+    ledger.settle(imported(run, entry, attempt, 100)).await.unwrap();
+    let attempts = Reader::require(&place.location).unwrap().attempts(entry).unwrap();
+    let told: Vec<_> = attempts.iter().map(|it| (it.number, it.outcome.as_str())).collect();
+    assert_eq!(told, [(1, "open"), (2, "imported")]);
+}
+
+#[tokio::test]
+async fn calls_of_many_workers_are_all_kept() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    let workers: Vec<_> = (1..=200)
+        .map(|n| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                let (entry, attempt) = ledger.intend(intent(run, n, None)).await.unwrap();
+                ledger.settle(imported(run, entry, attempt, 1000 + n)).await.unwrap();
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let records = ledger.records().await.unwrap();
+    assert_eq!(records.len(), 200);
+    for record in records {
+        let source = record.source_session_id.unwrap().as_u128();
+        assert_eq!(record.session.unwrap().session_id, Uuid::from_u128(1000 + source));
+    }
+}
+
+#[tokio::test]
+async fn promise_6_the_ledger_is_its_owners_only_and_leaves_no_log_behind() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    begin(&ledger).await;
+    drop(ledger);
+    let path = &place.location.path;
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["ledger.db"]);
+}
+
+#[tokio::test]
+async fn reading_leaves_no_trace() {
+    let place = place();
+    assert!(Reader::open(&place.location).unwrap().is_none());
+    assert!(matches!(Reader::require(&place.location), Err(LedgerError::Missing(_))));
+    let ledger = Ledger::open(&place.location).unwrap();
+    begin(&ledger).await;
+    drop(ledger);
+    let before = fs::read(&place.location.path).unwrap();
+    let reader = Reader::require(&place.location).unwrap();
+    assert_eq!(reader.runs().unwrap().len(), 1);
+    drop(reader);
+    assert_eq!(fs::read(&place.location.path).unwrap(), before);
+    assert_eq!(fs::read_dir(place.location.path.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn promise_6_newer_foreign_and_damaged_files_are_refused_untouched() {
+    let place = place();
+    drop(Ledger::open(&place.location).unwrap());
+    let path = &place.location.path;
+    let whole = fs::read(path).unwrap();
+
+    let newer = rusqlite::Connection::open(path).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
+    assert!(matches!(Ledger::open(&place.location), Err(LedgerError::Newer(_))));
+    assert!(matches!(Reader::open(&place.location), Err(LedgerError::Newer(_))));
+
+    let mut foreign = whole;
+    foreign[68..72].copy_from_slice(&[0; 4]);
+    for bytes in [b"not a database at all, but long enough to be read as one".as_slice(), &foreign] {
+        fs::write(path, bytes).unwrap();
+        assert!(matches!(Ledger::open(&place.location), Err(LedgerError::Corrupt { .. })), "{}", bytes.len());
+        assert!(matches!(Reader::open(&place.location), Err(LedgerError::Corrupt { .. })), "{}", bytes.len());
+        assert_eq!(fs::read(path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn promise_4_the_second_holder_is_told_who_is_the_first() {
+    let place = place();
+    let first = Lock::take(&place.location, Purpose::Change, Duration::ZERO).unwrap();
+    let Err(LedgerError::Locked { holder, .. }) = Lock::take(&place.location, Purpose::Change, Duration::ZERO) else {
+        panic!("the lock was given twice");
+    };
+    assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
+    Lock::take(&place.location, Purpose::Audit, Duration::ZERO).unwrap();
+    drop(first);
+    Lock::take(&place.location, Purpose::Change, Duration::ZERO).unwrap();
+}
+
+#[tokio::test]
+async fn promise_8_after_a_failed_write_every_call_says_why() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    // An attempt of an entry that does not exist breaks a foreign key.
+    let broken = Outcome { evidence: None, ..imported(run, EntryId(404), super::records::AttemptId(404), 1) };
+    let Err(first) = ledger.settle(broken).await else { panic!("a broken write was acknowledged") };
+    let Err(second) = ledger.records().await else { panic!("a call after a failed write was served") };
+    for error in [first, second] {
+        assert!(error.to_string().contains("FOREIGN KEY"), "{error}");
+    }
+}
