@@ -7,18 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Scene, keys, program, sandbox, uuid};
 
-const ACTIONS: [&str; 10] = [
-    "recover",
-    "import",
-    "retry",
-    "unchanged",
-    "conflict",
-    "expired",
-    "needs-token",
-    "invalid",
-    "erased",
-    "orphan",
-];
+const ACTIONS: [&str; 10] =
+    ["recover", "import", "retry", "unchanged", "conflict", "expired", "needs-token", "invalid", "erased", "orphan"];
 const OUTCOMES: [&str; 10] = [
     "imported",
     "recovered",
@@ -87,7 +77,10 @@ fn plan_says_what_apply_will_do_in_the_documented_shape() {
             "place",
         ];
         assert_eq!(keys(row), shape);
-        assert_eq!((&row["action"], &row["session_id"], &row["reason"]), (&json!("import"), &Value::Null, &Value::Null));
+        assert_eq!(
+            (&row["action"], &row["session_id"], &row["reason"]),
+            (&json!("import"), &Value::Null, &Value::Null)
+        );
         assert!(row["place"].as_str().unwrap().starts_with("m.yaml:"));
         assert!(row["expires_at"].as_str().unwrap().ends_with('Z'));
     }
@@ -131,7 +124,8 @@ fn apply_imports_records_and_verifies_and_a_second_one_sends_nothing() {
     ];
     for row in done["imports"].as_array().unwrap() {
         assert_eq!(keys(row), shape);
-        let truth = scene.world.imported().into_iter().find(|it| it.source_id == uuid(&row["source_session_id"])).unwrap();
+        let truth =
+            scene.world.imported().into_iter().find(|it| it.source_id == uuid(&row["source_session_id"])).unwrap();
         assert_eq!(uuid(&row["session_id"]), truth.session_id);
         assert_eq!(row["session_number"], truth.session_number);
         assert_eq!(row["session_kind"], truth.kind.as_str());
@@ -140,7 +134,8 @@ fn apply_imports_records_and_verifies_and_a_second_one_sends_nothing() {
         assert_eq!(row["vendor_data"].as_str(), truth.vendor_data.as_deref());
         assert_eq!((&row["outcome"], &row["attempts"], &row["error"]), (&json!("imported"), &json!(1), &Value::Null));
         assert_eq!((&row["manifest"], &row["session_url"]), (&json!("acme"), &Value::Null));
-        let trusted = row["id"] == "e03" || row["id"] == "e06" || row["id"] == "e09" || row["id"] == row["source_session_id"];
+        let trusted =
+            row["id"] == "e03" || row["id"] == "e06" || row["id"] == "e09" || row["id"] == row["source_session_id"];
         assert_eq!(truth.trust_review, trusted, "{row}");
     }
     let verification = &done["verification"];
@@ -175,7 +170,7 @@ fn plan_changes_no_byte_of_the_ledgers_folder_and_is_the_same_again() {
     let before = scene.bytes_under("state");
     let first = scene.plan().exits(0);
     scene.run(&["plan", "m.yaml", "--out", "saved.json"]).exits(0);
-    assert_eq!(scene.bytes_under("state"), before);
+    scene.assert_unchanged("state", &before);
     assert_eq!(scene.plan().stdout, first.stdout);
     let saved = scene.read("saved.json");
     scene.run(&["plan", "m.yaml", "--out", "saved.json"]).exits(0);
@@ -269,11 +264,11 @@ fn only_and_a_directory_of_manifests() {
         scene.write(&format!("all/{name}.yaml"), &text);
     }
     let source = sources[3].id.to_string();
-    let done =
-        scene.run(&["apply", "all", "--yes", "--json", "--only", "one-b", "--only", &source]).exits(0).json();
+    let done = scene.run(&["apply", "all", "--yes", "--json", "--only", "one-b", "--only", &source]).exits(0).json();
     assert_eq!((&done["summary"]["imported"], &done["summary"]["not_sent"]), (&json!(2), &json!(2)));
     let rows = done["imports"].as_array().unwrap();
-    let outcomes: Vec<_> = rows.iter().map(|row| (row["id"].as_str().unwrap(), row["outcome"].as_str().unwrap())).collect();
+    let outcomes: Vec<_> =
+        rows.iter().map(|row| (row["id"].as_str().unwrap(), row["outcome"].as_str().unwrap())).collect();
     let expected = [("one-a", "not_sent"), ("one-b", "imported"), ("two-a", "not_sent"), ("two-b", "imported")];
     assert_eq!(outcomes, expected);
     assert_eq!(scene.world.imported().len(), 2);

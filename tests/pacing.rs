@@ -9,7 +9,7 @@ use crate::support::{Scene, sandbox};
 
 #[test]
 fn six_hundred_entries_take_one_window_and_meet_no_429() {
-    let scene = Scene::new(Config { record_requests: false, ..sandbox(600) });
+    let scene = Scene::new(sandbox(600));
     scene.write_all();
     let plan = scene.plan().exits(0).json();
     assert_eq!(plan["forecast"]["seconds"], 60);
@@ -20,7 +20,11 @@ fn six_hundred_entries_take_one_window_and_meet_no_429() {
     assert_eq!(done["verification"]["summary"]["checked"], 600);
     assert_eq!(scene.world.throttled(), 0);
     assert_eq!(done["requests"]["throttled"], 0);
-    assert!(took > Duration::from_secs(60) && took < Duration::from_secs(63), "{took:?}");
+    // Alone on the machine it takes less than 63 s; beside the other tests the processor is what it waits for.
+    assert!(took > Duration::from_secs(60) && took < Duration::from_secs(68), "{took:?}");
+    let imports: Vec<_> = scene.world.requests().into_iter().filter(|it| it.method == "POST").collect();
+    let gap = imports[300].arrived - imports[0].arrived;
+    assert!(gap > Duration::from_secs(60) && gap < Duration::from_secs(62), "the window opens after {gap:?}");
 }
 
 #[test]

@@ -36,14 +36,26 @@ fn cases() -> Vec<Case> {
         case(404, detail("workflow_id not found in your application."), "workflow_unknown", "refused", 3),
         // The published API.
         case(400, token("Invalid share token."), "token_invalid", "refused", 3),
-        case(400, token("Share token has expired."), "token_expired", "expired", 5),
+        case(400, token("Share token has expired."), "token_expired", "refused", 3),
         case(400, token("This token is not valid for this application."), "wrong_audience", "refused", 3),
         case(400, token("Original session does not exist."), "source_gone", "refused", 3),
         case(400, json!({"workflow_id": ["This field is required."]}), "bad_request", "refused", 3),
         case(400, json!({"trust_review": ["Must be a valid boolean."]}), "bad_request", "refused", 3),
-        case(400, json!({"vendor_data": [["Ensure this field has no more than 2000 bytes."]]}), "bad_request", "refused", 3),
+        case(
+            400,
+            json!({"vendor_data": [["Ensure this field has no more than 2000 bytes."]]}),
+            "bad_request",
+            "refused",
+            3,
+        ),
         case(400, json!(["The token is odd."]), "bad_request", "refused", 3),
-        case(403, detail("This session has already been shared with your application."), "already_imported", "unknown", 6),
+        case(
+            403,
+            detail("This session has already been shared with your application."),
+            "already_imported",
+            "unknown",
+            6,
+        ),
         case(404, detail("Workflow does not exist for this application."), "workflow_unknown", "refused", 3),
         // Money: the run stops at once.
         case(402, json!({}), "no_credit", "refused", 7),
@@ -56,7 +68,13 @@ fn cases() -> Vec<Case> {
         ),
         case(403, json!({"detail": "No.", "code": "insufficient_credits"}), "no_credit", "refused", 7),
         case(403, json!({"detail": "No.", "code": "contract_billing_suspended"}), "no_credit", "refused", 7),
-        case(400, json!({"error": "You don't have enough credits to perform this request."}), "no_credit", "refused", 7),
+        case(
+            400,
+            json!({"error": "You don't have enough credits to perform this request."}),
+            "no_credit",
+            "refused",
+            7,
+        ),
         // The key.
         case(403, detail(PERMISSION), "credentials", "refused", 10),
         case(401, detail("Invalid or missing API key"), "credentials", "refused", 10),
@@ -100,7 +118,7 @@ fn an_expired_claim_explains_a_401_that_says_either() {
         let reply = Reply::json(401, &json!({"detail": "Share token invalid or expired."}));
         request.is_import().then(|| reply.with("date", &date))
     });
-    for (fake, class, exit) in [(fake, "token_invalid", 3), (late, "token_expired", 5)] {
+    for (fake, class, exit) in [(fake, "token_invalid", 3), (late, "token_expired", 3)] {
         fake.write_entries(1);
         let document = fake.apply(&[]).exits(exit).json();
         assert_eq!(document["imports"][0]["error"]["class"], class);
@@ -313,8 +331,11 @@ fn max_failures_stops_sending() {
 fn a_dead_token_is_no_failure_of_the_guard() {
     let fake = Fake::answering(Reply::json(400, &json!({"share_token": ["Share token has expired."]})));
     fake.write_entries(8);
-    let document = fake.apply(&["--max-failures", "1"]).exits(5).json();
-    assert_eq!(document["summary"]["expired"], 8);
+    let document = fake.apply(&["--max-failures", "1"]).exits(3).json();
+    assert_eq!(document["summary"]["refused"], 8);
+    // From now on the token counts as dead.
+    let document = fake.apply(&[]).exits(5).json();
+    assert_eq!((&document["summary"]["expired"], fake.imports().len()), (&json!(8), 8));
 }
 
 #[test]

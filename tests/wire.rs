@@ -121,7 +121,14 @@ fn the_pages_own_example_is_a_success_and_a_decision() {
     assert_eq!(rules, ["workflow-drift"], "the example's workflow is not the one asked for");
     let words = format!("{}{}", done.stdout, done.stderr);
     assert!(!words.contains("Carmen") && !words.contains("CAA000000"));
-    fake.folder.assert_ledger_free_of(&["Carmen", "CAA000000", "99999999R", "1980-01-01", "example.com/", "Possible match"]);
+    fake.folder.assert_ledger_free_of(&[
+        "Carmen",
+        "CAA000000",
+        "99999999R",
+        "1980-01-01",
+        "example.com/",
+        "Possible match",
+    ]);
     let status = fake.folder.run(&["status", "carmen", "--json"]).exits(0).json();
     assert_eq!(status["entries"][0]["workflow_id"], json!(WORKFLOW));
     assert_eq!(status["entries"][0]["status"], "In Review");
@@ -132,7 +139,9 @@ fn any_2xx_with_a_session_id_is_a_success() {
     for status in [200, 201] {
         let session = Uuid::from_u128(0xCAFE);
         let fake = Fake::new(move |request, _| match request.target.as_str() {
-            _ if request.is_import() => Some(Reply::json(status, &json!({"session_id": session, "status": "IN_REVIEW"}))),
+            _ if request.is_import() => {
+                Some(Reply::json(status, &json!({"session_id": session, "status": "IN_REVIEW"})))
+            }
             target if target.ends_with("/decision/") => Some(Reply::json(200, &created(session, request))),
             _ => None,
         });

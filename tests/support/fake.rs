@@ -207,7 +207,9 @@ fn read(line: &TcpStream) -> Option<Request> {
 pub fn usual(request: &Request) -> Reply {
     let path = request.target.split('?').next().unwrap_or_default();
     match (request.method.as_str(), path) {
-        ("GET", "/v3/sessions/") => Reply::json(200, &json!({"count": 0, "next": null, "previous": null, "results": []})),
+        ("GET", "/v3/sessions/") => {
+            Reply::json(200, &json!({"count": 0, "next": null, "previous": null, "results": []}))
+        }
         ("GET", "/v3/workflows/") => Reply::json(
             200,
             &json!([{"uuid": WORKFLOW, "workflow_id": WORKFLOW, "workflow_label": "KYC", "workflow_type": "kyc",

@@ -5,8 +5,8 @@ pub mod program;
 pub mod scene;
 pub mod token;
 
-pub use fake::{Fake, Reply, Script};
-pub use program::{Folder, Output};
+pub use fake::{Fake, Reply};
+pub use program::Output;
 pub use scene::{Scene, sandbox};
 pub use token::Token;
 

@@ -77,6 +77,16 @@ impl Folder {
         found
     }
 
+    /// Asserts that a folder holds these files, byte for byte.
+    #[track_caller]
+    pub fn assert_unchanged(&self, name: &str, before: &BTreeMap<PathBuf, Vec<u8>>) {
+        let after = self.bytes_under(name);
+        assert!(after.keys().eq(before.keys()), "{:?} became {:?}", before.keys(), after.keys());
+        for (path, bytes) in after {
+            assert!(before[&path] == bytes, "{} changed", path.display());
+        }
+    }
+
     /// Asserts that none of these texts is in any file of the ledger's folder.
     pub fn assert_ledger_free_of(&self, texts: &[&str]) {
         let files = self.bytes_under("state");
