@@ -52,6 +52,8 @@ pub struct Dispatcher {
     streak: Streak,
     halt: Option<Halt>,
     give_up_at: Option<Instant>,
+    /// What was asked from outside last.
+    asked: Option<Request>,
     /// Whether a first write is over: it goes out alone, so that a key that may not write is found by one request.
     tried: bool,
 }
@@ -79,6 +81,7 @@ impl Dispatcher {
             streak: Streak::default(),
             halt: None,
             give_up_at: None,
+            asked: None,
             tried: false,
         }
     }
@@ -92,7 +95,7 @@ impl Dispatcher {
             let next_due = self.next_due();
             tokio::select! {
                 biased;
-                asked = next_request(&mut stop, self.halt_request()) => self.on_request(asked),
+                asked = next_request(&mut stop, self.asked) => self.on_request(asked),
                 Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => self.on_step(stepped),
                 halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
                 slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
@@ -206,16 +209,8 @@ impl Dispatcher {
         self.halt.get_or_insert(halt);
     }
 
-    fn halt_request(&self) -> Option<Request> {
-        match (&self.halt, self.give_up_at) {
-            (Some(Halt::Signal(condition)), Some(_)) => {
-                Some(Request::Wind { condition: *condition, grace: Duration::ZERO })
-            }
-            _ => None,
-        }
-    }
-
     fn on_request(&mut self, request: Request) {
+        self.asked = Some(request);
         match request {
             Request::GoOn => {}
             Request::Wind { condition, grace } => {
@@ -264,7 +259,7 @@ impl Dispatcher {
 /// Waits for a request other than the one being carried out.
 async fn next_request(stop: &mut Listener, current: Option<Request>) -> Request {
     let is_new = |request: &Request| match (request, current) {
-        (Request::GoOn, _) | (Request::Wind { .. }, Some(_)) => false,
+        (Request::GoOn, _) | (_, Some(Request::Now { .. })) | (Request::Wind { .. }, Some(_)) => false,
         (Request::Wind { .. } | Request::Now { .. }, _) => true,
     };
     wait_for(stop, is_new).await
