@@ -24,18 +24,12 @@ pub const KEY: &str = "sk_test_canary0key0000000000000000000000000000000000";
 pub struct Request {
     pub method: String,
     pub target: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Request {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|header| header.0 == name).map(|header| header.1.as_str())
     }
 
     pub fn is_import(&self) -> bool {
@@ -48,10 +42,6 @@ impl Request {
 pub enum Reply {
     /// A status, more headers, a body.
     Whole(u16, Vec<(String, String)>, String),
-    /// The connection closes without a word.
-    Nothing,
-    /// Half an answer.
-    Half(String),
 }
 
 impl Reply {
@@ -74,7 +64,6 @@ impl Reply {
                 headers.push((name.to_owned(), value.to_owned()));
                 Self::Whole(status, headers, body)
             }
-            other => other,
         }
     }
 }
@@ -171,8 +160,6 @@ fn serve(mut line: TcpStream, script: &Script, log: &Mutex<Vec<Request>>) {
     };
     let reply = script(&request, before).unwrap_or_else(|| usual(&request));
     let bytes = match reply {
-        Reply::Nothing => return,
-        Reply::Half(body) => format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{}", body.len() * 2, body),
         Reply::Whole(status, headers, body) => {
             let mut head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
             for (name, value) in headers {
@@ -200,7 +187,7 @@ fn read(line: &TcpStream) -> Option<Request> {
     let length = headers.iter().find(|header| header.0 == "content-length").and_then(|header| header.1.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { method, target, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(Request { method, target, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// An application with one workflow and no sessions.
