@@ -83,9 +83,9 @@ impl Console {
 
     /// Writes one JSON document to stdout.
     pub fn json(&self, document: &impl serde::Serialize) {
-        let mut stdout = io::BufWriter::new(io::stdout().lock());
-        let _ = serde_json::to_writer_pretty(&mut stdout, document).map_err(io::Error::from);
-        let _ = stdout.write_all(b"\n").and_then(|()| stdout.flush());
+        if let Ok(text) = crate::text::json(document) {
+            self.out(&(text + "\n"));
+        }
     }
 
     /// Writes a line to stderr.

@@ -32,6 +32,24 @@ pub fn push_inert(out: &mut String, c: char) -> u32 {
     2
 }
 
+/// A JSON document on several lines, in which what [`inert`] escapes is escaped as JSON does (`\u202e`): the document
+/// says the same, and shows it to people too.
+pub fn json(document: &impl serde::Serialize) -> serde_json::Result<String> {
+    let plain = serde_json::to_string_pretty(document)?;
+    let mut out = String::with_capacity(plain.len());
+    for c in plain.chars() {
+        // Such characters stand in strings alone; only line ends are JSON's own.
+        if c != '\n' && (c.is_control() || is_invisible(c)) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
+}
+
 /// Characters that show nothing and change how their neighbours are read: bidi controls, zero-width characters,
 /// line and paragraph separators, byte-order marks, interlinear and tag characters.
 fn is_invisible(c: char) -> bool {

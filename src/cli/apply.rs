@@ -42,6 +42,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     let stop = signals::listen(args.grace)?;
     let (events, receiver) = Events::channel();
     let (lanes, lane_of) = lanes(&manifests, &plan, global, &snapshot, &events).await?;
+    setup::recall(&ledger, lanes.iter()).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let options = ApplyOptions {
         only: args.only.clone(),

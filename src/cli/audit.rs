@@ -38,6 +38,7 @@ pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) ->
     let stop = signals::listen(std::time::Duration::ZERO)?;
     let (events, receiver) = Events::channel();
     let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &snapshot, &events).await?;
+    setup::recall(&ledger, lanes.iter().map(|(lane, _)| lane)).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let work = Audit {
         lanes,

@@ -33,9 +33,9 @@ pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result
     if let Some(path) = &args.out {
         let ledger = LedgerRef::new(snapshot.identity.as_ref());
         let document = PlanDocument::new(&manifests, &plan, Some(ledger), &exit);
-        let bytes = serde_json::to_vec_pretty(&document)
-            .map_err(|error| Failure::new(Condition::Internal, error.to_string()))?;
-        file::write_whole(path, &bytes).map_err(|error| Failure::unwritable(path, &error))?;
+        let text =
+            crate::text::json(&document).map_err(|error| Failure::new(Condition::Internal, error.to_string()))?;
+        file::write_whole(path, text.as_bytes()).map_err(|error| Failure::unwritable(path, &error))?;
     }
     if args.json.json {
         console.json(&PlanDocument::new(&manifests, &plan, None, &exit));

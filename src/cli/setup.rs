@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
@@ -110,6 +111,16 @@ pub(super) async fn lanes(
         lanes.push(Arc::new(Lane::new(client, fingerprint, base, limits, events.clone())));
     }
     Ok((lanes, lane_of))
+}
+
+/// Lets the lanes count what earlier runs sent in the last minute.
+pub(super) async fn recall<'l>(ledger: &Ledger, lanes: impl Iterator<Item = &'l Arc<Lane>>) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    for lane in lanes {
+        let recent = ledger.recent_requests(lane.key, now - crate::pace::SPAN).await?;
+        lane.recall(&recent, now);
+    }
+    Ok(())
 }
 
 async fn read_key(reference: &SecretRef, global: &Global, timeout: Duration) -> Result<ApiKey, Failure> {

@@ -79,8 +79,8 @@ impl Shown {
         }
         let mut exit = self.exit();
         for target in &output.reports {
-            let bytes = serde_json::to_vec_pretty(&self.json().map_err(broken)?).map_err(broken)?;
-            if let Err(error) = file::write_whole(&target.0, &bytes) {
+            let text = crate::text::json(&self.json().map_err(broken)?).map_err(broken)?;
+            if let Err(error) = file::write_whole(&target.0, text.as_bytes()) {
                 // The run stands; only its report could not be written.
                 console.err(&Failure::unwritable(&target.0, &error).render(console.style().color_err));
                 exit.add(Condition::Internal);

@@ -93,6 +93,16 @@ impl Receiver {
     }
 }
 
+/// When requests of earlier runs were answered, as far as the ledger tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecentRequests {
+    /// Imports.
+    pub writes: Vec<Timestamp>,
+    /// Reads. Those of a verification are known one by one; those of checks and lookups by their run, and taken to
+    /// have come at its end.
+    pub reads: Vec<Timestamp>,
+}
+
 /// Settings of an import as sent.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Settings {

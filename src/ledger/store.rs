@@ -7,8 +7,8 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
 use super::records::{
-    AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, Record, RecordedError,
-    RunEnd, RunFinding, RunId, RunOutcome, State,
+    AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, RecentRequests, Record,
+    RecordedError, RunEnd, RunFinding, RunId, RunOutcome, State,
 };
 use super::writer::Writer;
 use super::{LedgerError, Location, file, read};
@@ -216,6 +216,11 @@ impl Ledger {
         found: Vec<(EntryId, Finding)>,
     ) -> Result<Vec<RunFinding>, LedgerError> {
         self.writer.call(move |tx| keep_findings(tx, run, at, &checked, &found)).await
+    }
+
+    /// What earlier runs sent with this key since a time.
+    pub async fn recent_requests(&self, key: Fingerprint, since: Timestamp) -> Result<RecentRequests, LedgerError> {
+        self.writer.call(move |tx| read::recent_requests(tx, key, since)).await
     }
 
     /// Which entry owns each of these sessions, where one does.

@@ -4,4 +4,4 @@ mod backoff;
 mod window;
 
 pub use backoff::{MAX_SENDS, backoff};
-pub use window::{Decision, Ticket, Window};
+pub use window::{Decision, SPAN, Ticket, Window};

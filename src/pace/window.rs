@@ -97,6 +97,11 @@ impl Window {
         }
     }
 
+    /// Takes a slot for a request of an earlier run, which is free again at `free_at`.
+    pub fn recall(&mut self, free_at: Duration) {
+        self.free_at.push(Reverse(free_at));
+    }
+
     /// The request was answered, or given up, at `now`: its slot is taken for another 60 seconds.
     pub fn answered(&mut self, _ticket: Ticket, now: Duration) {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::didit::{Answer, Class, Effect};
-use crate::pace::{Decision, Ticket, Window};
+use crate::pace::{Decision, SPAN, Ticket, Window};
 
 /// One budget of one key, shared by all who send on it.
 #[derive(Debug)]
@@ -30,6 +30,15 @@ impl Budget {
             origin: Instant::now(),
             sent: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts requests that earlier runs sent: how long ago each was answered.
+    pub fn recall(&self, ages: impl IntoIterator<Item = Duration>) {
+        let now = self.now();
+        let mut window = self.window();
+        for left in ages.into_iter().filter_map(|age| SPAN.checked_sub(age)) {
+            window.recall(now + left);
         }
     }
 

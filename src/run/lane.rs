@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::budget::Budget;
 use super::events::{Event, Events};
 use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Workflow};
-use crate::ledger::records::Requests;
+use crate::ledger::records::{RecentRequests, Requests};
 use crate::manifest::Limits;
 use crate::pace::backoff;
 use crate::token::{Fingerprint, SessionKind};
@@ -63,6 +64,16 @@ impl Lane {
             skew_millis: AtomicI64::new(UNKNOWN_SKEW),
             events,
         }
+    }
+
+    /// Counts what earlier runs sent with this key in the last minute, so that a run right after another, or after a
+    /// crash, is not throttled.
+    pub fn recall(&self, recent: &RecentRequests, now: Timestamp) {
+        let ages = |times: &[Timestamp]| -> Vec<Duration> {
+            times.iter().map(|at| now.duration_since(*at).try_into().unwrap_or_default()).collect()
+        };
+        self.writes.recall(ages(&recent.writes));
+        self.reads.recall(ages(&recent.reads));
     }
 
     /// What was sent so far.

@@ -523,7 +523,13 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             events: work.events.clone(),
             duplicates: work.duplicates.clone(),
         };
-        tokio::spawn(checking.run(incoming, stop.clone()))
+        let (lane, sessions, stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
+        tokio::spawn(async move {
+            match dispatch::check_key(&lane).await {
+                Ok(()) => checking.run(incoming, stop).await,
+                Err(halt) => Verified { sessions, halt: Some(halt), ..Verified::default() },
+            }
+        })
     });
     let mut verified = Verified::default();
     for lane in lanes.collect::<Vec<_>>() {

@@ -1,0 +1,294 @@
+//! Exit codes and the documents that carry them, locks, guards, signals, damaged ledgers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use didit_sync::sandbox::Config;
+use serde_json::json;
+
+use crate::support::program::Folder;
+use crate::support::{Output, Scene, keys, sandbox};
+
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn wrong_flags_are_64_with_and_without_json() {
+    let folder = Folder::new();
+    for args in [
+        vec!["plan"],
+        vec!["plan", "m.yaml", "--no-such-flag"],
+        vec!["apply", "m.yaml", "--yes", "--limit", "many"],
+        vec!["no-such-command"],
+        vec!["status", "--state", "lost"],
+        vec!["ledger", "adopt", "a", "not-a-uuid"],
+        vec!["apply", "m.yaml", "--yes", "--report", "nonsense=x"],
+    ] {
+        let plain = folder.run(&args).exits(64);
+        assert!(plain.stdout.is_empty() && !plain.stderr.is_empty(), "{plain:?}");
+        let mut with_json = args.clone();
+        with_json.push("--json");
+        let document = folder.run(&with_json).exits(64).json();
+        assert_eq!(keys(&document), ["format", "error", "exit"]);
+        assert_eq!(document["format"], "didit-sync/error.v1");
+        assert_eq!((&document["error"]["code"], &document["error"]["name"]), (&json!(64), &json!("usage")));
+        assert_eq!(document["error"]["diagnostics"], json!([]));
+    }
+}
+
+#[test]
+fn apply_without_a_terminal_needs_yes() {
+    let scene = Scene::new(sandbox(1));
+    scene.write_all();
+    let refused = scene.run(&["apply", "m.yaml", "--json"]).exits(64).json();
+    assert_eq!(refused["error"]["name"], "usage");
+    assert_eq!(scene.world.counts().requests, 0);
+}
+
+#[test]
+fn an_unknown_only_is_no_nothing_to_do() {
+    let scene = Scene::new(sandbox(1));
+    scene.write_all();
+    scene.run(&["apply", "m.yaml", "--yes", "--only", "e0x"]).exits(64);
+}
+
+#[test]
+fn a_limit_leaves_work_and_says_so() {
+    let scene = Scene::new(sandbox(5));
+    scene.write_all();
+    let first = scene.run(&["apply", "m.yaml", "--yes", "--json", "--limit", "2"]).exits(8).json();
+    assert_eq!((&first["summary"]["imported"], &first["summary"]["not_sent"]), (&json!(2), &json!(3)));
+    assert_eq!(first["exit"], json!({"code": 8, "name": "incomplete", "conditions": ["incomplete"]}));
+    let second = scene.run(&["apply", "m.yaml", "--yes", "--json", "--limit", "3"]).exits(0).json();
+    assert_eq!(second["summary"]["imported"], 3);
+}
+
+#[test]
+fn max_trusted_sends_nothing() {
+    let scene = Scene::new(sandbox(3));
+    scene.write("m.yaml", &scene.manifest("acme").replace("trust_review: false", "trust_review: true"));
+    let stopped = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-trusted", "2"]).exits(7).json();
+    assert_eq!(stopped["exit"]["name"], "stopped-by-guard");
+    assert_eq!(stopped["summary"]["not_sent"], 3);
+    assert_eq!(scene.world.counts().requests, 0);
+    scene.write("m.yaml", &(scene.read("m.yaml") + "limits: {max_trusted: 2}\n"));
+    scene.apply().exits(7);
+    assert_eq!(scene.world.counts().requests, 0);
+    scene.run(&["apply", "m.yaml", "--yes", "--max-trusted", "3"]).exits(0);
+    assert_eq!(scene.world.imported().len(), 3);
+}
+
+#[test]
+fn max_trusted_of_any_manifest_counts() {
+    let scene = Scene::new(sandbox(2));
+    let sources = scene.sources();
+    for (name, source, limits) in [("one", 0, ""), ("two", 1, "limits: {max_trusted: 0}\n")] {
+        let token = scene.mint(sources[source].id);
+        let text = scene.head(name) + limits + &format!("imports: [{{share_token: {token}, trust_review: true}}]\n");
+        scene.write(&format!("all/{name}.yaml"), &text);
+    }
+    scene.run(&["apply", "all", "--yes"]).exits(7);
+    assert_eq!(scene.world.counts().requests, 0);
+}
+
+#[test]
+fn several_conditions_are_all_told_and_the_weightiest_is_the_exit() {
+    let scene = Scene::new(sandbox(4));
+    let sources = scene.sources();
+    scene.world.delete_source(sources[0].id).unwrap();
+    let text = scene.manifest("acme");
+    let dead = scene.mint_for(sources[1].id, jiff::SignedDuration::from_secs(-9));
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // The first source is gone from the list that the manifest was made of.
+    lines.push(format!(
+        "  - {{id: gone, share_token: {}}}",
+        crate::support::Token { receiver: scene.running.application_id(), ..crate::support::Token::new(sources[0].id) }
+            .text()
+    ));
+    lines.retain(|line| !line.contains("id: e00,"));
+    lines.push(format!("  - {{id: dead, share_token: {dead}}}"));
+    scene.write("m.yaml", &(lines.join("\n") + "\n"));
+    let done = scene.apply().exits(3).json();
+    assert_eq!(done["exit"], json!({"code": 3, "name": "partial", "conditions": ["partial", "needs-input"]}));
+}
+
+#[test]
+fn the_second_of_two_is_told_who_holds_the_ledger() {
+    let scene = Scene::new(Config { faults: "import.latency=3s".parse().unwrap(), ..sandbox(1) });
+    scene.write_all();
+    let mut first = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
+    wait_for("the first request", || scene.writes() > 0);
+    let second = scene.run(&["apply", "m.yaml", "--yes", "--json"]).exits(11).json();
+    assert_eq!((&second["format"], &second["exit"]["name"]), (&json!("didit-sync/error.v1"), &json!("locked")));
+    let message = second["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("pid {}", first.id())), "{message}");
+    scene.run(&["ledger", "forget", "e00"]).exits(11);
+    // Reading is allowed all the while.
+    assert_eq!(scene.plan().exits(0).json()["summary"]["recover"], 1);
+    scene.run(&["status"]).exits(0);
+    scene.run(&["audit"]).exits(0);
+    // Waiting for the lock ends well.
+    let third = scene.run(&["apply", "m.yaml", "--yes", "--json", "--wait-lock", "30s"]).exits(0).json();
+    assert_eq!(third["summary"]["unchanged"], 1);
+    assert!(first.wait().unwrap().success());
+    assert_eq!(scene.world.imported().len(), 1);
+}
+
+#[test]
+fn a_ledger_that_can_not_be_used_is_12() {
+    let scene = Scene::new(sandbox(2));
+    scene.write_all();
+    let missing = scene.run(&["apply", "m.yaml", "--yes", "--json", "--require-ledger"]).exits(12).json();
+    assert_eq!((&missing["format"], &missing["exit"]["name"]), (&json!("didit-sync/error.v1"), &json!("ledger")));
+    for command in [vec!["status"], vec!["audit"], vec!["report"], vec!["ledger", "forget", "a"]] {
+        scene.run(&command).exits(12);
+    }
+    assert!(!scene.path("state/ledger.db").exists());
+    scene.apply().exits(0);
+    let whole = fs::read(scene.ledger()).unwrap();
+    let damage = |bytes: &[u8]| {
+        fs::write(scene.ledger(), bytes).unwrap();
+        let _ = fs::remove_file(scene.path("state/ledger.db-wal"));
+        let _ = fs::remove_file(scene.path("state/ledger.db-shm"));
+    };
+    let refused = |what: &str| {
+        for command in [vec!["plan", "m.yaml"], vec!["apply", "m.yaml", "--yes"], vec!["status"], vec!["audit"]] {
+            let told = scene.run(&command);
+            assert_eq!(told.code, Some(12), "{what} {command:?} {} {}", told.stdout, told.stderr);
+        }
+    };
+    damage(b"this is not a ledger at all, but it is long enough to be looked at");
+    refused("another file");
+    // The database of another program.
+    let other = scene.path("other.db");
+    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1);").unwrap();
+    damage(&fs::read(&other).unwrap());
+    refused("another database");
+    // Pages overwritten.
+    let mut torn = whole.clone();
+    let middle = torn.len() / 2;
+    torn[4096..middle].fill(0xA5);
+    damage(&torn);
+    refused("torn");
+    damage(&whole);
+    let newer = rusqlite::Connection::open(scene.ledger()).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
+    refused("newer");
+    assert!(scene.run(&["status"]).stderr.contains("newer"));
+    damage(&whole);
+    fs::set_permissions(scene.ledger(), fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o500)).unwrap();
+    let is_root = fs::write(scene.path("state/probe"), "").is_ok();
+    let read_only = scene.run(&["apply", "m.yaml", "--yes", "--json"]);
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    if !is_root {
+        assert_eq!(read_only.exits(12).json()["exit"]["name"], "ledger");
+    }
+    assert_eq!(scene.world.imported().len(), 2);
+}
+
+fn interrupted(name: &str, code: i32) {
+    let scene = Scene::new(Config { faults: "import.latency=700ms".parse().unwrap(), ..sandbox(6) });
+    scene.write("m.yaml", &(scene.manifest("acme") + "limits: {concurrency: 2}\n"));
+    let child = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
+    wait_for("the second request", || scene.writes() >= 2);
+    signal(&child, name);
+    let done = Output::of(child).exits(code).json();
+    assert_eq!(done["exit"]["conditions"][0], "interrupted");
+    assert_eq!(done["error"]["code"], code);
+    let imported = done["summary"]["imported"].as_u64().unwrap();
+    assert_eq!(imported, scene.world.imported().len() as u64, "what was in flight was recorded: {done:#}");
+    assert!((1..6).contains(&imported));
+    assert_eq!(done["summary"]["unknown"], 0);
+    let rest = scene.apply().exits(0).json();
+    assert_eq!(rest["summary"]["imported"].as_u64().unwrap() + imported, 6);
+    assert_eq!(scene.world.imported().len(), 6);
+}
+
+#[test]
+fn sigint_ends_with_130_and_records_what_was_in_flight() {
+    interrupted("INT", 130);
+}
+
+#[test]
+fn sigterm_ends_with_143_and_records_what_was_in_flight() {
+    interrupted("TERM", 143);
+}
+
+#[test]
+fn a_second_signal_stops_at_once_and_nothing_is_lost() {
+    let scene = Scene::new(Config { faults: "import.latency=20s".parse().unwrap(), ..sandbox(3) });
+    scene.write_all();
+    let began = Instant::now();
+    let child = scene.start(&["apply", "m.yaml", "--yes", "--json", "--grace", "1m"]);
+    wait_for("a request", || scene.writes() >= 1);
+    signal(&child, "INT");
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, "INT");
+    let done = Output::of(child).exits(130).json();
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(done["summary"]["unknown"], 1, "{done:#}");
+    assert_eq!(scene.plan().exits(0).json()["summary"]["recover"], 1);
+}
+
+#[test]
+fn the_grace_ends_the_wait() {
+    let scene = Scene::new(Config { faults: "import.hang=x1".parse().unwrap(), ..sandbox(3) });
+    scene.write_all();
+    let began = Instant::now();
+    let child = scene.start(&["apply", "m.yaml", "--yes", "--json", "--grace", "1s"]);
+    wait_for("a request", || scene.writes() >= 1);
+    signal(&child, "TERM");
+    let done = Output::of(child).exits(143).json();
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(done["exit"]["conditions"], json!(["interrupted", "unknown-outcome"]));
+    let rest = scene.apply().exits(0).json();
+    assert_eq!(rest["summary"]["recovered"].as_u64().unwrap() + rest["summary"]["imported"].as_u64().unwrap(), 3);
+    assert_eq!(scene.world.imported().len(), 3);
+}
+
+#[test]
+fn a_failing_api_ends_with_69_after_twenty_failures_in_a_row() {
+    let scene = Scene::new(Config {
+        faults: "import.error-before=100%,decision.error-before=0%".parse().unwrap(),
+        ..sandbox(60)
+    });
+    scene.write_all();
+    let done = scene.apply().exits(69).json();
+    assert_eq!(done["error"]["name"], "unavailable");
+    assert!(scene.writes() < 20 + 64, "{}", scene.writes());
+    assert!(scene.world.imported().is_empty());
+    // All of fewer.
+    let scene = Scene::new(Config { faults: "import.lost-before=100%".parse().unwrap(), ..sandbox(1) });
+    scene.write_all();
+    let done = scene.apply();
+    assert_eq!(done.code, Some(69), "{}", done.stdout);
+    assert!(scene.writes() <= 5, "five sends of one entry: {}", scene.writes());
+}
+
+#[test]
+fn environment_twins_and_their_precedence() {
+    let mut scene = Scene::new(sandbox(4));
+    scene.write_all();
+    scene.set("DIDIT_SYNC_JSON", "1");
+    scene.set("DIDIT_SYNC_LIMIT", "1");
+    scene.set("DIDIT_SYNC_LEDGER", "elsewhere/l.db");
+    let done = scene.run(&["apply", "m.yaml", "--yes"]).exits(8).json();
+    assert_eq!(done["summary"]["imported"], 1);
+    assert!(scene.path("elsewhere/l.db").exists() && !scene.path("state").exists());
+    let done = scene.run(&["apply", "m.yaml", "--yes", "--limit", "2"]).exits(8).json();
+    assert_eq!(done["summary"]["imported"], 2);
+}

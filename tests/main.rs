@@ -1,0 +1,18 @@
+//! What users are promised, proved on the program itself: every test runs the binary as a child process, in a folder
+//! of its own with a scrubbed environment, against the sandbox or against a scripted server.
+
+mod support;
+
+mod audit;
+mod exits;
+mod lost_answers;
+mod main_job;
+mod manifest_errors;
+mod pacing;
+mod planning;
+mod refusals;
+mod reports;
+mod secrets;
+mod status;
+mod tokens;
+mod wire;

@@ -1,0 +1,73 @@
+//! The documented limits are used whole and never exceeded.
+
+use std::time::{Duration, Instant};
+
+use didit_sync::sandbox::Config;
+use serde_json::json;
+
+use crate::support::{Scene, sandbox};
+
+#[test]
+fn six_hundred_entries_take_one_window_and_meet_no_429() {
+    let scene = Scene::new(sandbox(600));
+    scene.write_all();
+    let plan = scene.plan().exits(0).json();
+    assert_eq!(plan["forecast"]["seconds"], 60);
+    let began = Instant::now();
+    let done = scene.apply().exits(0).json();
+    let took = began.elapsed();
+    assert_eq!(done["summary"]["imported"], 600);
+    assert_eq!(done["verification"]["summary"]["checked"], 600);
+    assert_eq!(scene.world.throttled(), 0);
+    assert_eq!(done["requests"]["throttled"], 0);
+    // Alone on the machine it takes less than 63 s; beside the other tests the processor is what it waits for.
+    assert!(took > Duration::from_secs(60) && took < Duration::from_secs(68), "{took:?}");
+    let imports: Vec<_> = scene.world.requests().into_iter().filter(|it| it.method == "POST").collect();
+    let gap = imports[300].arrived - imports[0].arrived;
+    assert!(gap > Duration::from_secs(60) && gap < Duration::from_secs(62), "the window opens after {gap:?}");
+}
+
+#[test]
+fn three_hundred_entries_take_seconds() {
+    let scene = Scene::new(sandbox(300));
+    scene.write_all();
+    let done = scene.apply().exits(0).json();
+    assert_eq!(done["summary"]["imported"], 300);
+    assert!(done["seconds"].as_f64().unwrap() < 20.0, "{}", done["seconds"]);
+    assert_eq!(scene.world.throttled(), 0);
+}
+
+/// What an earlier run sent counts: with 4 writes a minute a second run has one left, and waits for the rest.
+#[test]
+fn a_run_knows_what_the_run_before_it_sent() {
+    let scene = Scene::new(Config { writes_per_minute: 4, ..sandbox(5) });
+    let text = scene.manifest("acme") + "limits: {writes_per_minute: 4}\n";
+    scene.write("m.yaml", &text);
+    scene.run(&["apply", "m.yaml", "--yes", "--limit", "4"]).exits(8);
+    let mut child = scene.start(&["apply", "m.yaml", "--yes", "--json", "--no-verify"]);
+    // The checks before the first send show that the run is under way; a write would follow at once.
+    let reads = scene.world.counts().reads;
+    let until = Instant::now() + Duration::from_secs(20);
+    while scene.world.counts().reads < reads + 2 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let (writes, throttled) = (scene.writes(), scene.world.throttled());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((writes, throttled), (4, 0));
+}
+
+#[test]
+fn a_429_pauses_and_loses_nothing() {
+    // The server's limit is lower than the manifest's: one 429 teaches it. Ten more requests would wait a minute,
+    // so the run is only as long as its first pause.
+    let config = Config { faults: "import.throttle=x1".parse().unwrap(), ..sandbox(3) };
+    let scene = Scene::new(config);
+    scene.write_all();
+    let done = scene.apply().exits(0).json();
+    assert_eq!(done["summary"]["imported"], 3);
+    assert!(done["requests"]["throttled"].as_u64().unwrap() >= 1);
+    let attempts: Vec<_> = done["imports"].as_array().unwrap().iter().map(|row| row["error"].clone()).collect();
+    assert_eq!(attempts, [json!(null), json!(null), json!(null)]);
+}
