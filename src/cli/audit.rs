@@ -144,7 +144,8 @@ fn check(record: &Record, lane: &Lane) -> Option<Check> {
                 trust_review: sent.trust_review,
                 vendor_data: sent.vendor_data.clone(),
             },
-            import_status: session.status.clone(),
+            // Of a session that was looked up, the import's own answer is lost.
+            import_status: session.status.clone().filter(|_| record.answered),
             key_environment: lane.client.environment(),
         },
         fresh: false,

@@ -97,7 +97,9 @@ pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> 
         .prepare(
             "SELECT *, state IN ('sending', 'unknown') AND EXISTS (
                SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id
-               WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost
+               WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost,
+               EXISTS (SELECT 1 FROM attempts a JOIN answers b ON b.attempt = a.id
+               WHERE a.entry = entries.id AND b.outcome = 'imported') AS answered
              FROM entries ORDER BY id",
         )?
         .query_map([], record)?
@@ -311,6 +313,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             vendor_data: row.get("vendor_data")?,
         },
         answer_lost: row.get("answer_lost")?,
+        answered: row.get("answered")?,
         attempts: row.get("attempts")?,
         first_sent_at: row.get::<_, Option<i64>>("first_sent_at")?.map(time),
         session: optional_uuid(row, "session_id")?.map(session).transpose()?,

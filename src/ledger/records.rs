@@ -165,6 +165,8 @@ pub struct Record {
     pub settings: Settings,
     /// Whether it is unsettled and the answer to one of its requests is unknown.
     pub answer_lost: bool,
+    /// Whether the import's own answer is on record: not so where a lookup found the session, or a person named it.
+    pub answered: bool,
     /// How many requests were sent.
     pub attempts: u32,
     /// When the first one was.

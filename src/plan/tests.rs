@@ -129,6 +129,7 @@ fn applied(manifests: &Manifests, plan: &Plan, identity: &Identity) -> Snapshot 
                     vendor_data: item.vendor_data.clone(),
                 },
                 answer_lost: false,
+                answered: true,
                 attempts: 1,
                 first_sent_at: Some(now()),
                 session: Some(Session {

@@ -157,6 +157,7 @@ fn an_entry_is_shown_with_every_attempt() {
             vendor_data: Some("=cmd()".to_owned()),
         },
         answer_lost: false,
+        answered: true,
         attempts: 2,
         first_sent_at: Some(at(0)),
         session: Some(Session {

@@ -263,19 +263,23 @@ fn far() -> Instant {
 
 /// Checks key and workflows. A word for people where the key may not read the workflows.
 async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
-    if let Err(failure) = lane.check_key().await {
-        return Err(if failure.class == Class::Credentials {
-            Halt::Credentials(needs(failure, "read:sessions"))
-        } else {
-            let (base, advice) = (&lane.base_url, failure.class.advice());
-            Halt::Unavailable(format!("{base} can't be used: {} — {advice}", failure.detail))
-        });
-    }
+    check_key(lane).await?;
     match lane.load_workflows().await {
         Ok(()) => Ok(None),
         Err(failure) if failure.class == Class::Credentials => Ok(None),
         Err(failure) => Ok(Some(format!("the workflows could not be checked beforehand: {}", failure.detail))),
     }
+}
+
+/// One read that finds a wrong key or base URL.
+pub(super) async fn check_key(lane: &Lane) -> Result<(), Halt> {
+    let Err(failure) = lane.check_key().await else { return Ok(()) };
+    Err(if failure.class == Class::Credentials {
+        Halt::Credentials(needs(failure, "read:sessions"))
+    } else {
+        let (base, advice) = (&lane.base_url, failure.class.advice());
+        Halt::Unavailable(format!("{base} can't be used: {} — {advice}", failure.detail))
+    })
 }
 
 fn needs(mut failure: Failure, privilege: &str) -> Failure {
