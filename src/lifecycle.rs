@@ -24,8 +24,19 @@ pub struct Standing {
     pub open: bool,
     /// Sends of this run that spent the retry budget.
     pub sends: u32,
-    /// Whether there is a token that lives.
-    pub token_lives: bool,
+    /// The token.
+    pub token: TokenLife,
+}
+
+/// What there is of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenLife {
+    /// One that lives, as far as is known.
+    Lives,
+    /// One that is past its end.
+    Dead,
+    /// None can be had now, which says nothing about one sent earlier.
+    Missing,
 }
 
 /// What an answer to an import amounts to.
@@ -67,6 +78,8 @@ pub enum Next {
     LookUp,
     /// Check the key with one read; if it is good, look for the session.
     CheckKey,
+    /// Nothing can be sent for lack of a token, and nothing is open.
+    AwaitToken,
     /// Record this, and be done.
     Settle(Settled),
     /// Record this, and stop the run: going on would only repeat it.
@@ -92,10 +105,11 @@ impl Standing {
     /// The first step of a run.
     #[must_use]
     pub fn begin(self) -> Next {
-        match (self.token_lives, self.open) {
-            (true, _) => Next::Send,
-            (false, true) => Next::LookUp,
-            (false, false) => Next::Settle(Settled::Expired),
+        match (self.token, self.open) {
+            (TokenLife::Lives, _) => Next::Send,
+            (TokenLife::Dead | TokenLife::Missing, true) => Next::LookUp,
+            (TokenLife::Dead, false) => Next::Settle(Settled::Expired),
+            (TokenLife::Missing, false) => Next::AwaitToken,
         }
     }
 
@@ -141,14 +155,19 @@ impl Standing {
             Lookup::Nothing => {}
         }
         match last {
-            None if self.token_lives => Next::Send,
-            None => Next::Settle(Settled::Expired),
+            None => match self.token {
+                TokenLife::Lives => Next::Send,
+                TokenLife::Dead => Next::Settle(Settled::Expired),
+                // A token sent earlier may still live, and its request be under way.
+                TokenLife::Missing => Next::Settle(Settled::Unknown),
+            },
             // The server knows of a session that can't be found.
             Some(Answer::Refused(Class::AlreadyImported)) => Next::Settle(Settled::Unknown),
             Some(Answer::Refused(Class::TokenExpired)) => Next::Settle(Settled::Expired),
             Some(Answer::Refused(_)) => Next::Settle(Settled::Refused),
             Some(Answer::Unexplained) => Next::Stop(Settled::Refused),
-            Some(_) if !self.token_lives => Next::Settle(Settled::Expired),
+            Some(_) if self.token == TokenLife::Dead => Next::Settle(Settled::Expired),
+            Some(_) if self.token == TokenLife::Missing => Next::Settle(Settled::Unknown),
             Some(_) if self.sends < MAX_SENDS => Next::Send,
             Some(_) => Next::Settle(Settled::Unknown),
         }
@@ -161,9 +180,9 @@ mod tests {
 
     fn standings() -> impl Iterator<Item = Standing> {
         [false, true].into_iter().flat_map(|open| {
-            [false, true]
+            [TokenLife::Lives, TokenLife::Dead, TokenLife::Missing]
                 .into_iter()
-                .flat_map(move |token_lives| (0..=MAX_SENDS).map(move |sends| Standing { open, sends, token_lives }))
+                .flat_map(move |token| (0..=MAX_SENDS).map(move |sends| Standing { open, sends, token }))
         })
     }
 
@@ -213,14 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_token_is_never_sent() {
-        for standing in standings().filter(|standing| !standing.token_lives) {
+    fn a_dead_or_missing_token_is_never_sent() {
+        for standing in standings().filter(|standing| standing.token != TokenLife::Lives) {
             assert_ne!(standing.begin(), Next::Send);
             for last in answers().into_iter().map(Some).chain([None]) {
                 for lookup in LOOKUPS {
                     assert_ne!(standing.after_lookup(last, lookup), Next::Send);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_open_entry_expires_only_with_its_token() {
+        for standing in standings().filter(|standing| standing.token == TokenLife::Missing) {
+            assert_ne!(standing.after_lookup(None, Lookup::Nothing), Next::Settle(Settled::Expired));
         }
     }
 

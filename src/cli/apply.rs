@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
 use crate::manifest::Manifests;
-use crate::plan::{self, Plan, Snapshot};
+use crate::plan::{self, Item, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
 use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Ran};
@@ -31,9 +31,11 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
     let now = Timestamp::now();
     let plan = plan::plan(&manifests, &snapshot, now, args.retry_refused);
+    let shown_plan = text::plan(&manifests, &plan, now, console.style());
     if !args.output.json.json {
-        console.out(&text::plan(&manifests, &plan, now, console.style()));
-        console.out("\n");
+        console.out(&format!("{shown_plan}\n"));
+    } else if interactive {
+        console.err(&shown_plan);
     }
     check_names(&args.only, &plan)?;
     if interactive && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
@@ -41,7 +43,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     }
     let stop = signals::listen(args.grace)?;
     let (events, receiver) = Events::channel();
-    let (lanes, lane_of) = lanes(&manifests, &plan, global, &snapshot, &events).await?;
+    let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &snapshot, &events).await?;
     setup::recall(&ledger, lanes.iter()).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let options = ApplyOptions {
@@ -107,12 +109,16 @@ fn longest_timeout(manifests: &Manifests) -> std::time::Duration {
 async fn lanes(
     manifests: &Manifests,
     plan: &Plan,
+    only: &[String],
     global: &Global,
     snapshot: &Snapshot,
     events: &Events,
 ) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
-    let is_pending =
-        |m: usize| plan.items.iter().any(|item| item.action.is_pending() && item.entry.is_some_and(|(of, _)| of == m));
+    let is_wanted = |item: &Item| only.is_empty() || only.iter().any(|name| item.is_named(name));
+    let is_pending = |m: usize| {
+        let mut items = plan.items.iter().filter(|item| item.entry.is_some_and(|(of, _)| of == m));
+        items.any(|item| item.action.is_pending() && is_wanted(item))
+    };
     let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
     let receivers: Vec<Receiver> = pending
         .iter()

@@ -1,11 +1,10 @@
 //! `audit`: fetches imported sessions again. Needs no token, and, for what the ledger keeps of each manifest, no
 //! manifest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use url::Url;
-use uuid::Uuid;
 
 use super::apply::{progress_mode, shown};
 use super::args::{AuditArgs, Global};
@@ -40,14 +39,7 @@ pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) ->
     let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &snapshot, &events).await?;
     setup::recall(&ledger, lanes.iter().map(|(lane, _)| lane)).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
-    let work = Audit {
-        lanes,
-        duplicates: duplicates(&snapshot.records),
-        limited,
-        origin: origin::of_process(&args.origin),
-        events: events.clone(),
-        ledger,
-    };
+    let work = Audit { lanes, limited, origin: origin::of_process(&args.origin), events: events.clone(), ledger };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);
@@ -65,12 +57,6 @@ fn chosen<'s>(manifests: Option<&Manifests>, snapshot: &'s Snapshot) -> Vec<&'s 
     let plan = plan::plan(manifests, snapshot, jiff::Timestamp::now(), false);
     let kept = plan.items.iter().filter(|item| item.action != Action::Erased);
     kept.filter_map(|item| Some(&snapshot.records[item.record?])).filter(imported).collect()
-}
-
-fn duplicates(records: &[Record]) -> HashSet<Uuid> {
-    let mut seen = HashSet::new();
-    let sessions = records.iter().filter_map(|record| Some(record.session.as_ref()?.session_id));
-    sessions.filter(|session| !seen.insert(*session)).collect()
 }
 
 async fn lanes(

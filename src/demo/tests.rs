@@ -121,14 +121,8 @@ impl Job {
             });
             lanes.push((Arc::clone(&lane), checks.collect()));
         }
-        let work = Audit {
-            ledger: self.ledger.clone(),
-            lanes,
-            duplicates: std::collections::HashSet::default(),
-            limited: false,
-            origin: origin(),
-            events: Events::none(),
-        };
+        let work =
+            Audit { ledger: self.ledger.clone(), lanes, limited: false, origin: origin(), events: Events::none() };
         let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
         run::audit(work, listener).await.unwrap()
     }

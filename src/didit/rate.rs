@@ -36,14 +36,22 @@ fn unix_seconds(text: &str) -> Option<Timestamp> {
     seconds.is_finite().then(|| Timestamp::from_second(seconds as i64).ok()).flatten()
 }
 
-/// Seconds or an HTTP date. A date that is past means now; fractions are rounded up.
+/// The shortest and the longest pause that a server is obeyed in: a zero would be a storm, and what is longer than an
+/// hour is asked again then.
+const PAUSES: std::ops::RangeInclusive<u64> = 1..=3600;
+
+/// Seconds or an HTTP date, held within [`PAUSES`]; fractions are rounded up.
 fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
-        return (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs(seconds.ceil() as u64));
+        return (seconds.is_finite() && seconds >= 0.0).then(|| pause(seconds.ceil() as u64));
     }
     let wait = http_date(text)?.duration_since(now);
-    Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
+    Some(pause(u64::try_from(wait.as_secs()).unwrap_or(0)))
+}
+
+fn pause(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.clamp(*PAUSES.start(), *PAUSES.end()))
 }
 
 /// A date as HTTP writes it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -63,10 +71,11 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let seconds = |text| retry_after(text, now()).map(|wait| wait.as_secs());
         assert_eq!(seconds("7"), Some(7));
-        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds(" 0 "), Some(1));
+        assert_eq!(seconds("99999999999999999999"), Some(3600));
         assert_eq!(seconds("1.2"), Some(2));
         assert_eq!(seconds("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
-        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(1));
         for text in ["", "-1", "soon", "NaN", "inf"] {
             assert_eq!(seconds(text), None, "{text}");
         }

@@ -1,7 +1,7 @@
 //! Reading the ledger: the same queries serve the writer's snapshots and the read-only commands.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::records::{
@@ -53,16 +53,6 @@ impl Reader {
     /// Every attempt of an entry, first to last.
     pub fn attempts(&self, entry: EntryId) -> Result<Vec<Attempt>, LedgerError> {
         self.run_query(|connection| attempts(connection, entry))
-    }
-
-    /// The newest evidence kept of an entry's session: verdict and words.
-    pub fn last_evidence(&self, entry: EntryId) -> Result<Option<(String, String)>, LedgerError> {
-        self.run_query(|connection| {
-            connection
-                .prepare_cached("SELECT verdict, detail FROM evidence WHERE entry = ?1 ORDER BY id DESC LIMIT 1")?
-                .query_row([entry.0], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()
-        })
     }
 
     /// All runs, oldest first.

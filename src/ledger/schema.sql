@@ -31,7 +31,7 @@ CREATE TABLE run_ends (
   sessions   INTEGER,             -- sessions to be verified; NULL where the run verified nothing
   checked    INTEGER NOT NULL,
   error      TEXT,                -- JSON {code, name, message}
-  conditions TEXT NOT NULL        -- JSON [names], first is the exit's
+  conditions TEXT NOT NULL        -- JSON [exit codes], the first is the exit's
 ) STRICT;
 
 -- What an audit needs of a manifest's last apply.

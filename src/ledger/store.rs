@@ -1,5 +1,6 @@
 //! The ledger opened for writing: what runs and repairs record.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -238,6 +239,22 @@ impl Ledger {
             .await
     }
 
+    /// Which of these sessions stand under several entries.
+    pub async fn shared_sessions(&self, sessions: Vec<Uuid>) -> Result<HashSet<Uuid>, LedgerError> {
+        self.writer
+            .call(move |tx| {
+                let mut query = tx.prepare_cached("SELECT count(*) > 1 FROM entries WHERE session_id = ?1")?;
+                let mut shared = HashSet::new();
+                for session in sessions {
+                    if query.query_row([session.to_string()], |row| row.get(0))? {
+                        shared.insert(session);
+                    }
+                }
+                Ok(shared)
+            })
+            .await
+    }
+
     /// Whether any other entry ever sent this vendor data.
     pub async fn vendor_data_is_shared(&self, entry: EntryId, vendor_data: String) -> Result<bool, LedgerError> {
         self.writer
@@ -258,8 +275,8 @@ impl Ledger {
             .call(move |tx| {
                 set_state(tx, entry, run, State::Imported)?;
                 tx.execute(
-                    "UPDATE entries SET session_id = ?2, imported_at = ?3, error_class = NULL, error_status = NULL,
-                       error_detail = NULL WHERE id = ?1",
+                    "UPDATE entries SET session_id = ?2, session_number = NULL, session_url = NULL, status = NULL,
+                       imported_at = ?3, error_class = NULL, error_status = NULL, error_detail = NULL WHERE id = ?1",
                     params![entry.0, session.to_string(), at.as_millisecond()],
                 )?;
                 insert_evidence(tx, entry, run, at, "adopted", Some(session), "recorded by hand")

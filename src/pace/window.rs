@@ -39,7 +39,11 @@ pub struct Window {
     free_at: BinaryHeap<Reverse<Duration>>,
     paused_until: Duration,
     probe_at: Duration,
+    /// Pauses in a row.
     refusals: u32,
+    /// How many may be in flight at a time: one after a pause, twice as many with every answer. Whoever shares the key
+    /// may have left one place.
+    abreast: u32,
 }
 
 impl Window {
@@ -54,6 +58,7 @@ impl Window {
             paused_until: Duration::ZERO,
             probe_at: Duration::MAX,
             refusals: 0,
+            abreast: u32::MAX,
         }
     }
 
@@ -74,6 +79,9 @@ impl Window {
         self.advance(now);
         if now < self.paused_until {
             return Decision::Wait(self.paused_until);
+        }
+        if self.in_flight >= self.abreast {
+            return Decision::WaitForAnswer;
         }
         if self.free() > 0 {
             self.in_flight += 1;
@@ -105,8 +113,14 @@ impl Window {
     /// The request was answered, or given up, at `now`: its slot is taken for another 60 seconds.
     pub fn answered(&mut self, _ticket: Ticket, now: Duration) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.free_at.push(Reverse(now + SPAN + GRAIN));
+        self.occupy(now);
         self.refusals = 0;
+        self.abreast = self.abreast.saturating_mul(2);
+    }
+
+    /// A request without a ticket of its own was answered at `now`, such as a further page of a list.
+    pub fn occupy(&mut self, now: Duration) {
+        self.free_at.push(Reverse(now + SPAN + GRAIN));
     }
 
     /// The request never left: its slot is free at once.
@@ -119,7 +133,11 @@ impl Window {
     pub fn refused(&mut self, _ticket: Ticket, now: Duration, retry_after: Option<Duration>, limit: Option<u32>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let fallback = Duration::from_secs(5) * 2_u32.pow(self.refusals.min(3));
-        self.refusals += 1;
+        if now >= self.paused_until {
+            // The first refusal of a burst; the others left before it was known.
+            self.refusals += 1;
+            self.abreast = 1;
+        }
         self.paused_until = self.paused_until.max(now + retry_after.unwrap_or(fallback) + GRAIN);
         if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit < self.limit) {
             self.limit = limit;

@@ -72,12 +72,6 @@ impl Action {
     pub fn is_pending(self) -> bool {
         matches!(self, Self::Recover | Self::Import | Self::Retry)
     }
-
-    /// Whether what remains waits for someone: exit 5.
-    #[must_use]
-    pub fn needs_input(self) -> bool {
-        matches!(self, Self::Conflict | Self::Expired | Self::NeedsToken | Self::Invalid)
-    }
 }
 
 impl std::fmt::Display for Action {
@@ -184,6 +178,10 @@ impl Known {
 /// The settings that the manifest asks otherwise than they were sent. What was never sent (an adopted session) is
 /// not judged.
 fn differing(entry: &Entry, record: &Record) -> Vec<&'static str> {
+    if entry.trust_review.is_none() {
+        // A bad row asks nothing.
+        return Vec::new();
+    }
     let kind = record.session_kind.or(entry.session_kind);
     let workflow: Option<Uuid> = entry.workflow.and_then(|choice| choice.resolve(kind));
     let sent = &record.settings;

@@ -99,5 +99,5 @@ impl<'a> Matches<'a> {
 #[must_use]
 pub fn receiver(manifest: &Manifest, entry: &Entry) -> Receiver {
     let claimed = entry.claims.as_ref().and_then(|claims| claims.for_application_id);
-    Receiver { application_id: manifest.application.id.or(claimed), base_url: manifest.application.base(), key: None }
+    Receiver { application_id: claimed.or(manifest.application.id), base_url: manifest.application.base(), key: None }
 }

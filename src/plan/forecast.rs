@@ -36,8 +36,8 @@ pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> Foreca
     for item in items {
         let Some((m, _)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
         let manifest = &manifests.manifests[m];
-        let key = (manifest.application.base(), manifest.application.api_key.describe());
-        budgets.entry(key).or_default().add(item, manifest);
+        let key = (manifest.application.base(), manifest.application.api_key.to_json().to_string());
+        budgets.entry(key).or_default().add(item, manifest, now);
     }
     let mut total = Forecast::default();
     for budget in budgets.into_values() {
@@ -56,12 +56,16 @@ struct Budget {
 }
 
 impl Budget {
-    fn add(&mut self, item: &Item, manifest: &Manifest) {
+    fn add(&mut self, item: &Item, manifest: &Manifest, now: Timestamp) {
         let narrow = |known: u64, new: u32| if known == 0 { u64::from(new) } else { known.min(u64::from(new)) };
         self.writes_per_minute = narrow(self.writes_per_minute, manifest.limits.writes_per_minute);
         self.reads_per_minute = narrow(self.reads_per_minute, manifest.limits.reads_per_minute);
-        self.deadlines.push(item.expires_at);
-        self.recovered += u64::from(item.action == Action::Recover);
+        let is_recovered = item.action == Action::Recover;
+        // What is only looked for is not sent.
+        if !is_recovered || item.expires_at.is_none_or(|at| at > now) {
+            self.deadlines.push(item.expires_at);
+        }
+        self.recovered += u64::from(is_recovered);
         self.trusted += u64::from(item.trust_review == Some(true) && item.action != Action::Recover);
     }
 

@@ -31,6 +31,9 @@ pub enum Mode {
 /// How often a plain line is written.
 const EVERY: Duration = Duration::from_secs(30);
 
+/// A pause that is worth a line.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
+
 /// Shows events until [`Event::Finished`] or until their sender is gone.
 pub async fn show(mode: Mode, console: Console, mut events: mpsc::UnboundedReceiver<Event>) {
     let mut display = Display::new(mode, console);
@@ -90,7 +93,7 @@ impl Tally {
                 self.verified += 1;
                 self.errors += errors;
             }
-            Event::Throttled => self.throttled += 1,
+            Event::Throttled { .. } => self.throttled += 1,
             Event::Phase(_) | Event::Retrying { .. } | Event::Warning(_) | Event::Finished => {}
         }
     }
@@ -152,6 +155,8 @@ struct Display {
     bars: Option<Bars>,
     plain: bool,
     last_line: Instant,
+    /// The end of the pause that was last told.
+    paused_until: Instant,
     /// Times and counts of the last ten seconds, for the rate.
     recent: VecDeque<(Instant, u64)>,
 }
@@ -172,6 +177,7 @@ impl Display {
             console,
             tally: Tally::default(),
             last_line: Instant::now(),
+            paused_until: Instant::now(),
             recent: VecDeque::new(),
         }
     }
@@ -189,6 +195,14 @@ impl Display {
                 if let Some(bars) = &self.bars {
                     bars.importing.set_prefix(words);
                 }
+            }
+            Event::Throttled { pause: Some(pause) } if pause >= LONG_PAUSE && self.paused_until <= Instant::now() => {
+                self.paused_until = Instant::now() + pause;
+                let seconds = duration(pause.as_secs());
+                self.say(
+                    Level::Info,
+                    &format!("the server asks for a pause of {seconds} (429); others use this key too"),
+                );
             }
             Event::Warning(message) => self.say(Level::Warning, &message),
             Event::Retrying { class, after } if self.console.style().verbose > 0 => {
@@ -288,7 +302,7 @@ mod tests {
             tally.count(&Event::Imported);
         }
         tally.count(&Event::Failed(Class::SourceGone));
-        tally.count(&Event::Throttled);
+        tally.count(&Event::Throttled { pause: None });
         for _ in 0..599 {
             tally.count(&Event::Verified { errors: 0 });
         }

@@ -71,7 +71,11 @@ impl Budget {
             Err(failure) if failure.effect == Effect::NotProcessed => self.window().unsent(ticket),
             _ => {
                 self.sent.fetch_add(u64::from(answer.requests), Ordering::Relaxed);
-                self.window().answered(ticket, now);
+                let mut window = self.window();
+                window.answered(ticket, now);
+                for _ in 1..answer.requests {
+                    window.occupy(now);
+                }
             }
         }
         self.changed.notify_waiters();

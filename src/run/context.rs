@@ -5,8 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::events::{Event, Events};
-use crate::ledger::records::{Outcome, RunId};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
+use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
 use crate::plan::Item;
 use crate::token::ShareToken;
@@ -51,14 +51,6 @@ impl Context {
                 let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;
                 ShareToken::parse(&text).map(Some).map_err(|e| format!("{}: {e}", reference.describe()))
             }
-        }
-    }
-
-    /// Records an outcome, if there is an entry to record it for.
-    pub async fn settle(&self, outcome: Option<Outcome>) -> Result<(), LedgerError> {
-        match outcome {
-            None => Ok(()),
-            Some(outcome) => self.ledger.settle(outcome).await,
         }
     }
 

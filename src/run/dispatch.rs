@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use super::budget::Slot;
 use super::context::Context;
 use super::events::Event;
 use super::guard::Guard;
-use super::job::{Done, Finished, Job, Step, Stepped};
+use super::job::{Done, Finished, Job, Step, Stepped, Trace, is_ill};
 use super::lane::Lane;
 use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
@@ -47,7 +47,7 @@ pub struct Dispatcher {
     ready: BinaryHeap<Queued>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     steps: JoinSet<(Job, Stepped)>,
-    running: HashMap<Id, Done>,
+    running: HashMap<Id, Running>,
     done: Vec<Done>,
     streak: Streak,
     halt: Option<Halt>,
@@ -131,13 +131,13 @@ impl Dispatcher {
 
     fn launch(&mut self, slot: Slot) {
         let Some(Queued(mut job)) = self.ready.pop() else { return };
-        let lost = job.left_over();
+        let running = Running { done: job.left_over(), open: job.open, trace: Arc::clone(&job.trace) };
         let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
         let handle = self.steps.spawn(async move {
             let stepped = job.step(&context, &lane, slot).await;
             (job, stepped)
         });
-        self.running.insert(handle.id(), lost);
+        self.running.insert(handle.id(), running);
     }
 
     fn on_step(&mut self, stepped: Result<(Id, (Job, Stepped)), JoinError>) {
@@ -148,11 +148,9 @@ impl Dispatcher {
             }
             Err(error) => return self.on_lost(&error),
         };
-        if let Some(health) = health {
-            self.tried = true;
-            if let Some(halt) = self.streak.note(health) {
-                self.stop(halt);
-            }
+        self.tried = true;
+        if let Some(halt) = health.and_then(|health| self.streak.note(health)) {
+            self.stop(halt);
         }
         match step {
             Step::Again(after) if after.is_zero() => self.ready.push(Queued(job)),
@@ -169,16 +167,21 @@ impl Dispatcher {
         }
     }
 
-    /// A step that was aborted when its time was up, or that panicked: its request may have been processed.
+    /// A step that was aborted when its time was up, or that panicked: what its trace leaves open may have been
+    /// processed.
     fn on_lost(&mut self, error: &JoinError) {
-        if let Some(mut lost) = self.running.remove(&error.id()) {
-            lost.result = Finished::Settled(Settled::Unknown);
-            lost.error = Some(RecordedError {
-                class: Class::Network,
-                http_status: None,
-                detail: "the run ended before the answer arrived".to_owned(),
-            });
-            self.done.push(lost);
+        if let Some(Running { mut done, open, trace }) = self.running.remove(&error.id()) {
+            let trace = trace.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            (done.row, done.attempts) = (trace.row.or(done.row), trace.attempts);
+            if open || trace.under_way {
+                let detail = match trace.in_hand {
+                    Some(session) => format!("session {session} was imported, but could not be recorded"),
+                    None => "the run ended before the answer arrived".to_owned(),
+                };
+                done.result = Finished::Settled(Settled::Unknown);
+                done.error = Some(RecordedError { class: Class::Network, http_status: None, detail });
+            }
+            self.done.push(done);
         }
         if error.is_panic() {
             self.stop(Halt::Internal("a worker panicked".to_owned()));
@@ -274,11 +277,13 @@ async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
 /// One read that finds a wrong key or base URL.
 pub(super) async fn check_key(lane: &Lane) -> Result<(), Halt> {
     let Err(failure) = lane.check_key().await else { return Ok(()) };
-    Err(if failure.class == Class::Credentials {
-        Halt::Credentials(needs(failure, "read:sessions"))
-    } else {
-        let (base, advice) = (&lane.base_url, failure.class.advice());
-        Halt::Unavailable(format!("{base} can't be used: {} — {advice}", failure.detail))
+    Err(match failure.class {
+        Class::Credentials => Halt::Credentials(needs(failure, "read:sessions")),
+        Class::NoCredit => Halt::NoCredit(failure),
+        class => {
+            let advice = if is_ill(class) { class.advice() } else { Class::Protocol.advice() };
+            Halt::Unavailable(format!("{} can't be used: {} — {advice}", lane.base_url, failure.detail))
+        }
     })
 }
 
@@ -292,6 +297,15 @@ fn refused(failure: Failure) -> Halt {
         Class::NoCredit => Halt::NoCredit(failure),
         _ => Halt::Credentials(needs(failure, "write:sessions")),
     }
+}
+
+/// What is known of a job whose step runs.
+#[derive(Debug)]
+struct Running {
+    /// Its end, if its task dies before anything is sent.
+    done: Done,
+    open: bool,
+    trace: Arc<Mutex<Trace>>,
 }
 
 /// A job that may be launched; the one whose token dies first comes first, those without a known end last.

@@ -32,7 +32,10 @@ pub enum Event {
         after: Duration,
     },
     /// The server answered 429.
-    Throttled,
+    Throttled {
+        /// How long it asks everybody to wait.
+        pause: Option<Duration>,
+    },
     /// A session's decision was checked; findings of severity error.
     Verified {
         /// How many.

@@ -1,9 +1,11 @@
 //! One step in the life of one entry: token, intent, request, answer, and what [`lifecycle`](crate::lifecycle) says
 //! follows. Each step ends with everything that it learnt durably in the ledger.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::budget::Slot;
 use super::context::Context;
@@ -15,8 +17,8 @@ use crate::ledger::LedgerError;
 use crate::ledger::records::{
     AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
-use crate::lifecycle::{Answer, Lookup, Next, Settled, Standing};
-use crate::manifest::{Entry, Manifest};
+use crate::lifecycle::{Answer, Lookup, Next, Settled, Standing, TokenLife};
+use crate::manifest::{Entry, Manifest, SecretRef, TokenSource};
 use crate::pace::backoff;
 use crate::token::{Claims, SessionKind, ShareToken};
 
@@ -48,6 +50,27 @@ pub struct Job {
     pub sent: Option<Settings>,
     /// The last answer of this run.
     pub last: Option<(Answer, RecordedError)>,
+    /// The source session, once it is known.
+    pub source: Option<Uuid>,
+    /// The token that a program gave: it is run once.
+    pub given: Option<ShareToken>,
+    /// What the ledger was last told, shared with whoever must answer for this job if its task dies.
+    pub trace: Arc<Mutex<Trace>>,
+}
+
+/// How far a job got, as the ledger knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// The ledger's row.
+    pub row: Option<EntryId>,
+    /// Requests sent in this run.
+    pub attempts: u32,
+    /// An intent is on record, and its outcome is not.
+    pub under_way: bool,
+    /// The session that an answer named, until it is on record.
+    pub in_hand: Option<Uuid>,
+    /// The state last recorded in this run.
+    pub recorded: Option<State>,
 }
 
 /// How a job ended.
@@ -63,6 +86,8 @@ pub struct Done {
     pub session: Option<Session>,
     /// The kind, where it was learnt.
     pub kind: Option<SessionKind>,
+    /// The source session, where it was learnt.
+    pub source: Option<Uuid>,
     /// The settings sent.
     pub sent: Option<Settings>,
     /// Requests sent in this run.
@@ -115,7 +140,7 @@ impl Job {
 
     async fn try_step(&mut self, context: &Context, lane: &Lane, slot: Slot) -> Result<Stepped, LedgerError> {
         let (manifest, entry) = context.entry(self.at);
-        let fresh = match context.fresh_token(entry).await {
+        let fresh = match self.fresh_token(context, entry).await {
             Ok(fresh) => fresh.map(|token| Fresh { claims: token.unverified_claims(), token }),
             Err(_) if self.open => None,
             Err(detail) => {
@@ -126,23 +151,45 @@ impl Job {
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
-        let lives = fresh.as_ref().is_some_and(|fresh| !Self::is_dead(fresh, lane));
-        match self.standing(lives).begin() {
+        let life = match &fresh {
+            None => TokenLife::Missing,
+            Some(fresh) if Self::is_dead(fresh, lane) => TokenLife::Dead,
+            Some(_) => TokenLife::Lives,
+        };
+        match self.standing(life).begin() {
             Next::LookUp => {
                 drop(slot);
-                let next = self.look_up(context, lane, lives).await?;
+                let next = self.look_up(context, lane, life).await?;
                 Ok((self.follow(context, next).await?, None))
             }
             Next::Send => match fresh {
                 Some(fresh) => self.send(context, lane, slot, manifest, entry, fresh).await,
                 None => Ok((Step::Done(self.done(Finished::NeedsToken, None, None)), None)),
             },
+            Next::AwaitToken => Ok((Step::Done(self.done(Finished::NeedsToken, None, None)), None)),
             _ => Ok((self.expire_unsent(context, lane, manifest, entry).await?, None)),
         }
     }
 
-    fn standing(&self, token_lives: bool) -> Standing {
-        Standing { open: self.open, sends: self.sends, token_lives }
+    /// The token as it is now. A program is run once; what it gave is kept for sending again.
+    async fn fresh_token(&mut self, context: &Context, entry: &Entry) -> Result<Option<ShareToken>, String> {
+        if let Some(given) = &self.given {
+            return Ok(Some(given.clone()));
+        }
+        let token = context.fresh_token(entry).await?;
+        if matches!(entry.token, TokenSource::Reference(SecretRef::Exec { .. })) {
+            self.given.clone_from(&token);
+        }
+        Ok(token)
+    }
+
+    fn standing(&self, token: TokenLife) -> Standing {
+        Standing { open: self.open, sends: self.sends, token }
+    }
+
+    fn trace(&self) -> MutexGuard<'_, Trace> {
+        // A trace is whole after every write, whoever panicked.
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn learn(&mut self, claims: Option<&Claims>) {
@@ -170,7 +217,7 @@ impl Job {
                 // What can't be sent any more can still be looked for.
                 drop(slot);
                 self.last = Some((Answer::Refused(error.class), error));
-                let next = self.look_up(context, lane, true).await?;
+                let next = self.look_up(context, lane, TokenLife::Lives).await?;
                 return Ok((self.follow(context, next).await?, None));
             }
             Err(error) => return Ok((self.refuse_unsent(context, lane, manifest, entry, error).await?, None)),
@@ -184,14 +231,15 @@ impl Job {
         };
         let answer = lane.send(slot, lane.client.import_shared(&request)).await;
         let health = match &answer.result {
-            Err(failure) if is_ill(failure.class) => Err(failure.class),
-            _ => Ok(()),
+            Err(failure) if failure.class == Class::Throttled => None,
+            Err(failure) if is_ill(failure.class) => Some(Err(failure.class)),
+            _ => Some(Ok(())),
         };
         let step = match answer.result {
             Ok(decision) => self.succeed(context, attempt, &decision).await?,
             Err(failure) => self.fail(context, lane, attempt, failure).await?,
         };
-        Ok((step, Some(health)))
+        Ok((step, health))
     }
 
     /// The settings to send, or why they can't be.
@@ -250,6 +298,11 @@ impl Job {
         self.sent = Some(settings.clone());
         self.first_sent_at.get_or_insert(sent_at);
         self.attempts += 1;
+        let attempts = self.attempts;
+        let mut trace = self.trace();
+        (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
+        trace.recorded = Some(State::Sending);
+        drop(trace);
         Ok(attempt)
     }
 
@@ -259,10 +312,13 @@ impl Job {
         attempt: AttemptId,
         decision: &Decision,
     ) -> Result<Step, LedgerError> {
-        self.kind = decision.session_kind.or(self.kind);
+        // The claims' kind stands, so that an answer of another kind is found to be one.
+        self.kind = self.kind.or(decision.session_kind);
+        self.source = self.source.or(decision.shared_from_session);
         let session = session(decision);
+        self.trace().in_hand = Some(session.session_id);
         let done = self.done(Finished::Settled(Settled::Imported), Some(session), None);
-        context.settle(self.outcome(context, State::Imported, Some((attempt, AnswerKind::Imported)), &done)).await?;
+        self.settle(context, State::Imported, Some((attempt, AnswerKind::Imported)), &done, None).await?;
         if let Some(source) = decision.shared_from_session {
             context.check_source(self.item, source);
         }
@@ -277,7 +333,7 @@ impl Job {
         failure: Failure,
     ) -> Result<Step, LedgerError> {
         let answer = meaning(&failure);
-        let before = self.standing(true);
+        let before = self.standing(TokenLife::Lives);
         let after = before.answered(answer);
         let error = recorded(&failure);
         let next = before.after_answer(answer);
@@ -290,16 +346,19 @@ impl Job {
         let undecided = after.open || matches!(next, Next::LookUp | Next::CheckKey);
         let state = if undecided { State::Sending } else { State::Refused };
         let done = self.done(Finished::Settled(Settled::Refused), None, Some(error.clone()));
-        context.settle(self.outcome(context, state, Some((attempt, kind)), &done)).await?;
+        self.settle(context, state, Some((attempt, kind)), &done, None).await?;
         self.open = after.open;
         self.lost |= kind == AnswerKind::Unknown;
         self.sends = after.sends;
         self.last = Some((answer, error));
         let next = match next {
-            Next::LookUp => self.look_up(context, lane, true).await?,
+            Next::LookUp => self.look_up(context, lane, TokenLife::Lives).await?,
             Next::CheckKey => match lane.check_key().await {
-                Ok(()) => self.look_up(context, lane, true).await?,
-                Err(_) => (Next::Stop(if self.open { Settled::Unknown } else { Settled::Refused }), None),
+                Ok(()) => self.look_up(context, lane, TokenLife::Lives).await?,
+                Err(failure) if failure.class == Class::Credentials => {
+                    (Next::Stop(if self.open { Settled::Unknown } else { Settled::Refused }), None)
+                }
+                Err(_) => (Next::Settle(Settled::Unknown), None),
             },
             decided => (decided, None),
         };
@@ -314,12 +373,13 @@ impl Job {
         &mut self,
         context: &Context,
         lane: &Lane,
-        token_lives: bool,
+        token: TokenLife,
     ) -> Result<(Next, Option<(Option<Session>, Evidence)>), LedgerError> {
         let Some(row) = self.row else { return Ok((Next::Settle(Settled::Unknown), None)) };
         let last = self.last.as_ref().map(|(answer, _)| *answer);
-        let standing = self.standing(token_lives);
-        let item = context.item(self.item);
+        let standing = self.standing(token);
+        // Only a session that existed before anybody asked here can be older than the first request.
+        let is_older = !self.lost && last == Some(Answer::Refused(Class::AlreadyImported));
         let vendor_data = self.sent.as_ref().and_then(|sent| sent.vendor_data.clone());
         let vendor_data_is_shared = match vendor_data.clone() {
             None => false,
@@ -327,14 +387,18 @@ impl Job {
         };
         let wanted = Wanted {
             entry: row,
-            source: item.source_session_id,
+            source: self.source,
             kind: self.kind,
             vendor_data,
-            since: self.first_sent_at.filter(|_| self.lost),
+            since: self.first_sent_at.filter(|_| !is_older),
             vendor_data_is_shared,
         };
         match look_up(lane, &context.ledger, &wanted).await {
             Ok(looked) => {
+                if let Some(decision) = looked.decision.as_ref().filter(|_| looked.lookup == Lookup::Found) {
+                    self.source = self.source.or(decision.shared_from_session);
+                    self.kind = self.kind.or(decision.session_kind);
+                }
                 let found = looked.decision.map(|decision| session(&decision));
                 let lookup =
                     if looked.lookup == Lookup::Found && found.is_none() { Lookup::Failed } else { looked.lookup };
@@ -359,7 +423,7 @@ impl Job {
             Next::Send | Next::SendWhenOpen => return Ok(Step::Again(self.wait(context, next))),
             Next::Settle(settled) => (settled, false),
             Next::Stop(settled) => (settled, true),
-            Next::LookUp | Next::CheckKey => (Settled::Unknown, false),
+            Next::LookUp | Next::CheckKey | Next::AwaitToken => (Settled::Unknown, false),
         };
         let (session, evidence) = found.map_or((None, None), |(session, evidence)| (session, Some(evidence)));
         let session = session.filter(|_| settled == Settled::Recovered);
@@ -369,12 +433,9 @@ impl Job {
             Settled::Expired | Settled::Refused => Some(self.last.as_ref().map_or_else(expired, |(_, e)| e.clone())),
         };
         let done = self.done(Finished::Settled(settled), session, error);
-        if evidence.is_some() {
-            let mut outcome = self.outcome(context, state(settled), None, &done);
-            if let Some(outcome) = &mut outcome {
-                outcome.evidence = evidence;
-            }
-            context.settle(outcome).await?;
+        let recorded = self.trace().recorded;
+        if evidence.is_some() || recorded != Some(state(settled)) {
+            self.settle(context, state(settled), None, &done, evidence).await?;
         }
         Ok(if stops { Step::Stop(done, self.last_failure()) } else { Step::Done(done) })
     }
@@ -394,9 +455,11 @@ impl Job {
         let class = self.last.as_ref().map_or(Class::Network, |(_, error)| error.class);
         let http_status = self.last.as_ref().and_then(|(_, error)| error.http_status);
         let said = self.last.as_ref().map_or("a request of an earlier run has no outcome", |(_, e)| e.detail.as_str());
-        let detail = match evidence {
-            Some(evidence) => format!("{said}; {}", evidence.detail),
-            None => said.to_owned(),
+        let in_hand = self.trace().in_hand;
+        let detail = match (in_hand, evidence) {
+            (Some(session), _) => format!("session {session} was imported, but could not be recorded"),
+            (None, Some(evidence)) => format!("{said}; {}", evidence.detail),
+            (None, None) => said.to_owned(),
         };
         RecordedError { class, http_status, detail }
     }
@@ -441,7 +504,8 @@ impl Job {
 
     /// The end of a job that was not worked on to its end.
     pub fn left_over(&self) -> Done {
-        if self.open {
+        let under_way = self.trace().under_way;
+        if self.open || under_way {
             let error = Some(self.unknown_error(None));
             return self.done(Finished::Settled(Settled::Unknown), None, error);
         }
@@ -450,28 +514,36 @@ impl Job {
 
     fn done(&self, result: Finished, session: Option<Session>, error: Option<RecordedError>) -> Done {
         let (item, row, attempts) = (self.item, self.row, self.attempts);
-        Done { item, row, result, session, kind: self.kind, sent: self.sent.clone(), attempts, error }
+        let (kind, source) = (self.kind, self.source);
+        Done { item, row, result, session, kind, source, sent: self.sent.clone(), attempts, error }
     }
 
-    fn outcome(
+    /// Records where the entry stands; when this returns, it is durable.
+    async fn settle(
         &self,
         context: &Context,
         state: State,
         attempt: Option<(AttemptId, AnswerKind)>,
         done: &Done,
-    ) -> Option<Outcome> {
-        Some(Outcome {
-            entry: self.row?,
+        evidence: Option<Evidence>,
+    ) -> Result<(), LedgerError> {
+        let Some(entry) = self.row else { return Ok(()) };
+        let outcome = Outcome {
+            entry,
             run: context.run,
             at: Timestamp::now(),
             attempt,
             state,
             session: done.session.clone(),
-            source_session_id: context.item(self.item).source_session_id,
+            source_session_id: self.source,
             session_kind: self.kind,
             error: done.error.clone(),
-            evidence: None,
-        })
+            evidence,
+        };
+        context.ledger.settle(outcome).await?;
+        let mut trace = self.trace();
+        (trace.under_way, trace.in_hand, trace.recorded) = (false, None, Some(state));
+        Ok(())
     }
 }
 
@@ -487,6 +559,15 @@ fn state(settled: Settled) -> State {
 /// The error of an entry whose token died.
 pub(super) fn expired() -> RecordedError {
     RecordedError { class: Class::TokenExpired, http_status: None, detail: "the token has expired".to_owned() }
+}
+
+/// The error of an entry that an earlier run left open.
+pub(super) fn still_open() -> RecordedError {
+    RecordedError {
+        class: Class::Network,
+        http_status: None,
+        detail: "a request of an earlier run has no outcome".to_owned(),
+    }
 }
 
 fn describe(

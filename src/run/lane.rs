@@ -94,7 +94,7 @@ impl Lane {
         let answer = call.await;
         self.learn_skew(before, answer.server_date);
         if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
-            self.events.tell(Event::Throttled);
+            self.events.tell(Event::Throttled { pause: answer.rate.retry_after });
         }
         slot.book(&answer);
         answer

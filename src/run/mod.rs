@@ -24,13 +24,12 @@ mod unhealthy;
 mod verifier;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 pub use budget::{Budget, Slot};
 pub use context::Context;
@@ -42,6 +41,7 @@ pub use verifier::{Check, Verified, Verifier};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{
     ManifestFacts, Origin, Record, RecordedError, Requests, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
+    State,
 };
 use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Settled;
@@ -50,7 +50,7 @@ use crate::plan::{Action, Item, Plan, Snapshot};
 use crate::verify::{Sent, Severity, Subject};
 use dispatch::Dispatcher;
 use guard::{Count, Guard};
-use job::{Done, Finished, Job};
+use job::{Done, Finished, Job, Trace};
 
 /// What an apply is asked to do, beside its plan.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
     });
     let mut ends = Ends::default();
     if let Some(message) = selected.too_many_trusted(&work) {
-        ends.halt = Some(Halt::Guard(message));
+        ends.halts.push(Halt::Guard(message));
     } else if !selected.jobs.is_empty() {
         work.ledger.raise_generation().await?;
         ends = drive(&work, &context, &selected, stop).await;
@@ -187,7 +187,9 @@ impl Selection {
 struct Ends {
     done: HashMap<usize, Done>,
     verified: Option<Verified>,
-    halt: Option<Halt>,
+    halts: Vec<Halt>,
+    /// A lane's task died, so that only the ledger knows what it did.
+    died: bool,
 }
 
 async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop: Listener) -> Ends {
@@ -207,7 +209,7 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
         writes_per_minute: work.lanes.iter().map(|lane| lane.limits.writes_per_minute).sum(),
         reads_per_minute: work.lanes.iter().map(|lane| lane.limits.reads_per_minute).sum(),
     });
-    let lanes = work.lanes.iter().zip(jobs).map(|(lane, jobs)| {
+    let lanes = work.lanes.iter().zip(jobs).filter(|(_, jobs)| !jobs.is_empty()).map(|(lane, jobs)| {
         let (context, lane, guard, stop) = (Arc::clone(context), Arc::clone(lane), Arc::clone(&guard), stop.clone());
         tokio::spawn(drive_lane(context, lane, guard, jobs, work.options.verify, stop))
     });
@@ -216,16 +218,19 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
         match lane.await {
             Ok((end, verified)) => {
                 ends.done.extend(end.done.into_iter().map(|done| (done.item, done)));
-                ends.halt = ends.halt.or(end.halt);
+                ends.halts.extend(end.halt);
                 ends.verified = match (ends.verified.take(), verified) {
                     (Some(a), Some(b)) => Some(a.and(b)),
                     (a, b) => a.or(b),
                 };
             }
-            Err(error) => ends.halt = Some(Halt::Internal(error.to_string())),
+            Err(error) => {
+                ends.halts.push(Halt::Internal(error.to_string()));
+                ends.died = true;
+            }
         }
     }
-    ends.halt = guard.halt().or(ends.halt);
+    ends.halts.extend(guard.halt());
     ends
 }
 
@@ -243,14 +248,13 @@ async fn drive_lane(
         run: context.run,
         lane: Arc::clone(&lane),
         events: context.events.clone(),
-        duplicates: HashSet::new(),
     };
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
     let task = tokio::spawn(checking.run(incoming, stop.clone()));
     let end = dispatcher.run(stop).await;
     let verified = task
         .await
-        .unwrap_or_else(|error| Verified { halt: Some(Halt::Internal(error.to_string())), ..Verified::default() });
+        .unwrap_or_else(|error| Verified { halts: vec![Halt::Internal(error.to_string())], ..Verified::default() });
     (end, verify.then_some(verified))
 }
 
@@ -272,6 +276,7 @@ fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
 fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
     let record = item.record.map(|at| &snapshot.records[at]);
     let open = item.action == Action::Recover;
+    let trace = Trace { row: record.map(|record| record.id), ..Trace::default() };
     let unsettled = record.filter(|_| open);
     Some(Job {
         item: index,
@@ -286,6 +291,9 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         kind: item.session_kind,
         sent: unsettled.map(|record| record.settings.clone()),
         last: None,
+        source: item.source_session_id,
+        given: None,
+        trace: Arc::new(Mutex::new(trace)),
     })
 }
 
@@ -301,7 +309,7 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
             manifest: item.manifest.clone(),
             id: item.id.clone(),
             session_id: session.session_id,
-            source_session_id: item.source_session_id,
+            source_session_id: done.source,
             kind: done.kind,
             sent: Sent {
                 workflow_id: sent.workflow_id,
@@ -317,6 +325,9 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
 }
 
 async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends: Ends, started: Instant) -> Ran {
+    if ends.died {
+        ends.done.extend(from_ledger(work, context.run, selected, &ends.done).await);
+    }
     let outcomes: Vec<RunOutcome> = (0..work.plan.items.len())
         .filter(|index| work.plan.items[*index].action != Action::Orphan)
         .map(|index| outcome(work, index, ends.done.get(&index)))
@@ -325,14 +336,15 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
     let mut exit = exit(work, selected, &outcomes, &findings, &ends);
-    let halt = ends.halt.clone().or_else(|| ends.verified.as_ref()?.halt.clone());
+    let halts = ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts));
+    let halt = halts.min_by_key(|halt| halt.condition());
     let requests = work.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), sum);
     let mut end = RunEnd {
         at: Timestamp::now(),
         seconds: round(started.elapsed()),
         requests,
         verified: ends.verified.as_ref().map(|verified| (verified.sessions, verified.checked)),
-        error: halt.as_ref().map(run_error),
+        error: halt.map(run_error),
         conditions: exit.stored(),
     };
     let kept = match context.ledger.report(context.run, outcomes.clone()).await {
@@ -346,6 +358,47 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         end.conditions = exit.stored();
     }
     Ran { run: context.run, outcomes, findings, end, exit }
+}
+
+/// What a lane did whose task died, as the ledger has it: nothing that is on record goes untold.
+async fn from_ledger(
+    work: &Apply,
+    run: RunId,
+    selected: &Selection,
+    known: &HashMap<usize, Done>,
+) -> Vec<(usize, Done)> {
+    let Ok(records) = work.ledger.records().await else { return Vec::new() };
+    let of_run: HashMap<(&str, &str), &Record> = records
+        .iter()
+        .filter(|record| record.run == run)
+        .map(|record| ((record.manifest.as_str(), record.label.as_str()), record))
+        .collect();
+    let untold = selected.jobs.iter().filter(|index| !known.contains_key(index));
+    untold
+        .filter_map(|index| {
+            let item = &work.plan.items[*index];
+            let record = of_run.get(&(item.manifest.as_str(), item.id.as_str()))?;
+            let settled = match record.state {
+                State::Imported => Settled::Imported,
+                State::Refused => Settled::Refused,
+                State::Expired => Settled::Expired,
+                State::Unknown | State::Sending | State::Erased => Settled::Unknown,
+            };
+            let error = record.error.clone().or_else(|| (settled == Settled::Unknown).then(job::still_open));
+            let done = Done {
+                item: *index,
+                row: Some(record.id),
+                result: Finished::Settled(settled),
+                session: record.session.clone(),
+                kind: record.session_kind,
+                source: record.source_session_id,
+                sent: Some(record.settings.clone()),
+                attempts: 1,
+                error,
+            };
+            Some((*index, done))
+        })
+        .collect()
 }
 
 /// The reported error of a halt.
@@ -380,7 +433,7 @@ fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &
         }
     }
     exit.add_if(findings.iter().any(|finding| finding.severity == Severity::Error.as_str()), Condition::Findings);
-    if let Some(halt) = &ends.halt {
+    for halt in &ends.halts {
         exit.add(halt.condition());
     }
     if let Some(verified) = &ends.verified {
@@ -391,10 +444,10 @@ fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &
 
 /// The conditions of a verification that did not reach every session.
 pub(crate) fn add_verification(exit: &mut Exit, verified: &Verified) {
-    match &verified.halt {
-        Some(halt) => exit.add(halt.condition()),
-        None => exit.add_if(verified.checked < verified.sessions, Condition::Unavailable),
+    for halt in &verified.halts {
+        exit.add(halt.condition());
     }
+    exit.add_if(verified.halts.is_empty() && verified.checked < verified.sessions, Condition::Unavailable);
 }
 
 fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
@@ -414,7 +467,10 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
         label: item.id.clone(),
         entry: done.and_then(|done| done.row).or(record.map(|record| record.id)),
         outcome: outcome.to_owned(),
-        source_session_id: item.source_session_id.filter(|_| item.action != Action::Erased),
+        source_session_id: done
+            .and_then(|done| done.source)
+            .or(item.source_session_id)
+            .filter(|_| item.action != Action::Erased),
         session,
         session_kind: done.and_then(|done| done.kind).or(item.session_kind),
         workflow_id: sent.and_then(|sent| sent.workflow_id).or(item.workflow_id),
@@ -445,7 +501,9 @@ fn finished(item: &Item, done: &Done) -> &'static str {
 fn unsent(work: &Apply, item: &Item, record: Option<&Record>) -> (&'static str, Option<RecordedError>) {
     match item.action {
         // Nothing of it was sent in this run, but a request of an earlier one is still open.
-        Action::Recover => ("unknown", record.and_then(|record| record.error.clone())),
+        Action::Recover => {
+            ("unknown", record.and_then(|record| record.error.clone()).or_else(|| Some(job::still_open())))
+        }
         Action::Import | Action::Retry | Action::Orphan => ("not_sent", None),
         Action::Unchanged => ("unchanged", None),
         Action::Conflict => ("conflict", None),
@@ -486,8 +544,6 @@ pub struct Audit {
     pub ledger: Ledger,
     /// The lanes with their sessions, least recently audited first.
     pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
-    /// Sessions that stand under several entries.
-    pub duplicates: HashSet<Uuid>,
     /// Whether `--limit` left sessions out.
     pub limited: bool,
     /// Who runs.
@@ -516,18 +572,13 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             // The receiver is alive: it is passed on below.
             let _ = sender.send(check.clone());
         }
-        let checking = Verifier {
-            ledger: work.ledger.clone(),
-            run,
-            lane: Arc::clone(lane),
-            events: work.events.clone(),
-            duplicates: work.duplicates.clone(),
-        };
+        let checking =
+            Verifier { ledger: work.ledger.clone(), run, lane: Arc::clone(lane), events: work.events.clone() };
         let (lane, sessions, stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
         tokio::spawn(async move {
             match dispatch::check_key(&lane).await {
                 Ok(()) => checking.run(incoming, stop).await,
-                Err(halt) => Verified { sessions, halt: Some(halt), ..Verified::default() },
+                Err(halt) => Verified { sessions, halts: vec![halt], ..Verified::default() },
             }
         })
     });
@@ -535,7 +586,7 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     for lane in lanes.collect::<Vec<_>>() {
         let end = lane
             .await
-            .unwrap_or_else(|error| Verified { halt: Some(Halt::Internal(error.to_string())), ..Verified::default() });
+            .unwrap_or_else(|error| Verified { halts: vec![Halt::Internal(error.to_string())], ..Verified::default() });
         verified = verified.and(end);
     }
     verified.findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
@@ -551,7 +602,7 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         seconds: round(started.elapsed()),
         requests: work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum),
         verified: Some((verified.sessions, verified.checked)),
-        error: verified.halt.as_ref().map(run_error),
+        error: verified.halts.iter().min_by_key(|halt| halt.condition()).map(run_error),
         conditions: exit.stored(),
     };
     work.ledger.end_run(run, end.clone()).await?;

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::lane::Lane;
-use crate::didit::{Decision, Failure, ListQuery, SessionRow};
+use crate::didit::{Decision, Failure, ListQuery, Presence, SessionRow};
 use crate::ledger::records::{EntryId, Evidence};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Lookup;
@@ -34,8 +34,8 @@ pub struct Wanted {
     pub kind: Option<SessionKind>,
     /// The vendor data that was sent.
     pub vendor_data: Option<String>,
-    /// When the first request left, by the server's clock; `None` where the server said that the session existed
-    /// before we asked, so that it can be of any age.
+    /// When the first request left, by the server's clock; `None` only where the server said that the session
+    /// existed before anybody asked here, so that it can be of any age.
     pub since: Option<Timestamp>,
     /// Whether another entry of the ledger sent the same vendor data.
     pub vendor_data_is_shared: bool,
@@ -48,6 +48,8 @@ pub struct Candidate {
     pub session_id: Uuid,
     /// What its decision says of its source.
     pub source: Source,
+    /// Whether it carries the vendor data that was sent.
+    pub carries: Carries,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// Whether it belongs to another entry of the ledger.
@@ -65,12 +67,23 @@ pub enum Source {
     Untold,
 }
 
+/// Whether a session carries the vendor data that was sent, by its row and its decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// One says so, and the other does not contradict.
+    Yes,
+    /// One says another, or none.
+    No,
+    /// Neither says anything.
+    Untold,
+}
+
 /// Clocks tell seconds, and a request takes its time.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
 
-/// Judges candidates. Pure.
+/// Judges candidates. Pure. `complete` says whether they are all that the server lists.
 #[must_use]
-pub fn judge(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Evidence) {
+pub fn judge(wanted: &Wanted, candidates: &[Candidate], complete: bool) -> (Lookup, Evidence) {
     let evidence = |verdict, session_id, detail: String| Evidence { verdict, session_id, detail };
     let free: Vec<_> = candidates.iter().filter(|candidate| !candidate.owned).collect();
     if let Some(source) = wanted.source
@@ -86,13 +99,18 @@ pub fn judge(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Evidence) {
             Source::Own => false,
             Source::Untold => true,
         })
-        .filter(|candidate| is_young_enough(wanted, candidate))
+        .filter(|candidate| wanted.vendor_data.is_none() || candidate.carries != Carries::No)
+        .filter(|candidate| is_young_enough(wanted, candidate.created_at))
         .collect();
+    if !complete {
+        let detail = format!("{} sessions were looked at, and there are more of them", candidates.len());
+        return (Lookup::Ambiguous, evidence("ambiguous", None, detail));
+    }
     let Some(first) = possible.first() else {
         let detail = format!("{} listed, none of them can be this entry's", candidates.len());
         return (Lookup::Nothing, evidence("none", None, detail));
     };
-    let told_apart = wanted.vendor_data.is_some() && !wanted.vendor_data_is_shared;
+    let told_apart = first.carries == Carries::Yes && !wanted.vendor_data_is_shared;
     if possible.len() == 1 && told_apart && (wanted.since.is_none() || first.created_at.is_some()) {
         let detail = "the only session with this entry's vendor_data, which no other entry sent".to_owned();
         return (Lookup::Found, evidence("sole-candidate", Some(first.session_id), detail));
@@ -105,8 +123,8 @@ pub fn judge(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Evidence) {
     (Lookup::Ambiguous, evidence("ambiguous", None, detail))
 }
 
-fn is_young_enough(wanted: &Wanted, candidate: &Candidate) -> bool {
-    match (wanted.since, candidate.created_at) {
+fn is_young_enough(wanted: &Wanted, created_at: Option<Timestamp>) -> bool {
+    match (wanted.since, created_at) {
         (Some(since), Some(created_at)) => created_at.checked_add(SLACK).is_ok_and(|latest| latest >= since),
         _ => true,
     }
@@ -140,7 +158,7 @@ pub struct Looked {
 
 /// Looks for the entry's session.
 pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Looked, LookupError> {
-    let rows = list(lane, wanted).await.map_err(LookupError::Api)?;
+    let (rows, complete) = list(lane, wanted).await.map_err(LookupError::Api)?;
     let owned: HashSet<Uuid> = ledger
         .owners(rows.iter().map(|row| row.session_id).collect())
         .await?
@@ -157,31 +175,43 @@ pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Lo
         if decision.is_none() && !owned {
             continue;
         }
-        candidates.push(candidate(&row, decision.as_deref(), owned));
+        candidates.push(candidate(wanted, &row, decision.as_deref(), owned));
         decisions.extend(decision);
         if wanted.source.is_some_and(|source| candidates.last().is_some_and(|it| it.source == Source::Of(source))) {
             break;
         }
     }
-    let (lookup, evidence) = judge(wanted, &candidates);
+    let (lookup, evidence) = judge(wanted, &candidates, complete);
     let decision = decisions.into_iter().find(|decision| Some(decision.session_id) == evidence.session_id);
     Ok(Looked { lookup, evidence, decision })
 }
 
-fn candidate(row: &SessionRow, decision: Option<&Decision>, owned: bool) -> Candidate {
+fn candidate(wanted: &Wanted, row: &SessionRow, decision: Option<&Decision>, owned: bool) -> Candidate {
     let source = decision.map_or(Source::Untold, |decision| match decision.shared_from_session {
         Some(source) => Source::Of(source),
         None if decision.json.get("shared_from_session").is_some() => Source::Own,
         None => Source::Untold,
     });
     let created_at = decision.and_then(|decision| decision.created_at).or(row.created_at);
-    Candidate { session_id: row.session_id, source, created_at, owned }
+    let told = [Some(&row.vendor_data), decision.map(|decision| &decision.vendor_data)];
+    let carries = carries(wanted.vendor_data.as_deref(), told.into_iter().flatten());
+    Candidate { session_id: row.session_id, source, carries, created_at, owned }
 }
 
-async fn list(lane: &Lane, wanted: &Wanted) -> Result<Vec<SessionRow>, Failure> {
+fn carries<'t>(sent: Option<&str>, told: impl Iterator<Item = &'t Presence<String>>) -> Carries {
+    told.fold(Carries::Untold, |so_far, told| match told {
+        Presence::Absent => so_far,
+        Presence::Value(value) if Some(value.as_str()) == sent && so_far != Carries::No => Carries::Yes,
+        Presence::Value(_) | Presence::Null => Carries::No,
+    })
+}
+
+/// The listed sessions, and whether they are all there are.
+async fn list(lane: &Lane, wanted: &Wanted) -> Result<(Vec<SessionRow>, bool), Failure> {
     let kinds = wanted.kind.map_or(vec![SessionKind::User, SessionKind::Business], |kind| vec![kind]);
     let mut rows: Vec<SessionRow> = Vec::new();
     let mut known = HashSet::new();
+    let mut complete = true;
     for kind in kinds {
         let query = ListQuery {
             vendor_data: wanted.vendor_data.clone(),
@@ -198,19 +228,14 @@ async fn list(lane: &Lane, wanted: &Wanted) -> Result<Vec<SessionRow>, Failure> 
             page = lane.read(MAX_SENDS, || lane.client.sessions_after(&next)).await?;
         }
         rows.extend(page.rows.into_iter().filter(|row| known.insert(row.session_id)));
+        complete &= page.next.is_none();
     }
+    // No decision is fetched of what can't be the session; a server that ignores the filter lists everything.
     rows.retain(|row| match &wanted.vendor_data {
-        None => row_is_young_enough(wanted, row),
+        None => is_young_enough(wanted, row.created_at),
         Some(sent) => row.vendor_data.value().is_none_or(|listed| listed == sent),
     });
-    Ok(rows)
-}
-
-fn row_is_young_enough(wanted: &Wanted, row: &SessionRow) -> bool {
-    match (wanted.since, row.created_at) {
-        (Some(since), Some(created_at)) => created_at.checked_add(SLACK).is_ok_and(|latest| latest >= since),
-        _ => true,
-    }
+    Ok((rows, complete))
 }
 
 fn day_before(time: Timestamp) -> Option<jiff::civil::Date> {
@@ -240,11 +265,12 @@ mod tests {
     }
 
     fn session(n: u128, source: Source) -> Candidate {
-        Candidate { session_id: Uuid::from_u128(100 + n), source, created_at: Some(at(1)), owned: false }
+        let session_id = Uuid::from_u128(100 + n);
+        Candidate { session_id, source, carries: Carries::Yes, created_at: Some(at(1)), owned: false }
     }
 
     fn verdict(wanted: &Wanted, candidates: &[Candidate]) -> (Lookup, Option<Uuid>) {
-        let (lookup, evidence) = judge(wanted, candidates);
+        let (lookup, evidence) = judge(wanted, candidates, true);
         (lookup, evidence.session_id)
     }
 
@@ -263,7 +289,31 @@ mod tests {
         let shared = Wanted { vendor_data_is_shared: true, ..wanted() };
         assert_eq!(verdict(&shared, &one).0, Lookup::Ambiguous);
         let without = Wanted { vendor_data: None, ..wanted() };
-        assert_eq!(verdict(&without, &one).0, Lookup::Ambiguous);
+        let unlabelled = [Candidate { carries: Carries::Untold, ..session(1, Source::Untold) }];
+        assert_eq!(verdict(&without, &unlabelled).0, Lookup::Ambiguous);
+        // What nobody says to carry the vendor data is not taken; what is said not to is no candidate.
+        assert_eq!(verdict(&wanted(), &unlabelled).0, Lookup::Ambiguous);
+        let stranger = [Candidate { carries: Carries::No, ..session(1, Source::Untold) }];
+        assert_eq!(verdict(&wanted(), &stranger).0, Lookup::Nothing);
+    }
+
+    #[test]
+    fn promise_2_a_list_that_was_not_read_to_its_end_proves_no_absence() {
+        assert_eq!(judge(&wanted(), &[], false).0, Lookup::Ambiguous);
+        assert_eq!(judge(&wanted(), &[session(1, Source::Untold)], false).0, Lookup::Ambiguous);
+        assert_eq!(judge(&wanted(), &[session(1, Source::Of(SOURCE))], false).0, Lookup::Found);
+    }
+
+    #[test]
+    fn a_row_and_a_decision_must_not_contradict() {
+        let yes = Presence::Value("a".to_owned());
+        let other = Presence::Value("b".to_owned());
+        let of = |told: [&Presence<String>; 2]| carries(Some("a"), told.into_iter());
+        assert_eq!(of([&yes, &Presence::Absent]), Carries::Yes);
+        assert_eq!(of([&Presence::Absent, &Presence::Absent]), Carries::Untold);
+        for told in [[&yes, &other], [&other, &yes], [&Presence::Null, &yes], [&yes, &Presence::Null]] {
+            assert_eq!(of(told), Carries::No, "{told:?}");
+        }
     }
 
     #[test]

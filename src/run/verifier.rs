@@ -47,7 +47,7 @@ pub struct Verified {
     /// What was found.
     pub findings: Vec<RunFinding>,
     /// Why it ended early, or could not check all.
-    pub halt: Option<Halt>,
+    pub halts: Vec<Halt>,
 }
 
 impl Verified {
@@ -57,7 +57,7 @@ impl Verified {
         self.sessions += other.sessions;
         self.checked += other.checked;
         self.findings.extend(other.findings);
-        self.halt = self.halt.or(other.halt);
+        self.halts.extend(other.halts);
         self
     }
 }
@@ -72,8 +72,6 @@ pub struct Verifier {
     pub lane: Arc<Lane>,
     /// Who watches.
     pub events: Events,
-    /// Sessions that stand under several entries.
-    pub duplicates: HashSet<Uuid>,
 }
 
 type Fetch = (Check, Result<Fetched, Failure>);
@@ -87,15 +85,15 @@ impl Verifier {
         let mut streak = Streak::default();
         let mut open = true;
         let most = self.lane.limits.concurrency as usize;
-        while (open || !fetches.is_empty()) && verified.halt.is_none() {
+        while (open || !fetches.is_empty()) && verified.halts.is_empty() {
             tokio::select! {
                 biased;
                 asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
-                    verified.halt = asked.condition().map(Halt::Signal);
+                    verified.halts.extend(asked.condition().map(Halt::Signal));
                 }
                 Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
-                    Ok(fetch) => verified.halt = self.take(fetch, &mut batch, &mut streak),
-                    Err(error) => verified.halt = Some(Halt::Internal(error.to_string())),
+                    Ok(fetch) => verified.halts.extend(self.take(fetch, &mut batch, &mut streak)),
+                    Err(error) => verified.halts.push(Halt::Internal(error.to_string())),
                 },
                 check = incoming.recv(), if open && fetches.len() < most => match check {
                     None => open = false,
@@ -113,8 +111,8 @@ impl Verifier {
         while let Ok(_left) = incoming.try_recv() {
             verified.sessions += 1;
         }
-        if verified.halt.is_none() {
-            verified.halt = streak.verdict().map(Halt::Unavailable);
+        if verified.halts.is_empty() {
+            verified.halts.extend(streak.verdict().map(Halt::Unavailable));
         }
         verified
     }
@@ -142,11 +140,19 @@ impl Verifier {
         let now = Timestamp::now();
         let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
         let mut rows: HashMap<(String, String, Uuid), EntryId> = HashMap::new();
+        let sessions = batch.iter().map(|(check, _)| check.subject.session_id).collect();
+        let shared = match self.ledger.shared_sessions(sessions).await {
+            Ok(shared) => shared,
+            Err(error) => {
+                verified.halts.push(Halt::Ledger(error));
+                return;
+            }
+        };
         let mut duplicates = Vec::new();
         let mut subjects = Vec::with_capacity(batch.len());
         for (Check { entry, subject, .. }, fetched) in batch.drain(..) {
             rows.insert((subject.manifest.clone(), subject.id.clone(), subject.session_id), entry);
-            if self.duplicates.contains(&subject.session_id) {
+            if shared.contains(&subject.session_id) {
                 duplicates.push(subject.finding(Rule::DuplicateSession, "this session stands under several entries"));
             }
             subjects.push((subject, fetched));
@@ -156,10 +162,11 @@ impl Verifier {
         let mut findings = match verify::judge_in_background(subjects, today).await {
             Ok(findings) => findings,
             Err(error) => {
-                verified.halt = Some(Halt::Internal(error.to_string()));
+                verified.halts.push(Halt::Internal(error.to_string()));
                 return;
             }
         };
+        // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
         findings.extend(duplicates);
         self.drop_renamed_workflows(&mut findings).await;
@@ -180,7 +187,7 @@ impl Verifier {
                     self.events.tell(Event::Verified { errors: u64::from(n < bad.len() as u64) });
                 }
             }
-            Err(error) => verified.halt = Some(Halt::Ledger(error)),
+            Err(error) => verified.halts.push(Halt::Ledger(error)),
         }
     }
 }
