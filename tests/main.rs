@@ -7,6 +7,7 @@ mod support;
 
 mod audit;
 mod exits;
+mod hostile;
 mod lost_answers;
 mod main_job;
 mod manifest_errors;
