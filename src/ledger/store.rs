@@ -170,6 +170,25 @@ impl Ledger {
             .await
     }
 
+    /// Records entries whose token was dead when the run began, all at once.
+    pub async fn keep_expired(
+        &self,
+        expired: Vec<NewEntry>,
+        run: RunId,
+        error: RecordedError,
+    ) -> Result<(), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                for describe in &expired {
+                    let entry = write_entry(tx, None, describe, run)?;
+                    set_state(tx, entry, run, State::Expired)?;
+                    set_error(tx, entry, Some(&error))?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
     /// Keeps what a run reports of its entries.
     pub async fn report(&self, run: RunId, outcomes: Vec<RunOutcome>) -> Result<(), LedgerError> {
         self.writer

@@ -215,6 +215,9 @@ impl Lane {
 /// Whether sending a read again can help.
 #[must_use]
 pub fn can_pass(failure: &Failure) -> bool {
+    // A 3xx or a 404 that is not the API's comes from a wrong base URL, and comes again.
+    let is_elsewhere = failure.class == Class::Protocol && matches!(failure.http_status, Some(300..500));
     failure.effect != Effect::Refused
+        && !is_elsewhere
         && matches!(failure.class, Class::Server | Class::Network | Class::Timeout | Class::Protocol | Class::Throttled)
 }

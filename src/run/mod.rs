@@ -40,8 +40,8 @@ pub use verifier::{Check, Verified, Verifier};
 
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{
-    ManifestFacts, Origin, Record, RecordedError, Requests, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
-    State,
+    ManifestFacts, NewEntry, Origin, Record, RecordedError, Requests, RunEnd, RunError, RunFinding, RunId, RunOutcome,
+    Session, State,
 };
 use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Settled;
@@ -347,17 +347,47 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         error: halt.map(run_error),
         conditions: exit.stored(),
     };
-    let kept = match context.ledger.report(context.run, outcomes.clone()).await {
-        Ok(()) => context.ledger.end_run(context.run, end.clone()).await,
-        failed => failed,
-    };
-    if let Err(error) = kept {
+    if let Err(error) = keep(work, context, selected, &outcomes, &end).await {
         // What could not be recorded is told all the same.
         exit.add(Condition::Ledger);
         end.error.get_or_insert(run_error(&Halt::Ledger(error)));
         end.conditions = exit.stored();
     }
     Ran { run: context.run, outcomes, findings, end, exit }
+}
+
+/// Keeps what the run reports, what expired unsent, and its end.
+async fn keep(
+    work: &Apply,
+    context: &Context,
+    selected: &Selection,
+    outcomes: &[RunOutcome],
+    end: &RunEnd,
+) -> Result<(), LedgerError> {
+    let items = work.plan.items.iter().enumerate();
+    let unsent = items.filter(|(index, item)| item.action == Action::Expired && selected.is_in(*index));
+    let expired: Vec<NewEntry> = unsent
+        .filter(|(_, item)| item.record.is_none())
+        .filter_map(|(_, item)| Some(describe(context, item, item.entry?)))
+        .collect();
+    if !expired.is_empty() {
+        context.ledger.keep_expired(expired, context.run, job::expired()).await?;
+    }
+    context.ledger.report(context.run, outcomes.to_vec()).await?;
+    context.ledger.end_run(context.run, end.clone()).await
+}
+
+fn describe(context: &Context, item: &Item, at: (usize, usize)) -> NewEntry {
+    let (manifest, entry) = context.entry(at);
+    NewEntry {
+        manifest: item.manifest.clone(),
+        label: item.id.clone(),
+        receiver: crate::plan::receiver(manifest, entry),
+        source_session_id: item.source_session_id,
+        from_application_id: entry.claims.as_ref().and_then(|claims| claims.from_application_id),
+        session_kind: item.session_kind,
+        place: item.place.clone(),
+    }
 }
 
 /// What a lane did whose task died, as the ledger has it: nothing that is on record goes untold.
