@@ -16,7 +16,7 @@ mod forecast;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use action::{Action, decide};
+pub use action::{Action, Facts, Known, Token, decide};
 pub use diff::{Matches, receiver};
 pub use forecast::{Forecast, forecast};
 

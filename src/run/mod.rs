@@ -18,6 +18,8 @@ mod events;
 mod guard;
 mod job;
 mod lane;
+#[cfg(test)]
+mod model;
 mod resolve;
 mod stop;
 mod unhealthy;
