@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use didit_sync::sandbox::Config;
 use serde_json::json;
 
-use crate::support::program::Folder;
+use crate::support::program::{Folder, contains};
 use crate::support::{Output, Scene, keys, sandbox};
 
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
@@ -156,6 +156,11 @@ fn a_ledger_that_can_not_be_used_is_12() {
         scene.run(&command).exits(12);
     }
     assert!(!scene.path("state/ledger.db").exists());
+    // A kill before anything was recorded leaves no ledger, but a file that the next apply makes whole.
+    scene.write("state/ledger.db", "");
+    scene.run(&["apply", "m.yaml", "--yes", "--json", "--require-ledger"]).exits(12);
+    assert_eq!(scene.plan().exits(0).json()["summary"]["import"], 2);
+    scene.run(&["status"]).exits(12);
     scene.apply().exits(0);
     let whole = fs::read(scene.ledger()).unwrap();
     let damage = |bytes: &[u8]| {
@@ -182,6 +187,14 @@ fn a_ledger_that_can_not_be_used_is_12() {
     torn[4096..middle].fill(0xA5);
     damage(&torn);
     refused("torn");
+    // One page in the middle: opening goes well, and the read that meets it tells.
+    let mut page = whole.clone();
+    let source = scene.sources()[1].id.to_string();
+    for page in page.chunks_mut(4096).skip(1).filter(|page| contains(page, &source)) {
+        page.fill(0xA5);
+    }
+    damage(&page);
+    refused("one page");
     damage(&whole);
     let newer = rusqlite::Connection::open(scene.ledger()).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();

@@ -24,7 +24,7 @@ use crate::verify::{Sent, Subject};
 pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
     let manifests =
         if args.manifests.is_empty() { None } else { Some(setup::load(&args.manifests, global, true, console)?) };
-    setup::require_ledger(&global.ledger)?;
+    setup::require_ledger(global)?;
     let Held { ledger, lock } = setup::hold(global, Purpose::Audit, &args.origin)?;
     let records = ledger.records().await?;
     let facts: HashMap<String, ManifestFacts> =

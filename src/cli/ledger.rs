@@ -12,7 +12,7 @@ use crate::ledger::records::{Record, Requests, RunEnd, RunId, State};
 use crate::report::{LedgerRef, StatusDocument, StatusEntry};
 
 pub(super) async fn run(command: LedgerCommand, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    setup::require_ledger(&global.ledger)?;
+    setup::require_ledger(global)?;
     match command {
         LedgerCommand::Adopt(args) => adopt(&args, global, console).await,
         LedgerCommand::Forget(args) => forget(&args, global, console).await,

@@ -1,7 +1,6 @@
 //! What several commands need: manifests, ledger, keys and lanes.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +63,9 @@ pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Re
     Ok(Held { ledger, lock })
 }
 
-pub(super) fn require_ledger(path: &Path) -> Result<(), Failure> {
-    if Ledger::exists(path) { Ok(()) } else { Err(crate::ledger::LedgerError::Missing(path.to_owned()).into()) }
+/// A file that a killed run had only begun to make is no ledger.
+pub(super) fn require_ledger(global: &Global) -> Result<(), Failure> {
+    Ok(Reader::require(&location(global)).map(drop)?)
 }
 
 pub(super) fn secrets(global: &Global, timeout: Duration) -> SecretPolicy {
