@@ -25,14 +25,26 @@ pub(super) fn location(global: &Global) -> Location {
 
 /// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
 pub(super) fn load(paths: &[String], global: &Global, sending: bool, console: &Console) -> Result<Manifests, Failure> {
-    let options = LoadOptions {
+    load_with(paths, &LoadOptions { sending, ..options(global) }, console)
+}
+
+/// Loads manifests for a command that reads sessions, for which it needs a key but no tokens.
+pub(super) fn load_without_tokens(paths: &[String], global: &Global, console: &Console) -> Result<Manifests, Failure> {
+    load_with(paths, &LoadOptions { sending: true, tokens: false, ..options(global) }, console)
+}
+
+fn options(global: &Global) -> LoadOptions {
+    LoadOptions {
         roots: global.roots.clone(),
         allow_exec: global.allow_exec,
         allow_hosts: global.allow_hosts.clone(),
-        sending,
         env: Environment::process(),
-    };
-    let manifests = manifest::load(paths, &options)?;
+        ..LoadOptions::default()
+    }
+}
+
+fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Manifests, Failure> {
+    let manifests = manifest::load(paths, options)?;
     if !console.style().quiet {
         for warning in &manifests.warnings {
             console.err(&warning.render(console.style().color_err));
