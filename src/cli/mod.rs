@@ -88,7 +88,7 @@ fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
     if json {
         console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
     }
-    console.err(&failure.render(console.style().color_err));
+    failure.say(console);
     failure.exit.code()
 }
 

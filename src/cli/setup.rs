@@ -45,10 +45,8 @@ fn options(global: &Global) -> LoadOptions {
 
 fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Manifests, Failure> {
     let manifests = manifest::load(paths, options)?;
-    if !console.style().quiet {
-        for warning in &manifests.warnings {
-            console.err(&warning.render(console.style().color_err));
-        }
+    for warning in &manifests.warnings {
+        super::failure::say_diagnostic(warning, console);
     }
     Ok(manifests)
 }
