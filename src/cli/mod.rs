@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 
 use args::{Cli, Color, Command, Global, LedgerCommand};
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 pub use failure::Failure;
 
 use crate::console::{Console, LogFormat, Style};
@@ -30,7 +30,7 @@ use crate::report::ErrorDocument;
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match Cli::read(&arguments, |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
