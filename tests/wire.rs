@@ -32,9 +32,10 @@ fn an_import_is_exactly_the_documented_request() {
         assert_eq!(import.header("authorization"), None);
         let body = import.body.as_ref().unwrap();
         let trusted = body["share_token"] == json!(tokens[0]);
-        let expected: &[&str] = match trusted {
-            true => &["share_token", "trust_review", "workflow_id", "vendor_data"],
-            false => &["share_token", "trust_review", "workflow_id"],
+        let expected: &[&str] = if trusted {
+            &["share_token", "trust_review", "workflow_id", "vendor_data"]
+        } else {
+            &["share_token", "trust_review", "workflow_id"]
         };
         let mut found = keys(body);
         found.sort_unstable();
