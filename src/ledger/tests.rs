@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::file::sibling;
 use super::records::{
     AnswerKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RunId, Session, Settings, State,
 };
@@ -209,25 +210,22 @@ async fn promise_8_after_a_failed_write_every_call_says_why() {
     }
 }
 
-/// What a kill can leave while a ledger is made: an empty file, a header, our mark, tables without identity.
+/// What a kill can leave while a ledger is made: an empty file, a header, our mark, tables without identity; with the
+/// write-ahead log, as nobody closed the file.
 fn half_made(steps: usize, path: &std::path::Path) {
+    let making = path.with_extension("making");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, b"").unwrap();
-    let statements = [
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA application_id = 0x4453594e",
-        include_str!("schema.sql"),
-        "PRAGMA user_version = 1",
-    ];
-    let connection = rusqlite::Connection::open(path).unwrap();
-    for (n, statement) in statements.iter().take(steps).enumerate() {
-        // The migration and its version are one transaction.
-        if n == 2 {
-            let whole = format!("BEGIN; {statement}; {}; COMMIT;", statements[3]);
-            connection.execute_batch(&whole).unwrap();
-            return;
-        }
+    fs::write(&making, b"").unwrap();
+    let connection = rusqlite::Connection::open(&making).unwrap();
+    // A migration and its version are one transaction.
+    let tables = format!("BEGIN; {}; PRAGMA user_version = 1; COMMIT;", include_str!("schema.sql"));
+    for statement in
+        ["PRAGMA journal_mode = WAL", "PRAGMA application_id = 0x4453594e", &tables].into_iter().take(steps)
+    {
         connection.execute_batch(statement).unwrap();
+    }
+    for suffix in ["", "-wal"] {
+        let _ = fs::copy(sibling(&making, suffix), sibling(path, suffix));
     }
 }
 
