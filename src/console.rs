@@ -6,6 +6,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 /// How lines on stderr are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -102,17 +103,25 @@ impl Console {
             return None;
         }
         Some(match (self.style.log_format, level) {
-            (LogFormat::Json, _) => {
-                let time = Timestamp::now().to_string();
-                let line = serde_json::json!({"time": time, "level": level.name(), "message": message});
-                format!("{line}\n")
-            }
+            (LogFormat::Json, _) => json_line(level, message, &Map::new()),
             (LogFormat::Text, Level::Info) => format!("{message}\n"),
             (LogFormat::Text, _) => {
                 let code = if level == Level::Error { "1;31" } else { "1;33" };
                 format!("{}: {message}\n", paint(self.style.color_err, code, level.name()))
             }
         })
+    }
+
+    /// Writes something with more to it than a message to stderr: for people as `text` says, else as one JSON object
+    /// with these `facts`.
+    pub fn tell(&self, level: Level, message: &str, facts: &Map<String, Value>, text: impl FnOnce(bool) -> String) {
+        if self.style.quiet && level != Level::Error {
+            return;
+        }
+        match self.style.log_format {
+            LogFormat::Json => self.err(&json_line(level, message, facts)),
+            LogFormat::Text => self.err(&text(self.style.color_err)),
+        }
     }
 
     /// Writes text to stderr as it is.
@@ -133,6 +142,15 @@ impl Console {
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("yes")
     }
+}
+
+fn json_line(level: Level, message: &str, facts: &Map<String, Value>) -> String {
+    let mut line = Map::new();
+    line.insert("time".to_owned(), Timestamp::now().to_string().into());
+    line.insert("level".to_owned(), level.name().into());
+    line.insert("message".to_owned(), message.into());
+    line.extend(facts.clone());
+    crate::text::json_line(&line).map_or_else(|_| String::new(), |line| line + "\n")
 }
 
 /// `text` in a colour, where colours are wanted.

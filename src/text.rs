@@ -35,7 +35,15 @@ pub fn push_inert(out: &mut String, c: char) -> u32 {
 /// A JSON document on several lines, in which what [`inert`] escapes is escaped as JSON does (`\u202e`): the document
 /// says the same, and shows it to people too.
 pub fn json(document: &impl serde::Serialize) -> serde_json::Result<String> {
-    let plain = serde_json::to_string_pretty(document)?;
+    Ok(escaped(&serde_json::to_string_pretty(document)?))
+}
+
+/// [`json`] on one line.
+pub fn json_line(document: &impl serde::Serialize) -> serde_json::Result<String> {
+    Ok(escaped(&serde_json::to_string(document)?))
+}
+
+fn escaped(plain: &str) -> String {
     let mut out = String::with_capacity(plain.len());
     for c in plain.chars() {
         // Such characters stand in strings alone; only line ends are JSON's own.
@@ -47,7 +55,7 @@ pub fn json(document: &impl serde::Serialize) -> serde_json::Result<String> {
             out.push(c);
         }
     }
-    Ok(out)
+    out
 }
 
 /// Characters that show nothing and change how their neighbours are read: bidi controls, zero-width characters,

@@ -164,6 +164,49 @@ fn an_audit_of_manifests_needs_no_tokens() {
 }
 
 #[test]
+fn an_audit_of_manifests_reads_no_token_that_they_refer_to() {
+    let mut scene = Scene::new(sandbox(4));
+    let sources = scene.sources();
+    let mut text = scene.head("acme") + "imports:\n";
+    text += &format!("  - {{id: a, source_session_id: {}, share_token: {{env: TOKEN_A}}}}\n", sources[0].id);
+    text += "  - {id: b, share_token: {env: TOKEN_B}}\n  - {id: c, share_token: {file: c.jwt}}\n";
+    text += &format!("  - {{id: d, source_session_id: {}}}\ntokens: [{{file: inbox/d.txt}}]\n", sources[3].id);
+    scene.write("m.yaml", &text);
+    for (name, source) in [("TOKEN_A", 0), ("TOKEN_B", 1)] {
+        let token = scene.mint(sources[source].id);
+        scene.set(name, &token);
+    }
+    scene.write("c.jwt", &scene.mint(sources[2].id));
+    scene.write("inbox/d.txt", &scene.mint(sources[3].id));
+    scene.apply().exits(0);
+    scene.unset("TOKEN_A");
+    scene.unset("TOKEN_B");
+    std::fs::remove_file(scene.path("c.jwt")).unwrap();
+    scene.write("inbox/d.txt", "this is no token any more");
+    let done = scene.run(&["audit", "m.yaml", "--json"]).exits(0);
+    assert_eq!(done.json()["summary"]["checked"], 4);
+    assert!(!done.stderr.contains("warning"), "{}", done.stderr);
+}
+
+#[test]
+fn an_audit_in_another_folder_finds_the_key_where_the_manifest_had_it() {
+    for key in ["{file: key}", "{exec: [cat, key]}"] {
+        let mut scene = Scene::new(sandbox(1));
+        let text = scene.manifest("acme").replace("{env: DIDIT_API_KEY}", key);
+        scene.write("m/m.yaml", &text);
+        scene.write("m/key", &scene.running.api_key());
+        scene.unset("DIDIT_API_KEY");
+        scene.set("DIDIT_SYNC_ALLOW_EXEC", "1");
+        scene.run(&["apply", "m/m.yaml", "--yes"]).exits(0);
+        std::fs::create_dir(scene.path("elsewhere")).unwrap();
+        let mut command = scene.command(&["audit", "--json", "--ledger", "../state/ledger.db"]);
+        let child = command.current_dir(scene.path("elsewhere")).spawn().unwrap();
+        let document = crate::support::Output::of(child).exits(0).json();
+        assert_eq!(document["summary"]["checked"], 1, "{key}");
+    }
+}
+
+#[test]
 fn an_audit_writes_nothing_at_the_server_and_fails_clearly() {
     let mut scene = imported();
     let writes = scene.writes();

@@ -6,9 +6,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use didit_sync::sandbox::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::program::Folder;
+use crate::support::program::{Folder, contains};
 use crate::support::{Output, Scene, keys, sandbox};
 
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
@@ -46,6 +46,48 @@ fn wrong_flags_are_64_with_and_without_json() {
         assert_eq!((&document["error"]["code"], &document["error"]["name"]), (&json!(64), &json!("usage")));
         assert_eq!(document["error"]["diagnostics"], json!([]));
     }
+}
+
+#[test]
+fn the_twin_of_json_and_the_log_format_hold_for_wrong_flags_too() {
+    let mut folder = Folder::new();
+    folder.set("DIDIT_SYNC_JSON", "1");
+    let told = folder.run(&["plan"]).exits(64);
+    assert_eq!(told.json()["error"]["message"], "the following required arguments were not provided: <MANIFEST>...");
+    folder.set("DIDIT_SYNC_JSON", "false");
+    assert_eq!(folder.run(&["plan"]).exits(64).stdout, "");
+    for args in [vec!["plan", "--log-format", "json"], vec!["--log-format=json", "plan"]] {
+        let lines = json_lines(&folder.run(&args).exits(64));
+        assert_eq!((lines.len(), &lines[0]["level"]), (1, &json!("error")));
+    }
+}
+
+/// What stands on stderr, one JSON object a line.
+fn json_lines(output: &Output) -> Vec<Value> {
+    let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}\n{}", output.stderr));
+    output.stderr.lines().map(line).collect()
+}
+
+#[test]
+fn with_log_format_json_every_line_on_stderr_is_an_object() {
+    let folder = Folder::new();
+    folder.write("m.yaml", "version: 1\nname: acme\nnmae: x\nsources: [{file: none/*.csv}]\n");
+    let lines = json_lines(&folder.run(&["validate", "m.yaml", "--log-format", "json"]).exits(65));
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for (line, (level, code)) in lines.iter().zip([("error", "unknown-key"), ("warning", "empty-glob")]) {
+        assert_eq!(keys(line), ["time", "level", "message", "code", "file", "line", "column", "help"]);
+        assert_eq!((&line["level"], &line["code"], &line["file"]), (&json!(level), &json!(code), &json!("m.yaml")));
+    }
+    assert_eq!((&lines[0]["line"], &lines[0]["column"]), (&json!(3), &json!(1)));
+    assert_eq!(keys(&lines[2]), ["time", "level", "message", "help"]);
+    assert_eq!(lines[2]["message"], "1 error in the manifests");
+    // Warnings alone, and another error.
+    folder.write("m.yaml", "version: 1\nname: acme\nsources: [{file: none/*.csv}]\n");
+    let lines = json_lines(&folder.run(&["plan", "m.yaml", "--log-format", "json"]).exits(0));
+    assert_eq!((lines.len(), &lines[0]["level"]), (1, &json!("warning")));
+    assert!(folder.run(&["plan", "m.yaml", "--log-format", "json", "-q"]).exits(0).stderr.is_empty());
+    let lines = json_lines(&folder.run(&["status", "--log-format", "json"]).exits(12));
+    assert!(lines[0]["help"].as_str().unwrap().contains("--ledger"), "{lines:#?}");
 }
 
 #[test]
@@ -156,6 +198,11 @@ fn a_ledger_that_can_not_be_used_is_12() {
         scene.run(&command).exits(12);
     }
     assert!(!scene.path("state/ledger.db").exists());
+    // A kill before anything was recorded leaves no ledger, but a file that the next apply makes whole.
+    scene.write("state/ledger.db", "");
+    scene.run(&["apply", "m.yaml", "--yes", "--json", "--require-ledger"]).exits(12);
+    assert_eq!(scene.plan().exits(0).json()["summary"]["import"], 2);
+    scene.run(&["status"]).exits(12);
     scene.apply().exits(0);
     let whole = fs::read(scene.ledger()).unwrap();
     let damage = |bytes: &[u8]| {
@@ -182,6 +229,14 @@ fn a_ledger_that_can_not_be_used_is_12() {
     torn[4096..middle].fill(0xA5);
     damage(&torn);
     refused("torn");
+    // One page in the middle: opening goes well, and the read that meets it tells.
+    let mut page = whole.clone();
+    let source = scene.sources()[1].id.to_string();
+    for page in page.chunks_mut(4096).skip(1).filter(|page| contains(page, &source)) {
+        page.fill(0xA5);
+    }
+    damage(&page);
+    refused("one page");
     damage(&whole);
     let newer = rusqlite::Connection::open(scene.ledger()).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();

@@ -165,10 +165,30 @@ fn what_stays_ambiguous_is_unknown_until_a_person_settles_it() {
     // Again: still unknown, still one session.
     scene.apply().exits(6);
     let truth = scene.imported_from(scene.sources()[0].id).unwrap();
-    scene.run(&["ledger", "adopt", "a", &truth.to_string(), "--reason", "seen in the console"]).exits(0);
+    let args =
+        ["ledger", "adopt", "a", &truth.to_string(), "--reason", "seen in the console", "--actor", "ann", "--json"];
+    let told = scene.run(&args).exits(0).json();
+    let status = scene.run(&["status", "a", "--json"]).exits(0).json();
+    assert_eq!(told, status, "the ledger as it is after the repair");
+    let provenance = &told["entries"][0]["provenance"];
+    assert_eq!((&provenance["actor"], &provenance["reason"]), (&json!("ann"), &json!("seen in the console")));
+    assert!(told["entries"][0]["attempts"].as_array().is_some_and(|attempts| !attempts.is_empty()), "{told:#}");
     let document = scene.apply().exits(0).json();
     assert_eq!(document["imports"][0]["outcome"], "unchanged", "{document:#}");
     assert_eq!(uuid(&document["imports"][0]["session_id"]), truth);
+}
+
+#[test]
+fn what_is_forgotten_is_shown_as_the_ledger_has_it_then() {
+    let scene = Scene::new(sandbox(2));
+    scene.write_all();
+    scene.apply().exits(0);
+    let before = scene.run(&["status", "--json"]).exits(0).json();
+    let told = scene.run(&["ledger", "forget", "e00", "--json"]).exits(0).json();
+    let generation = |document: &Value| document["ledger"]["generation"].as_i64().unwrap();
+    assert_eq!(generation(&told), generation(&before) + 1);
+    assert_eq!(told, scene.run(&["status", "e00", "--json"]).exits(0).json());
+    assert_ne!(told["entries"][0]["provenance"], before["entries"][0]["provenance"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What users are promised, proved on the program itself: every test runs the binary as a child process, in a folder
 //! of its own with a scrubbed environment, against the sandbox or against a scripted server.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+#![expect(clippy::unwrap_used, reason = "helpers outside of #[test] functions fail a test by panicking, too")]
 
 mod support;
 

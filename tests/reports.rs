@@ -28,8 +28,8 @@ fn the_report_of_the_last_run_is_its_document() {
     let first: Value = serde_json::from_str(&scene.run(&["report", "1", "--json"]).stdout).unwrap();
     assert_eq!(first, document);
     scene.run(&["report", "99"]).exits(64);
-    let listing = scene.run(&["report", "--list"]).exits(0).stdout;
-    assert_eq!(listing.lines().count(), 2, "{listing}");
+    let listed = scene.run(&["report", "--list"]).exits(0).stdout;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     }
     let manifests = setup::load(&args.manifests.manifests, global, true, console)?;
     if args.require_ledger {
-        setup::require_ledger(&global.ledger)?;
+        setup::require_ledger(global)?;
     }
     let Held { ledger, lock } = setup::hold(global, Purpose::Change, &args.origin)?;
     let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };

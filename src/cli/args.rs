@@ -1,12 +1,14 @@
 //! The command line. Each option but `--yes` and `--only` has an environment twin, `DIDIT_SYNC_` and the option's
 //! name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::console::LogFormat;
 use crate::ledger::records::State;
@@ -27,6 +29,30 @@ pub struct Cli {
     pub global: Global,
 }
 
+impl Cli {
+    /// Reads arguments and the environment.
+    ///
+    /// The twins of repeatable options are lists. clap would split what stands on the command line, too, where `:` and
+    /// `,` may be part of a path: so they are split here, and are the options' defaults.
+    pub fn read(arguments: &[OsString], env: impl Fn(&str) -> Option<OsString>) -> Result<Self, clap::Error> {
+        let list = |name: &str, between: u8| -> Vec<OsString> {
+            let text = env(name).unwrap_or_default();
+            let parts = text.as_bytes().split(|byte| *byte == between).filter(|part| !part.is_empty());
+            parts.map(|part| OsStr::from_bytes(part).to_owned()).collect()
+        };
+        let with = |command: clap::Command, option: &'static str, values: Vec<OsString>| {
+            command.mut_arg(option, |arg| arg.default_values(values).hide_default_value(true))
+        };
+        let mut command = with(Self::command(), "roots", list("DIDIT_SYNC_ROOT", b':'));
+        command = with(command, "allow_hosts", list("DIDIT_SYNC_ALLOW_HOST", b','));
+        for name in ["apply", "audit", "report"] {
+            let reports = list("DIDIT_SYNC_REPORT", b',');
+            command = command.mut_subcommand(name, |command| with(command, "reports", reports));
+        }
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
@@ -40,17 +66,11 @@ pub struct Global {
     /// Let manifests run programs for tokens and keys ({exec: [...]}).
     #[arg(long, global = true, env = "DIDIT_SYNC_ALLOW_EXEC", value_parser = FalseyValueParser::new())]
     pub allow_exec: bool,
-    /// Another folder that manifests may read files from (repeatable).
-    #[arg(long = "root", global = true, env = "DIDIT_SYNC_ROOT", value_name = "DIR", value_delimiter = ':')]
+    /// Another folder that manifests may read files from (repeatable; in `DIDIT_SYNC_ROOT` with `:` between).
+    #[arg(long = "root", global = true, value_name = "DIR")]
     pub roots: Vec<PathBuf>,
-    /// Another host that a key may be sent to (repeatable).
-    #[arg(
-        long = "allow-host",
-        global = true,
-        env = "DIDIT_SYNC_ALLOW_HOST",
-        value_name = "HOST",
-        value_delimiter = ','
-    )]
+    /// Another host that a key may be sent to (repeatable; in `DIDIT_SYNC_ALLOW_HOST` with `,` between).
+    #[arg(long = "allow-host", global = true, value_name = "HOST")]
     pub allow_hosts: Vec<String>,
     /// When to colour.
     #[arg(long, global = true, env = "DIDIT_SYNC_COLOR", value_enum, default_value_t, value_name = "WHEN")]
@@ -231,8 +251,8 @@ pub struct OutputArgs {
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,
-    /// Write a report, json=FILE (repeatable).
-    #[arg(long = "report", env = "DIDIT_SYNC_REPORT", value_name = "KIND=FILE", value_delimiter = ',')]
+    /// Write a report, json=FILE (repeatable; in `DIDIT_SYNC_REPORT` with `,` between).
+    #[arg(long = "report", value_name = "KIND=FILE")]
     pub reports: Vec<ReportTarget>,
 }
 
@@ -386,4 +406,50 @@ fn time(text: &str) -> Result<Duration, String> {
 fn state(text: &str) -> Result<State, String> {
     let names = State::ALL.map(State::as_str).join(", ");
     State::parse(text).ok_or_else(|| format!("expected one of {names}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str, env: &[(&str, &str)]) -> Cli {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Cli::read(&arguments, |name| env.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).into())).unwrap()
+    }
+
+    fn reports(cli: Cli) -> Vec<PathBuf> {
+        let Command::Apply(args) = cli.command else { panic!("another command") };
+        args.output.reports.into_iter().map(|report| report.0).collect()
+    }
+
+    #[test]
+    fn lists_are_split_in_the_environment_alone() {
+        let env = [
+            ("DIDIT_SYNC_ROOT", "/a:/b"),
+            ("DIDIT_SYNC_ALLOW_HOST", "a.example,b.example:8443"),
+            ("DIDIT_SYNC_REPORT", "json=a.json,json=b.json"),
+        ];
+        let cli = read("didit-sync apply m.yaml", &env);
+        assert_eq!(cli.global.roots, [PathBuf::from("/a"), "/b".into()]);
+        assert_eq!(cli.global.allow_hosts, ["a.example", "b.example:8443"]);
+        assert_eq!(reports(cli), [PathBuf::from("a.json"), "b.json".into()]);
+
+        let line = "didit-sync --root a:b apply m.yaml --report json=a,b.json --report json=c --allow-host x,y";
+        for env in [&env[..], &[]] {
+            let cli = read(line, env);
+            assert_eq!(cli.global.roots, [PathBuf::from("a:b")]);
+            assert_eq!(cli.global.allow_hosts, ["x,y"]);
+            assert_eq!(reports(cli), [PathBuf::from("a,b.json"), "c".into()]);
+        }
+        assert_eq!(read("didit-sync plan m.yaml --root a:b", &env).global.roots, [PathBuf::from("a:b")]);
+        let cli = read("didit-sync apply m.yaml", &[("DIDIT_SYNC_ROOT", "")]);
+        assert!(cli.global.roots.is_empty() && reports(cli).is_empty());
+    }
+
+    #[test]
+    fn a_wrong_list_in_the_environment_is_a_wrong_flag() {
+        let arguments = ["didit-sync", "audit"].map(OsString::from);
+        let wrong = Cli::read(&arguments, |name| (name == "DIDIT_SYNC_REPORT").then(|| "json=a,nonsense=b".into()));
+        assert!(wrong.unwrap_err().to_string().contains("nonsense=b"));
+    }
 }

@@ -21,9 +21,12 @@ use crate::run::{self, Audit, Check, Event, Events, Lane};
 use crate::verify::{Sent, Subject};
 
 pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let manifests =
-        if args.manifests.is_empty() { None } else { Some(setup::load(&args.manifests, global, true, console)?) };
-    setup::require_ledger(&global.ledger)?;
+    let manifests = if args.manifests.is_empty() {
+        None
+    } else {
+        Some(setup::load_without_tokens(&args.manifests, global, console)?)
+    };
+    setup::require_ledger(global)?;
     let Held { ledger, lock } = setup::hold(global, Purpose::Audit, &args.origin)?;
     let records = ledger.records().await?;
     let facts: HashMap<String, ManifestFacts> =

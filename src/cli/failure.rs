@@ -1,10 +1,12 @@
 //! Why a command ended before a run began: one mapping from every error to its exit.
 
-use crate::console::paint;
+use serde_json::Map;
+
+use crate::console::{Console, Level, paint};
 use crate::didit::ClientError;
 use crate::exit::{Condition, Exit};
 use crate::ledger::LedgerError;
-use crate::manifest::{Diagnostic, Diagnostics};
+use crate::manifest::{Diagnostic, Diagnostics, Severity};
 
 /// Why a command ended before a run began.
 #[derive(Debug)]
@@ -39,16 +41,34 @@ impl Failure {
         Self::new(Condition::Internal, format!("{} can't be written: {error}", path.display()))
     }
 
-    /// As shown on stderr.
-    #[must_use]
-    pub fn render(&self, color: bool) -> String {
-        let mut out: String = self.diagnostics.iter().map(|diagnostic| diagnostic.render(color)).collect();
-        out += &format!("{}: {}\n", paint(color, "1;31", "error"), self.message);
-        if let Some(help) = &self.help {
-            out += &format!("  help: {help}\n");
+    /// Says it on stderr, diagnostics first.
+    pub fn say(&self, console: &Console) {
+        for diagnostic in &self.diagnostics {
+            say_diagnostic(diagnostic, console);
         }
-        out
+        let help = self.help.as_deref();
+        let facts = Map::from_iter([("help".to_owned(), help.into())]);
+        console.tell(Level::Error, &self.message, &facts, |color| {
+            let help = help.map_or_else(String::new, |help| format!("  help: {help}\n"));
+            format!("{}: {}\n{help}", paint(color, "1;31", "error"), self.message)
+        });
     }
+}
+
+/// Says on stderr what is wrong at a place of a manifest.
+pub fn say_diagnostic(diagnostic: &Diagnostic, console: &Console) {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+    };
+    let facts = Map::from_iter([
+        ("code".to_owned(), diagnostic.code.to_string().into()),
+        ("file".to_owned(), diagnostic.file.as_str().into()),
+        ("line".to_owned(), diagnostic.line.into()),
+        ("column".to_owned(), diagnostic.column.into()),
+        ("help".to_owned(), diagnostic.help.as_str().into()),
+    ]);
+    console.tell(level, &diagnostic.message, &facts, |color| diagnostic.render(color));
 }
 
 impl From<LedgerError> for Failure {

@@ -7,12 +7,12 @@ use super::setup::Held;
 use super::{Failure, origin, setup};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::Purpose;
-use crate::ledger::records::{Record, Requests, RunEnd, RunId, State};
+use crate::ledger::records::{EntryId, Record, Requests, RunEnd, RunId, State};
+use crate::ledger::{Purpose, Reader};
 use crate::report::{LedgerRef, StatusDocument, StatusEntry};
 
 pub(super) async fn run(command: LedgerCommand, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    setup::require_ledger(&global.ledger)?;
+    setup::require_ledger(global)?;
     match command {
         LedgerCommand::Adopt(args) => adopt(&args, global, console).await,
         LedgerCommand::Forget(args) => forget(&args, global, console).await,
@@ -38,7 +38,7 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console) -> Result<E
     let run = begin(&held, "ledger adopt", &args.origin).await?;
     held.ledger.adopt(id, run, args.session_id, Timestamp::now()).await?;
     end(&held, run).await?;
-    tell(&held, &[id], args.json.json, console).await
+    tell(held, &[id], args.json.json, global, console)
 }
 
 async fn forget(args: &ForgetArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -57,7 +57,7 @@ async fn forget(args: &ForgetArgs, global: &Global, console: &Console) -> Result
         held.ledger.forget(*id, run, Timestamp::now()).await?;
     }
     end(&held, run).await?;
-    tell(&held, &ids, args.json.json, console).await
+    tell(held, &ids, args.json.json, global, console)
 }
 
 fn one<'r>(records: &'r [Record], name: &str) -> Result<&'r Record, Failure> {
@@ -91,21 +91,27 @@ async fn end(held: &Held, run: RunId) -> Result<(), Failure> {
     Ok(held.ledger.end_run(run, end).await?)
 }
 
-async fn tell(
-    held: &Held,
-    ids: &[crate::ledger::records::EntryId],
-    json: bool,
-    console: &Console,
-) -> Result<Exit, Failure> {
-    let records = held.ledger.records().await?;
+/// Shows the entries as the ledger has them now.
+fn tell(held: Held, ids: &[EntryId], json: bool, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let Held { ledger, lock } = held;
+    // Closed, the ledger is read as everyone reads it; the lock keeps others from changing it meanwhile.
+    drop(ledger);
+    let reader = Reader::require(&setup::location(global))?;
+    let records = reader.records()?;
     let changed: Vec<&Record> = records.iter().filter(|record| ids.contains(&record.id)).collect();
     let exit = Exit::ok();
     if json {
-        let entries: Vec<_> = changed.iter().map(|record| StatusEntry::new(record, Vec::new(), None)).collect();
-        let ledger = LedgerRef::new(Some(held.ledger.identity()));
+        let runs = reader.runs()?;
+        let mut entries = Vec::with_capacity(changed.len());
+        for record in &changed {
+            let run = runs.iter().find(|run| run.id == record.run);
+            entries.push(StatusEntry::new(record, reader.attempts(record.id)?, run));
+        }
+        let ledger = LedgerRef::new(Some(&reader.identity()?));
         console.json(&StatusDocument::new(ledger, &records, &entries, &exit));
     } else {
         console.out(&crate::report::text::entries(changed.into_iter(), console.style()));
     }
+    drop(lock);
     Ok(exit)
 }

@@ -16,11 +16,12 @@ mod signals;
 mod status;
 mod view;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
 
 use args::{Cli, Color, Command, Global, LedgerCommand};
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
+use clap::builder::{FalseyValueParser, TypedValueParser as _};
 pub use failure::Failure;
 
 use crate::console::{Console, LogFormat, Style};
@@ -30,7 +31,7 @@ use crate::report::ErrorDocument;
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match Cli::read(&arguments, |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
@@ -88,31 +89,71 @@ fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
     if json {
         console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
     }
-    console.err(&failure.render(console.style().color_err));
+    failure.say(console);
     failure.exit.code()
 }
 
+/// Wrong flags, or help and version asked for.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
-    // clap puts help and version on stdout, errors on stderr; a reader that went away is no error.
-    let _ = error.print();
+    let asked = Asked::of(arguments, &|name| std::env::var_os(name));
+    if !error.use_stderr() || !asked.json_lines {
+        // clap puts help and version on stdout, errors on stderr; a reader that went away is no error.
+        let _ = error.print();
+    }
     if !error.use_stderr() {
         return 0;
     }
-    let exit = Exit::from(Condition::Usage);
-    if arguments.iter().any(|argument| argument == "--json") {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let style = Style {
-            color: false,
-            color_err: false,
-            quiet: false,
-            verbose: 0,
-            log_format: LogFormat::Text,
-            width: None,
-        };
-        Console::new(style).json(&ErrorDocument::new(message, &[], &exit));
+    let failure = Failure::new(Condition::Usage, usage_message(error));
+    let log_format = if asked.json_lines { LogFormat::Json } else { LogFormat::Text };
+    let style = Style { color: false, color_err: false, quiet: false, verbose: 0, log_format, width: None };
+    let console = Console::new(style);
+    if asked.json {
+        console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
     }
-    exit.code()
+    if asked.json_lines {
+        failure.say(&console);
+    }
+    failure.exit.code()
+}
+
+/// What of clap's text says what is wrong, on one line.
+fn usage_message(error: &clap::Error) -> String {
+    use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    if matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand) {
+        return "no command is given".to_owned();
+    }
+    let text = error.render().to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    crate::text::inert(lines.join(" ").trim_start_matches("error: "))
+}
+
+/// In what forms errors are asked for, read from arguments that clap did not take.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    json: bool,
+    json_lines: bool,
+}
+
+impl Asked {
+    fn of(arguments: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let mut options = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+        let mut json = env("DIDIT_SYNC_JSON").is_some_and(|value| is_true(&value));
+        let mut form = env("DIDIT_SYNC_LOG_FORMAT");
+        while let Some(option) = options.next() {
+            json |= option == "--json";
+            if option == "--log-format" {
+                form = options.next().cloned();
+            } else if let Some(value) = option.to_str().and_then(|option| option.strip_prefix("--log-format=")) {
+                form = Some(value.into());
+            }
+        }
+        Self { json, json_lines: form.is_some_and(|form| form == "json") }
+    }
+}
+
+/// As clap reads a flag's variable.
+fn is_true(value: &OsStr) -> bool {
+    FalseyValueParser::new().parse_ref(&Cli::command(), None, value).unwrap_or(false)
 }
 
 fn style(global: &Global) -> Style {

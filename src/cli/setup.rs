@@ -1,7 +1,6 @@
 //! What several commands need: manifests, ledger, keys and lanes.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,18 +25,28 @@ pub(super) fn location(global: &Global) -> Location {
 
 /// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
 pub(super) fn load(paths: &[String], global: &Global, sending: bool, console: &Console) -> Result<Manifests, Failure> {
-    let options = LoadOptions {
+    load_with(paths, &LoadOptions { sending, ..options(global) }, console)
+}
+
+/// Loads manifests for a command that reads sessions, for which it needs a key but no tokens.
+pub(super) fn load_without_tokens(paths: &[String], global: &Global, console: &Console) -> Result<Manifests, Failure> {
+    load_with(paths, &LoadOptions { sending: true, tokens: false, ..options(global) }, console)
+}
+
+fn options(global: &Global) -> LoadOptions {
+    LoadOptions {
         roots: global.roots.clone(),
         allow_exec: global.allow_exec,
         allow_hosts: global.allow_hosts.clone(),
-        sending,
         env: Environment::process(),
-    };
-    let manifests = manifest::load(paths, &options)?;
-    if !console.style().quiet {
-        for warning in &manifests.warnings {
-            console.err(&warning.render(console.style().color_err));
-        }
+        ..LoadOptions::default()
+    }
+}
+
+fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Manifests, Failure> {
+    let manifests = manifest::load(paths, options)?;
+    for warning in &manifests.warnings {
+        super::failure::say_diagnostic(warning, console);
     }
     Ok(manifests)
 }
@@ -64,8 +73,9 @@ pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Re
     Ok(Held { ledger, lock })
 }
 
-pub(super) fn require_ledger(path: &Path) -> Result<(), Failure> {
-    if Ledger::exists(path) { Ok(()) } else { Err(crate::ledger::LedgerError::Missing(path.to_owned()).into()) }
+/// A file that a killed run had only begun to make is no ledger.
+pub(super) fn require_ledger(global: &Global) -> Result<(), Failure> {
+    Ok(Reader::require(&location(global)).map(drop)?)
 }
 
 pub(super) fn secrets(global: &Global, timeout: Duration) -> SecretPolicy {

@@ -82,7 +82,7 @@ impl Shown {
             let text = crate::text::json(&self.json().map_err(broken)?).map_err(broken)?;
             if let Err(error) = file::write_whole(&target.0, text.as_bytes()) {
                 // The run stands; only its report could not be written.
-                console.err(&Failure::unwritable(&target.0, &error).render(console.style().color_err));
+                Failure::unwritable(&target.0, &error).say(console);
                 exit.add(Condition::Internal);
             }
         }

@@ -103,10 +103,20 @@ impl LedgerError {
     }
 
     fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        use rusqlite::Error;
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => Self::Corrupt { path: path.to_owned(), detail: error.to_string() },
-            _ => Self::io(path, error),
+        let is_damage = matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase));
+        // A value that this program can't have written.
+        let is_nonsense = matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+                | Error::QueryReturnedNoRows
+        );
+        if is_damage || is_nonsense {
+            return Self::Corrupt { path: path.to_owned(), detail: error.to_string() };
         }
+        Self::io(path, error)
     }
 }

@@ -1,9 +1,12 @@
 //! Reading the ledger: the same queries serve the writer's snapshots and the read-only commands.
 
+use std::cell::OnceCell;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
+use super::file::ForReading;
 use super::records::{
     Attempt, EntryId, Identity, ManifestFacts, Origin, Receiver, RecentRequests, Record, RecordedError, Requests, Run,
     RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
@@ -15,15 +18,17 @@ use crate::token::{Fingerprint, FingerprintKey, SessionKind};
 /// A ledger opened for reading only.
 #[derive(Debug)]
 pub struct Reader {
-    connection: Connection,
+    opened: ForReading,
+    /// Opened once the file turned out to be written while it was read as immutable.
+    through_log: OnceCell<Connection>,
     location: Location,
 }
 
 impl Reader {
     /// Opens an existing ledger; `None` where there is none.
     pub fn open(location: &Location) -> Result<Option<Self>, LedgerError> {
-        let connection = file::open_for_reading(location)?;
-        Ok(connection.map(|connection| Self { connection, location: location.clone() }))
+        let opened = file::open_for_reading(location)?;
+        Ok(opened.map(|opened| Self { opened, through_log: OnceCell::new(), location: location.clone() }))
     }
 
     /// Opens a ledger that must exist.
@@ -31,8 +36,26 @@ impl Reader {
         Self::open(location)?.ok_or_else(|| LedgerError::Missing(location.path.clone()))
     }
 
-    fn run_query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        query(&self.connection).map_err(|e| LedgerError::sqlite(&self.location.path, &e))
+    /// A writer may have begun since the file was opened as immutable: then once more, through the log.
+    fn run_query<T>(&self, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        let path = &self.location.path;
+        let read = |connection| query(connection).map_err(|e| LedgerError::sqlite(path, &e));
+        if let Some(through_log) = self.through_log.get() {
+            return read(through_log);
+        }
+        let result = read(&self.opened.connection);
+        let doubtful = self
+            .opened
+            .as_of
+            .is_some_and(|as_of| matches!(result, Err(LedgerError::Corrupt { .. })) || as_of != file::Stamp::of(path));
+        if !doubtful {
+            return result;
+        }
+        match file::open_through_log(path) {
+            Ok(connection) => read(self.through_log.get_or_init(|| connection)),
+            // The writer is gone, and its log with it.
+            Err(_) => result,
+        }
     }
 
     /// Id, generation and fingerprint key.

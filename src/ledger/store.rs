@@ -1,7 +1,6 @@
 //! The ledger opened for writing: what runs and repairs record.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
@@ -29,12 +28,6 @@ impl Ledger {
         let connection = file::open_for_writing(location)?;
         let identity = read::identity(&connection).map_err(|e| LedgerError::sqlite(&location.path, &e))?;
         Ok(Self { writer: Writer::start(connection, &location.path)?, identity })
-    }
-
-    /// Whether there is a file.
-    #[must_use]
-    pub fn exists(path: &Path) -> bool {
-        path.exists()
     }
 
     /// Id, generation (as of opening) and fingerprint key.

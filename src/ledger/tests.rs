@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::file::sibling;
 use super::records::{
     AnswerKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RunId, Session, Settings, State,
 };
@@ -207,4 +208,122 @@ async fn promise_8_after_a_failed_write_every_call_says_why() {
     for error in [first, second] {
         assert!(error.to_string().contains("FOREIGN KEY"), "{error}");
     }
+}
+
+/// What a kill can leave while a ledger is made: an empty file, a header, our mark, tables without identity; with the
+/// write-ahead log, as nobody closed the file.
+fn half_made(steps: usize, path: &std::path::Path) {
+    let making = path.with_extension("making");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&making, b"").unwrap();
+    let connection = rusqlite::Connection::open(&making).unwrap();
+    // A migration and its version are one transaction.
+    let tables = format!("BEGIN; {}; PRAGMA user_version = 1; COMMIT;", include_str!("schema.sql"));
+    for statement in
+        ["PRAGMA journal_mode = WAL", "PRAGMA application_id = 0x4453594e", &tables].into_iter().take(steps)
+    {
+        connection.execute_batch(statement).unwrap();
+    }
+    for suffix in ["", "-wal"] {
+        let _ = fs::copy(sibling(&making, suffix), sibling(path, suffix));
+    }
+}
+
+#[tokio::test]
+async fn promise_6_a_kill_while_the_ledger_is_made_is_made_good() {
+    for steps in 0..=3 {
+        let place = place();
+        half_made(steps, &place.location.path);
+        let before = fs::read(&place.location.path).unwrap();
+        assert!(Reader::open(&place.location).unwrap().is_none(), "{steps}");
+        assert!(matches!(Reader::require(&place.location), Err(LedgerError::Missing(_))), "{steps}");
+        assert_eq!(fs::read(&place.location.path).unwrap(), before, "{steps}");
+        let ledger = Ledger::open(&place.location).unwrap();
+        let id = ledger.identity().id;
+        begin(&ledger).await;
+        drop(ledger);
+        let reader = Reader::require(&place.location).unwrap();
+        assert_eq!((reader.identity().unwrap().id, reader.runs().unwrap().len()), (id, 1), "{steps}");
+        assert_eq!(Ledger::open(&place.location).unwrap().identity().id, id, "{steps}");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_lost_its_identity_is_damaged_and_gets_no_new_one() {
+    let place = place();
+    begin(&Ledger::open(&place.location).unwrap()).await;
+    let path = &place.location.path;
+    rusqlite::Connection::open(path).unwrap().execute("DELETE FROM meta", []).unwrap();
+    assert!(matches!(Ledger::open(&place.location), Err(LedgerError::Corrupt { .. })));
+    assert!(matches!(Reader::open(&place.location), Err(LedgerError::Corrupt { .. })));
+}
+
+async fn with_entries(place: &Place) {
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    for n in 1..=200 {
+        ledger.intend(intent(run, n, None)).await.unwrap();
+    }
+}
+
+/// Overwrites the pages that hold a text, but the first.
+fn damage(path: &std::path::Path, text: &str) {
+    let mut bytes = fs::read(path).unwrap();
+    let mut pages = 0;
+    for page in bytes.chunks_mut(4096).skip(1) {
+        if page.windows(text.len()).any(|window| window == text.as_bytes()) {
+            page.fill(0xA5);
+            pages += 1;
+        }
+    }
+    assert!(pages > 0, "no page holds {text}");
+    // In place: who has it open sees it.
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::io::Write::write_all(&mut file, &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn promise_6_a_damaged_page_is_found_by_the_read_or_write_that_meets_it() {
+    let place = place();
+    with_entries(&place).await;
+    damage(&place.location.path, "entry-100");
+    let reader = Reader::require(&place.location).unwrap();
+    assert_eq!(reader.runs().unwrap().len(), 1);
+    assert!(matches!(reader.records(), Err(LedgerError::Corrupt { .. })));
+    let ledger = Ledger::open(&place.location).unwrap();
+    let Err(LedgerError::Corrupt { .. }) = ledger.forget(EntryId(100), RunId(1), now()).await else {
+        panic!("a write to a damaged page was acknowledged, or told as something else");
+    };
+    drop(ledger);
+    let ledger = Ledger::open(&place.location).unwrap();
+    assert!(matches!(ledger.records().await, Err(LedgerError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn values_that_nobody_wrote_are_damage() {
+    let place = place();
+    with_entries(&place).await;
+    let connection = rusqlite::Connection::open(&place.location.path).unwrap();
+    connection.execute("UPDATE entries SET source_session_id = 'no id' WHERE id = 9", []).unwrap();
+    drop(connection);
+    assert!(matches!(Reader::require(&place.location).unwrap().records(), Err(LedgerError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn a_writer_that_starts_under_a_reader_is_read_through_its_log() {
+    let place = place();
+    with_entries(&place).await;
+    let reader = Reader::require(&place.location).unwrap();
+    let ledger = Ledger::open(&place.location).unwrap();
+    begin(&ledger).await;
+    assert_eq!(reader.runs().unwrap().len(), 2, "what was read of the file alone would be old");
+    drop(ledger);
+
+    // A page half written by a checkpoint, whole in the log.
+    let reader = Reader::require(&place.location).unwrap();
+    let writer = rusqlite::Connection::open(&place.location.path).unwrap();
+    writer.execute("UPDATE entries SET place = 'moved'", []).unwrap();
+    damage(&place.location.path, "entry-100");
+    let records = reader.records().unwrap();
+    assert_eq!((records.len(), records[99].place.as_str()), (200, "moved"));
 }

@@ -31,6 +31,11 @@ impl Bounds {
         Self { folder, roots: std::iter::once(own).chain(further).collect() }
     }
 
+    /// The manifest's folder, canonical.
+    pub(super) fn home(&self) -> &Path {
+        &self.roots[0]
+    }
+
     /// The path to open for one as written: existing or not, it stays inside.
     pub(super) fn join(&self, written: &str) -> Result<PathBuf, Outside> {
         let path = if self.folder == Path::new(".") { PathBuf::from(written) } else { self.folder.join(written) };

@@ -115,6 +115,9 @@ impl Finisher<'_> {
                 let claims = token.unverified_claims();
                 return Some(Token { source: TokenSource::Literal, now: Some(token.clone()), claims });
             }
+            TokenSpec::Reference(reference) if !self.options.tokens => {
+                return Some(Token { source: TokenSource::Reference(reference.clone()), now: None, claims: None });
+            }
             TokenSpec::Reference(reference @ SecretRef::Exec { command, .. }) => {
                 self.exec(draft, at, command);
                 return Some(Token { source: TokenSource::Reference(reference.clone()), now: None, claims: None });
@@ -184,6 +187,10 @@ impl Finisher<'_> {
             Field::Good(template, at) => (template, *at),
         };
         let Some(text) = template.fill(session, id) else {
+            if !self.options.tokens {
+                // The token might name it.
+                return Ok(None);
+            }
             if sound {
                 let help = "write `source_session_id` into the entry, or a `vendor_data` of its own";
                 let message = "`vendor_data` asks for the source session, which the token does not name";

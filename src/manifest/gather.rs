@@ -57,7 +57,7 @@ impl<'a> Gather<'a> {
         for source in &raw.sources {
             self.source(source);
         }
-        for files in &raw.tokens {
+        for files in raw.tokens.iter().filter(|_| self.options.tokens) {
             super::deliver::tokens(self, files);
         }
         self.settle();

@@ -29,6 +29,9 @@ pub struct LoadOptions {
     pub allow_hosts: Vec<String>,
     /// Whether the command is about to send: then a program or host that is not allowed is an error, else a warning.
     pub sending: bool,
+    /// Whether the command needs tokens. Without, references to tokens and the files of `tokens` are not read, and
+    /// whatever is wrong with them is no matter; an entry's session is then what the entry itself or a literal says.
+    pub tokens: bool,
     /// Where `{env: NAME}` tokens are looked up.
     pub env: Environment,
 }
@@ -40,6 +43,7 @@ impl Default for LoadOptions {
             allow_exec: false,
             allow_hosts: Vec::new(),
             sending: false,
+            tokens: true,
             env: Environment::empty(),
         }
     }
@@ -174,7 +178,9 @@ fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded
     let mut gather = Gather::new(sink, &raw, &bounds, options);
     gather.all();
     let (items, unused_tokens) = (std::mem::take(&mut gather.items), gather.unused_tokens);
-    check::vendor_data(&raw, &items, sink);
+    if options.tokens {
+        check::vendor_data(&raw, &items, sink);
+    }
     Some(Loaded { path: path.to_owned(), raw, items, unused_tokens })
 }
 

@@ -70,7 +70,7 @@ pub enum SecretRef {
     File {
         /// As written in the manifest.
         written: String,
-        /// The path to open: relative paths joined to the manifest's folder.
+        /// The path to open: relative paths joined to the manifest's folder, canonical.
         path: PathBuf,
         /// The allowed roots, canonical. `path` is checked against them again when it is opened.
         roots: Vec<PathBuf>,
@@ -79,7 +79,7 @@ pub enum SecretRef {
     Exec {
         /// Program and arguments.
         command: Vec<String>,
-        /// The manifest's folder.
+        /// The manifest's folder, canonical.
         folder: PathBuf,
     },
 }

@@ -155,15 +155,11 @@ enum Step {
 }
 
 impl World {
-    fn ledger<'s>(&self, system: &'s System, process: usize) -> &'s Ledger {
-        &system.ledgers[LEDGER_OF[process]]
-    }
-
     /// One step of a process's own: what the program does between two events of the world.
     fn advance(&self, system: &mut System, p: usize) {
         let Some(mut work) = system.processes[p].work.take() else { return };
         let keep = match work.phase.clone() {
-            Phase::Plan => self.plan(system, p, &mut work),
+            Phase::Plan => plan_entry(system, p, &mut work),
             Phase::Intend => {
                 intend(system, p, &work);
                 work.phase = Phase::Send;
@@ -206,35 +202,9 @@ impl World {
         system.processes[p].work = Some(Work { entry, phase: Phase::Plan, standing, last: None, sent: 0 });
     }
 
-    /// Plans the entry; whether there is something to do.
-    fn plan(&self, system: &System, p: usize, work: &mut Work) -> bool {
-        let token = system.tokens[work.entry];
-        let row = self.ledger(system, p).rows[work.entry].as_ref();
-        let known = match row.map(|row| (row.state, row)) {
-            None | Some((RowState::Expired, _)) => Known::Fresh,
-            Some((RowState::Sending | RowState::Unknown, _)) => Known::Open,
-            Some((RowState::Imported, _)) => Known::Imported { differing: Vec::new() },
-            Some((RowState::Refused(class), row)) => {
-                Known::Refused { class, same_token: row.token == token.number, same_settings: true }
-            }
-        };
-        let today = if token.lives { Token::Usable } else { Token::Dead };
-        let (action, _) = plan::decide(&Facts { known, invalid: None, token: today, retry_refused: false });
-        if !action.is_pending() {
-            return false;
-        }
-        work.standing = Standing { open: action == plan::Action::Recover, sends: 0, token: life(token.lives) };
-        match work.standing.begin() {
-            Next::Send => work.phase = Phase::Intend,
-            Next::LookUp => work.phase = Phase::LookUp,
-            _ => return false,
-        }
-        true
-    }
-
     fn look_up(&self, system: &System, p: usize, work: &Work) -> (Lookup, Option<u8>) {
         let entry = work.entry;
-        let ledger = self.ledger(system, p);
+        let ledger = ledger_of(system, p);
         let row = ledger.rows[entry].as_ref().expect("only an entry with a row is looked up");
         let is_older = work.last == Some(Answer::Refused(Class::AlreadyImported));
         let wanted = Wanted {
@@ -264,6 +234,36 @@ impl World {
         let found = evidence.session_id.filter(|_| lookup == Lookup::Found);
         (lookup, found.map(|id| if id == Uuid::from_u128(7) { u8::MAX } else { (id.as_u128() & 0xff) as u8 }))
     }
+}
+
+/// Plans the entry; whether there is something to do.
+fn plan_entry(system: &System, p: usize, work: &mut Work) -> bool {
+    let token = system.tokens[work.entry];
+    let row = ledger_of(system, p).rows[work.entry].as_ref();
+    let known = match row.map(|row| (row.state, row)) {
+        None | Some((RowState::Expired, _)) => Known::Fresh,
+        Some((RowState::Sending | RowState::Unknown, _)) => Known::Open,
+        Some((RowState::Imported, _)) => Known::Imported { differing: Vec::new() },
+        Some((RowState::Refused(class), row)) => {
+            Known::Refused { class, same_token: row.token == token.number, same_settings: true }
+        }
+    };
+    let today = if token.lives { Token::Usable } else { Token::Dead };
+    let (action, _) = plan::decide(&Facts { known, invalid: None, token: today, retry_refused: false });
+    if !action.is_pending() {
+        return false;
+    }
+    work.standing = Standing { open: action == plan::Action::Recover, sends: 0, token: life(token.lives) };
+    match work.standing.begin() {
+        Next::Send => work.phase = Phase::Intend,
+        Next::LookUp => work.phase = Phase::LookUp,
+        _ => return false,
+    }
+    true
+}
+
+fn ledger_of(system: &System, process: usize) -> &Ledger {
+    &system.ledgers[LEDGER_OF[process]]
 }
 
 fn life(lives: bool) -> TokenLife {
@@ -386,7 +386,7 @@ impl Model for World {
         for (p, process) in system.processes.iter().enumerate() {
             match &process.work {
                 None => {
-                    let free = self.ledger(system, p).holder.is_none();
+                    let free = ledger_of(system, p).holder.is_none();
                     if free && process.runs < self.runs {
                         steps.push(Step::Begin(p));
                     }
@@ -573,6 +573,7 @@ fn forget_unawaited(system: &mut System) {
 }
 
 /// Explores all of a world; the number of distinct states.
+#[expect(clippy::print_stdout, reason = "the figures of the long form are for people")]
 fn explore(world: World) -> usize {
     let begun = std::time::Instant::now();
     let checker = world.checker().threads(2).spawn_dfs().join();

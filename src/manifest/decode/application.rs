@@ -136,7 +136,10 @@ impl Decoder<'_> {
 
     fn file_reference(&mut self, node: &Node<'_>) -> Option<SecretRef> {
         let written = self.text(node, "file")?;
-        let path = self.inside(node, written)?;
+        self.inside(node, written)?;
+        // Under the folder's own name, since the ledger keeps it for audits that start elsewhere. The file itself may
+        // be a link that changes.
+        let path = self.bounds.home().join(written);
         Some(SecretRef::File { written: written.to_owned(), path, roots: self.bounds.roots.clone() })
     }
 
@@ -152,7 +155,7 @@ impl Decoder<'_> {
             self.error(Code::BadValue, node.mark, "`exec` names no program", help);
             return None;
         }
-        Some(SecretRef::Exec { command, folder: self.bounds.folder.clone() })
+        Some(SecretRef::Exec { command, folder: self.bounds.home().to_owned() })
     }
 
     /// The path to open, if it stays inside the allowed folders.

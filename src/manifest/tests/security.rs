@@ -104,3 +104,48 @@ fn an_absurdly_large_manifest_is_refused_unread() {
     std::fs::File::options().write(true).open(folder.path("m.yaml")).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(folder.codes(), ["too-large m.yaml:1:1"]);
 }
+
+#[test]
+fn without_tokens_no_reference_to_one_is_read_and_the_rest_is_judged() {
+    let text = format!(
+        "{}imports:\n  - {{id: a, share_token: {{env: NONE}}, source_session_id: {}}}\n  - {{id: b, share_token: {{file: keys/none}}}}\n  - {{id: c, share_token: {{exec: [vault]}}}}\n  - {{id: d, share_token: {}}}\ntokens:\n  - file: inbox/*.csv\n  - file: inbox/none.txt\n",
+        head(),
+        session(1),
+        token(4, 5)
+    );
+    let mut folder = Folder::new(&[("m.yaml", &text), ("inbox/bad.csv", "\"no token column\nodd")]);
+    folder.options.sending = true;
+    folder.wrong();
+    folder.options.tokens = false;
+    let manifest = folder.manifest();
+    let sessions: Vec<_> =
+        manifest.entries.iter().map(|entry| entry.source_session_id.map(|id| id.to_string())).collect();
+    assert_eq!(sessions, [Some(session(1)), None, None, Some(session(4))]);
+    assert!(folder.warnings().is_empty());
+    // A key is needed all the same, and what is not a token's is an error all the same.
+    let key = text.replace("application: {", "application: {api_key: {exec: [vault]}, ");
+    folder.write("m.yaml", key.replace("id: d,", "id: d, nmae: x,").as_bytes());
+    let codes: Vec<_> = folder.codes().into_iter().map(|code| code.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(codes, ["exec-not-allowed", "unknown-key"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn what_the_ledger_keeps_of_a_reference_works_from_another_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("m/keys")).unwrap();
+    std::os::unix::fs::symlink(at("m"), at("link")).unwrap();
+    let real = at("m").canonicalize().unwrap();
+    let reference = |key: &str| {
+        std::fs::write(
+            at("m/m.yaml"),
+            format!("version: 1\nname: acme\napplication: {{api_key: {key}}}\nimports: []\n"),
+        )
+        .unwrap();
+        let path = at("link/m.yaml").to_str().unwrap().to_owned();
+        load(&[path], &LoadOptions::default()).unwrap().manifests.remove(0).application.api_key.to_json()
+    };
+    assert_eq!(reference("{file: keys/k}")["path"], real.join("keys/k").to_str().unwrap());
+    assert_eq!(reference("{exec: [./key]}")["folder"], real.to_str().unwrap());
+}
