@@ -263,4 +263,53 @@ mod tests {
             }
         }
     }
+
+    /// The whole machine as people can read it: every answer and lookup, in every standing.
+    #[test]
+    fn the_table_of_the_machine() {
+        use std::fmt::Write as _;
+
+        let mut table = String::from("begin\n");
+        for token in [TokenLife::Lives, TokenLife::Dead, TokenLife::Missing] {
+            let begin = |open| Standing { open, sends: 0, token }.begin();
+            let _ =
+                writeln!(table, "  token {token:<10?} closed {:<24} open {}", told(begin(false)), told(begin(true)));
+        }
+        let with = |open, sends| Standing { open, sends, token: TokenLife::Lives };
+        table += "\nafter an answer: closed, closed with the budget spent, open, open with the budget spent\n";
+        for answer in answers() {
+            let next = |open, sends| told(with(open, sends).after_answer(answer));
+            let (last, name) = (MAX_SENDS - 1, format!("{answer:?}"));
+            let cells = [next(false, 0), next(false, last), next(true, 0), next(true, last)];
+            let _ = writeln!(table, "  {name:<32} {:<16} {:<16} {:<16} {}", cells[0], cells[1], cells[2], cells[3]);
+        }
+        table += "\nafter a lookup of an entry that is open: token lives, token dead, token missing, budget spent\n";
+        for last in [None].into_iter().chain(answers().into_iter().map(Some)) {
+            for lookup in LOOKUPS {
+                let next = |token, sends| told(Standing { open: true, sends, token }.after_lookup(last, lookup));
+                let name = last.map_or_else(|| "nothing sent".to_owned(), |answer| format!("{answer:?}"));
+                let cells = [
+                    next(TokenLife::Lives, 1),
+                    next(TokenLife::Dead, 1),
+                    next(TokenLife::Missing, 1),
+                    next(TokenLife::Lives, MAX_SENDS),
+                ];
+                let lookup = format!("{lookup:?}");
+                let row = format!(
+                    "  {name:<32} {lookup:<10} {:<16} {:<16} {:<16} {}",
+                    cells[0], cells[1], cells[2], cells[3]
+                );
+                let _ = writeln!(table, "{row}");
+            }
+        }
+        insta::assert_snapshot!("machine", table);
+    }
+
+    fn told(next: Next) -> String {
+        match next {
+            Next::Settle(settled) => format!("{settled:?}"),
+            Next::Stop(settled) => format!("{settled:?}, stop"),
+            other => format!("{other:?}"),
+        }
+    }
 }
