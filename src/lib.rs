@@ -7,6 +7,39 @@
 //!                                              pace ──┘  └── didit (HTTP)            │
 //!                                                     └─ events ─► progress   verify (rayon) ─► findings
 //! ```
+//!
+//! One direction, no loops: who follows one share token from the YAML to the report passes each module once.
+//!
+//! What always holds:
+//!
+//! - No request leaves without its intent durably in the ledger, and no outcome counts before it is durable there.
+//! - A request has three outcomes, never two: answered, certainly not processed, unknown. An entry with an unknown one
+//!   is open, and is resolved before anything else is done with it ([`lifecycle`], checked by a model of crashes and
+//!   losses beside [`run`]).
+//! - Tokens and keys are values that mask themselves ([`token`], [`didit::ApiKey`]); neither they nor personal data nor
+//!   unknown texts of a server reach the ledger, a log or a report. Foreign text is made inert where it is shown
+//!   ([`text`]).
+//! - Only [`console`] names stdout and stderr, only [`ledger`] rusqlite, only [`didit`] reqwest, only one file of
+//!   [`manifest`] the YAML crate, only [`progress`] indicatif.
+//! - [`plan`], [`lifecycle`], [`pace`], the classification in [`didit`] and the rules of [`verify`] are pure: no file, clock,
+//!   environment or network.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`manifest`] | from YAML and source files to plain entries, every error told at once |
+//! | [`token`] | share tokens, their unverified claims, fingerprints |
+//! | [`plan`] | which entry is which record, and what is to be done: a plain value |
+//! | [`lifecycle`] | the state machine of one entry |
+//! | [`pace`] | when the next request may leave |
+//! | [`didit`] | the API: client, wire types, what a refusal means |
+//! | [`run`] | carries a plan out, and audits what was carried out |
+//! | [`verify`] | is each session what was asked for |
+//! | [`ledger`] | what was done, in SQLite |
+//! | [`report`], [`progress`], [`console`], [`text`] | what people and programs read |
+//! | [`exit`] | the exit codes |
+//! | [`cli`] | the commands: wiring |
+//! | [`sandbox`], [`demo`] | a stand-in for the API, and the whole job against it |
+//! | [`host`] | the machine's name |
 
 pub mod cli;
 pub mod console;
