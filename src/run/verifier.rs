@@ -23,6 +23,9 @@ use crate::verify::{self, Fetched, Finding, Rule, Severity, Subject};
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
 const BATCH: usize = 256;
 
+/// How long what was fetched waits for a batch to fill: people watch.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// A session that was just made may not be readable at once: waits before a 404 is believed.
 const PATIENCE: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
 
@@ -84,13 +87,17 @@ impl Verifier {
         let mut batch = Vec::new();
         let mut streak = Streak::default();
         let mut open = true;
+        let mut linger = tokio::time::interval(LINGER);
+        linger.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let most = self.lane.limits.concurrency as usize;
         while (open || !fetches.is_empty()) && verified.halts.is_empty() {
+            let mut is_due = false;
             tokio::select! {
                 biased;
                 asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
                     verified.halts.extend(asked.condition().map(Halt::Signal));
                 }
+                _ = linger.tick(), if !batch.is_empty() => is_due = true,
                 Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
                     Ok(fetch) => verified.halts.extend(self.take(fetch, &mut batch, &mut streak)),
                     Err(error) => verified.halts.push(Halt::Internal(error.to_string())),
@@ -103,7 +110,7 @@ impl Verifier {
                     }
                 },
             }
-            if batch.len() >= BATCH || (!open && fetches.is_empty()) {
+            if is_due || batch.len() >= BATCH || (!open && fetches.is_empty()) {
                 self.judge(&mut batch, &mut verified).await;
             }
         }
