@@ -104,9 +104,15 @@ pub(super) fn read(path: &Path, with_session: bool) -> Result<Vec<Named>, Failur
         .from_reader(text.as_bytes());
     let mut columns = (0, 1);
     let mut names = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     for (index, row) in reader.records().enumerate() {
         let row = row.map_err(|e| unreadable(&e))?;
-        let line = row.position().map_or(0, csv::Position::line) as u32;
+        // The reader's own position is before the lines that it skipped.
+        let mut start = row.position().map_or(0, |position| position.byte() as usize);
+        let skipped = |line: &&str| line.trim_end_matches(['\r', '\n']).is_empty() || line.starts_with('#');
+        start += text[start..].split_inclusive('\n').take_while(skipped).map(str::len).sum::<usize>();
+        line += text[counted..start].matches('\n').count() as u32;
+        counted = start;
         if index == 0 && has_header {
             let column = |name: &str| row.iter().position(|cell| cell == name);
             columns = (column("id").unwrap_or(0), column("session_id").unwrap_or(usize::MAX));
@@ -119,7 +125,7 @@ pub(super) fn read(path: &Path, with_session: bool) -> Result<Vec<Named>, Failur
             return Err(unreadable(&"it has no column id"));
         }
         let cell = |at: usize| row.get(at).unwrap_or_default().to_owned();
-        names.push(Named { name: cell(columns.0), session: cell(columns.1), line: line.max(1) });
+        names.push(Named { name: cell(columns.0), session: cell(columns.1), line });
     }
     Ok(names)
 }
