@@ -15,6 +15,7 @@ mod manifest_errors;
 mod pacing;
 mod planning;
 mod refusals;
+mod repairs;
 mod reports;
 mod secrets;
 mod status;

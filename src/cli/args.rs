@@ -328,15 +328,26 @@ pub enum LedgerCommand {
     Adopt(AdoptArgs),
     /// Drop what is known of entries, so that they may be imported again.
     Forget(ForgetArgs),
+    /// Overwrite all that is known of entries, and never send them again.
+    Erase(EraseArgs),
+    /// Say whether the ledger is sound; changes nothing.
+    Check(CheckArgs),
+    /// Copy the ledger to a new file, also while an apply runs.
+    Backup(BackupArgs),
 }
 
 /// `ledger adopt`.
 #[derive(Debug, Args)]
 pub struct AdoptArgs {
     /// The entry: label, source session or `vendor_data`.
-    pub id: String,
+    #[arg(required_unless_present = "from")]
+    pub id: Option<String>,
     /// Its session in the receiving application.
-    pub session_id: uuid::Uuid,
+    #[arg(required_unless_present = "from")]
+    pub session_id: Option<uuid::Uuid>,
+    /// Many at once: a CSV or TSV with the columns id and `session_id`.
+    #[arg(long, env = "DIDIT_SYNC_FROM", value_name = "FILE", conflicts_with = "id")]
+    pub from: Option<PathBuf>,
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -349,14 +360,46 @@ pub struct AdoptArgs {
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
     /// Entries: label, source session, session id or `vendor_data`.
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "from", value_name = "ID")]
     pub ids: Vec<String>,
+    /// Many at once: one a line, or a CSV or TSV with the column id.
+    #[arg(long, env = "DIDIT_SYNC_FROM", value_name = "FILE")]
+    pub from: Option<PathBuf>,
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,
     /// Who runs.
     #[command(flatten)]
     pub origin: OriginArgs,
+}
+
+/// `ledger erase`.
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// Which entries, and who runs; `--reason` is required.
+    #[command(flatten)]
+    pub entries: ForgetArgs,
+    /// Delete their sessions at Didit first.
+    #[arg(long, env = "DIDIT_SYNC_DELETE", value_parser = FalseyValueParser::new())]
+    pub delete: bool,
+}
+
+/// `ledger check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// `ledger backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The new file.
+    pub path: PathBuf,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// `sandbox`.

@@ -90,7 +90,7 @@ async fn lanes(
 }
 
 /// Where a manifest's sessions are: as the manifest given says, else as the ledger keeps of its last apply.
-fn receiver(
+pub(super) fn receiver(
     name: &str,
     facts: &HashMap<String, ManifestFacts>,
     manifests: Option<&Manifests>,

@@ -1,105 +1,228 @@
 //! `ledger`: repairs by hand. Each is a run with actor and reason.
 
-use jiff::Timestamp;
+use std::collections::HashSet;
 
-use super::args::{AdoptArgs, ForgetArgs, Global, LedgerCommand, OriginArgs};
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::args::{AdoptArgs, BackupArgs, CheckArgs, ForgetArgs, Global, LedgerCommand, OriginArgs};
+use super::names::{self, Named, Problems};
 use super::setup::Held;
-use super::{Failure, origin, setup};
+use super::{Failure, erase, origin, setup};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{EntryId, Record, Requests, RunEnd, RunId, State};
-use crate::ledger::{Purpose, Reader};
+use crate::ledger::records::{Counts, EntryId, Flaw, Record, Requests, RunEnd, RunError, RunId, State};
+use crate::ledger::{LedgerError, Lock, Purpose, Reader, back_up};
+use crate::manifest::Code;
 use crate::report::{LedgerRef, StatusDocument, StatusEntry};
+use crate::text::inert;
 
 pub(super) async fn run(command: LedgerCommand, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    if let LedgerCommand::Check(args) = &command {
+        return check(args, global, console);
+    }
     setup::require_ledger(global)?;
     match command {
         LedgerCommand::Adopt(args) => adopt(&args, global, console).await,
         LedgerCommand::Forget(args) => forget(&args, global, console).await,
+        LedgerCommand::Erase(args) => erase::run(&args, global, console).await,
+        LedgerCommand::Check(args) => check(&args, global, console),
+        LedgerCommand::Backup(args) => backup(&args, global, console),
     }
 }
 
 async fn adopt(args: &AdoptArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let from = args.from.as_deref();
+    let named = match (from, &args.id) {
+        (Some(path), _) => names::read(path, true)?,
+        (None, id) => {
+            let session = args.session_id.map(|id| id.to_string()).unwrap_or_default();
+            vec![Named { session, ..Named::given(id.as_deref().unwrap_or_default()) }]
+        }
+    };
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
     let records = held.ledger.records().await?;
-    let record = one(&records, &args.id)?;
-    if record.state == State::Erased {
-        return Err(Failure::new(Condition::Usage, format!("{} was erased and stays so", args.id)));
+    let mut problems = Problems::new(from);
+    let mut adopted: Vec<(EntryId, Uuid)> = Vec::new();
+    for name in &named {
+        let record = unerased(&records, &held, name, &mut problems);
+        let Ok(session) = Uuid::try_parse(&name.session) else {
+            let message = format!("`{}` is no session id", inert(&name.session));
+            problems.add(name, Code::BadUuid, message, "write the session's UUID into the second column");
+            continue;
+        };
+        let Some(record) = record else { continue };
+        let owns = |other: &&Record| other.session.as_ref().is_some_and(|it| it.session_id == session);
+        if let Some(owner) = records.iter().filter(|other| other.id != record.id).find(owns) {
+            let label = inert(&owner.label);
+            let message = format!("session {session} belongs to entry {label}");
+            problems.add(
+                name,
+                Code::BadValue,
+                message,
+                format!("if that is wrong, first: didit-sync ledger forget {label}"),
+            );
+        } else if adopted.iter().any(|(id, other)| *id == record.id || *other == session) {
+            let message = format!("{} or session {session} stands on an earlier line, too", inert(&name.name));
+            problems.add(name, Code::BadValue, message, "write each entry and each session once");
+        } else {
+            adopted.push((record.id, session));
+        }
     }
-    let owner = records.iter().find(|other| {
-        other.id != record.id && other.session.as_ref().is_some_and(|session| session.session_id == args.session_id)
-    });
-    if let Some(owner) = owner {
-        let label = crate::text::inert(&owner.label);
-        return Err(Failure::new(Condition::Usage, format!("session {} belongs to entry {label}", args.session_id))
-            .with_help(format!("if that is wrong, first: didit-sync ledger forget {label}")));
-    }
-    let id = record.id;
+    problems.check()?;
     let run = begin(&held, "ledger adopt", &args.origin).await?;
-    held.ledger.adopt(id, run, args.session_id, Timestamp::now()).await?;
-    end(&held, run).await?;
-    tell(held, &[id], args.json.json, global, console)
+    for (id, session) in &adopted {
+        held.ledger.adopt(*id, run, *session, Timestamp::now()).await?;
+    }
+    end(&held, run, Requests::default(), None, &Exit::ok()).await?;
+    let ids: Vec<EntryId> = adopted.into_iter().map(|(id, _)| id).collect();
+    close_and_tell(held, &ids, args.json.json, global, console)
 }
 
 async fn forget(args: &ForgetArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let from = args.from.as_deref();
+    let named = names::all(&args.ids, from)?;
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
     let records = held.ledger.records().await?;
+    let mut problems = Problems::new(from);
+    let mut seen = HashSet::new();
     let mut ids = Vec::new();
-    for name in &args.ids {
-        let record = one(&records, name)?;
-        if record.state == State::Erased {
-            return Err(Failure::new(Condition::Usage, format!("{name} was erased and stays so")));
-        }
-        ids.push(record.id);
+    for name in &named {
+        let record = unerased(&records, &held, name, &mut problems);
+        ids.extend(record.map(|record| record.id).filter(|id| seen.insert(*id)));
     }
+    problems.check()?;
     let run = begin(&held, "ledger forget", &args.origin).await?;
     for id in &ids {
         held.ledger.forget(*id, run, Timestamp::now()).await?;
     }
-    end(&held, run).await?;
-    tell(held, &ids, args.json.json, global, console)
+    end(&held, run, Requests::default(), None, &Exit::ok()).await?;
+    close_and_tell(held, &ids, args.json.json, global, console)
 }
 
-fn one<'r>(records: &'r [Record], name: &str) -> Result<&'r Record, Failure> {
-    let mut named = records.iter().filter(|record| record.is_named(name));
-    match (named.next(), named.next()) {
-        (None, _) => Err(setup::nothing_named(name)),
-        (Some(record), None) => Ok(record),
-        (Some(_), Some(_)) => {
-            let name = crate::text::inert(name);
-            Err(Failure::new(Condition::Usage, format!("`{name}` names several entries"))
-                .with_help("name the one by its source session"))
-        }
+fn unerased<'r>(records: &'r [Record], held: &Held, name: &Named, problems: &mut Problems<'_>) -> Option<&'r Record> {
+    let record = names::find(records, &held.ledger.identity().key, name, problems)?;
+    if record.state == State::Erased {
+        let message = format!("{} was erased and stays so", inert(&name.name));
+        problems.add(name, Code::BadValue, message, "leave it out");
+        return None;
     }
+    Some(record)
 }
 
-async fn begin(held: &Held, command: &str, origin: &OriginArgs) -> Result<RunId, Failure> {
+/// `didit-sync/check.v1`.
+#[derive(Serialize)]
+struct CheckDocument<'a> {
+    format: &'static str,
+    findings: &'a [Flaw],
+    exit: &'a Exit,
+}
+
+fn check(args: &CheckArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let found = Reader::require(&setup::location(global)).and_then(|reader| reader.check());
+    let flaws = match found {
+        Err(LedgerError::Corrupt { detail, .. }) => vec![Flaw::of_file("integrity", detail)],
+        found => found?,
+    };
+    let mut exit = Exit::ok();
+    exit.add_if(!flaws.is_empty(), Condition::Ledger);
+    if args.json.json {
+        console.json(&CheckDocument { format: "didit-sync/check.v1", findings: &flaws, exit: &exit });
+    } else if flaws.is_empty() {
+        console.out("The ledger is sound.\n");
+    } else {
+        for flaw in &flaws {
+            let of = flaw.id.as_deref().map_or_else(String::new, |id| format!(" {}", inert(id)));
+            console.out(&format!("error {}{of}: {}\n", flaw.rule, inert(&flaw.message)));
+        }
+        console.out("Keep the file as it is, and go back to the last backup that `ledger check` finds sound.\n");
+    }
+    Ok(exit)
+}
+
+/// `didit-sync/backup.v1`.
+#[derive(Serialize)]
+struct BackupDocument<'a> {
+    format: &'static str,
+    ledger: LedgerRef,
+    path: String,
+    bytes: u64,
+    rows: Counts,
+    exit: &'a Exit,
+}
+
+fn backup(args: &BackupArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+    let path = args.path.display().to_string();
+    if args.path.symlink_metadata().is_ok() {
+        return Err(Failure::new(Condition::Usage, format!("{} exists already", inert(&path)))
+            .with_help("name a new file; a backup never takes the place of one"));
+    }
+    let copied = back_up(&setup::location(global), &args.path)?;
+    let exit = Exit::ok();
+    if args.json.json {
+        console.json(&BackupDocument {
+            format: "didit-sync/backup.v1",
+            ledger: LedgerRef::new(Some(&copied.identity)),
+            path,
+            bytes: copied.bytes,
+            rows: copied.counts,
+            exit: &exit,
+        });
+    } else {
+        console.out(&format!(
+            "{} entries in {} bytes, read back: {}\n",
+            copied.counts.entries,
+            copied.bytes,
+            inert(&path)
+        ));
+    }
+    Ok(exit)
+}
+
+pub(super) async fn begin(held: &Held, command: &str, origin: &OriginArgs) -> Result<RunId, Failure> {
     let run = held.ledger.begin_run(command, origin::of_process(origin), Timestamp::now()).await?;
     held.ledger.raise_generation().await?;
     Ok(run)
 }
 
-async fn end(held: &Held, run: RunId) -> Result<(), Failure> {
-    let end = RunEnd {
-        at: Timestamp::now(),
-        seconds: 0.0,
-        requests: Requests::default(),
-        verified: None,
-        error: None,
-        conditions: Vec::new(),
-    };
+pub(super) async fn end(
+    held: &Held,
+    run: RunId,
+    requests: Requests,
+    error: Option<RunError>,
+    exit: &Exit,
+) -> Result<(), Failure> {
+    let at = Timestamp::now();
+    let end = RunEnd { at, seconds: 0.0, requests, verified: None, error, conditions: exit.stored() };
     Ok(held.ledger.end_run(run, end).await?)
 }
 
-/// Shows the entries as the ledger has them now.
-fn tell(held: Held, ids: &[EntryId], json: bool, global: &Global, console: &Console) -> Result<Exit, Failure> {
+fn close_and_tell(
+    held: Held,
+    ids: &[EntryId],
+    json: bool,
+    global: &Global,
+    console: &Console,
+) -> Result<Exit, Failure> {
     let Held { ledger, lock } = held;
     // Closed, the ledger is read as everyone reads it; the lock keeps others from changing it meanwhile.
     drop(ledger);
+    tell(lock, ids, Exit::ok(), json, global, console)
+}
+
+/// Shows the entries as the ledger has them now.
+pub(super) fn tell(
+    lock: Lock,
+    ids: &[EntryId],
+    exit: Exit,
+    json: bool,
+    global: &Global,
+    console: &Console,
+) -> Result<Exit, Failure> {
     let reader = Reader::require(&setup::location(global))?;
     let records = reader.records()?;
     let changed: Vec<&Record> = records.iter().filter(|record| ids.contains(&record.id)).collect();
-    let exit = Exit::ok();
     if json {
         let runs = reader.runs()?;
         let mut entries = Vec::with_capacity(changed.len());

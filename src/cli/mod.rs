@@ -4,9 +4,11 @@ mod apply;
 pub mod args;
 mod audit;
 mod demo;
+mod erase;
 mod failure;
 mod files;
 mod ledger;
+mod names;
 mod origin;
 mod plan;
 mod report;
@@ -80,6 +82,9 @@ fn wants_json(command: &Command) -> bool {
         Command::Report(args) => args.output.json.json,
         Command::Ledger(LedgerCommand::Adopt(args)) => args.json.json,
         Command::Ledger(LedgerCommand::Forget(args)) => args.json.json,
+        Command::Ledger(LedgerCommand::Erase(args)) => args.entries.json.json,
+        Command::Ledger(LedgerCommand::Check(args)) => args.json.json,
+        Command::Ledger(LedgerCommand::Backup(args)) => args.json.json,
         _ => false,
     }
 }

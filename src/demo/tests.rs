@@ -275,6 +275,10 @@ fn the_readme_has_every_command_and_exit_code() {
         let name = command.get_name();
         assert!(readme.contains(&format!("`{name}")), "{name}");
     }
+    let command = crate::cli::command();
+    for repair in command.find_subcommand("ledger").unwrap().get_subcommands() {
+        assert!(readme.contains(&format!("| `ledger {}", repair.get_name())), "{}", repair.get_name());
+    }
     for condition in crate::exit::Condition::ALL {
         let row = match condition.name() {
             "interrupted" => "| 130, 143 | interrupted |".to_owned(),

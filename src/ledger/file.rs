@@ -118,7 +118,7 @@ impl Stamp {
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
     let connection = Connection::open_with_flags(path, flags).map_err(|e| LedgerError::sqlite(path, &e))?;
     connection.busy_timeout(Duration::from_secs(30)).map_err(|e| LedgerError::sqlite(path, &e))?;
     Ok(connection)
@@ -141,7 +141,7 @@ pub(super) fn prepare_folder(location: &Location) -> Result<(), LedgerError> {
 }
 
 /// Makes an empty file that only its owner can read, before SQLite writes to it; one that is there stays.
-fn create_private(path: &Path) -> Result<(), LedgerError> {
+pub(super) fn create_private(path: &Path) -> Result<(), LedgerError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),

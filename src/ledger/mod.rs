@@ -13,6 +13,9 @@
 //!   [`Fingerprint`](crate::token::Fingerprint)s, texts of the server as recognised phrases.
 //! - **Failure.** Every error is a [`LedgerError`], exit 12 (11 for the lock); nothing degrades to a warning.
 
+mod backup;
+mod check;
+mod erase;
 mod file;
 mod lock;
 mod read;
@@ -24,6 +27,8 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+pub use backup::back_up;
+pub use erase::{scrub, token_hash};
 pub use lock::{Lock, Purpose};
 pub use read::Reader;
 pub use store::Ledger;

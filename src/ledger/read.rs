@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::file::ForReading;
 use super::records::{
-    Attempt, EntryId, Identity, ManifestFacts, Origin, Receiver, RecentRequests, Record, RecordedError, Requests, Run,
-    RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
+    Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, RecentRequests, Record, RecordedError,
+    Requests, Run, RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
 };
-use super::{LedgerError, Location, file};
+use super::{LedgerError, Location, check, file};
 use crate::didit::Class;
 use crate::token::{Fingerprint, FingerprintKey, SessionKind};
 
@@ -88,10 +88,38 @@ impl Reader {
         self.run_query(|connection| run_outcomes(connection, run))
     }
 
+    /// Everything that is wrong with the ledger.
+    pub fn check(&self) -> Result<Vec<Flaw>, LedgerError> {
+        self.run_query(check::check)
+    }
+
+    /// How many rows there are.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        self.run_query(counts)
+    }
+
     /// The findings of a run, sorted by manifest, label and rule.
     pub fn run_findings(&self, run: RunId) -> Result<Vec<RunFinding>, LedgerError> {
         self.run_query(|connection| run_findings(connection, run))
     }
+}
+
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
+    connection.query_row(
+        "SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM attempts), (SELECT count(*) FROM answers),
+           (SELECT count(*) FROM evidence), (SELECT count(*) FROM runs), (SELECT count(*) FROM run_outcomes)",
+        [],
+        |row| {
+            Ok(Counts {
+                entries: row.get(0)?,
+                attempts: row.get(1)?,
+                answers: row.get(2)?,
+                evidence: row.get(3)?,
+                runs: row.get(4)?,
+                outcomes: row.get(5)?,
+            })
+        },
+    )
 }
 
 /// A stored time.
@@ -269,12 +297,23 @@ pub(super) fn recent_requests(
             query.query_map([since], row)?.collect()
         }
     };
-    let writes = times(
+    let mut writes = times(
         "SELECT coalesce(b.answered_at, a.sent_at) AS at FROM attempts a JOIN entries e ON e.id = a.entry
          LEFT JOIN answers b ON b.attempt = a.id
          WHERE at > ?1 AND e.key = ?2 AND coalesce(b.outcome, '') <> 'not_processed'",
         true,
     )?;
+    // Deletions of erasures are known by their run alone.
+    writes.extend(times(
+        "WITH RECURSIVE deletion (at, left) AS (
+           SELECT e.ended_at, e.writes FROM run_ends e JOIN runs r ON r.id = e.run
+           WHERE e.ended_at > ?1 AND r.command = 'ledger erase'
+           UNION ALL
+           SELECT at, left - 1 FROM deletion WHERE left > 1
+         )
+         SELECT at FROM deletion WHERE left > 0",
+        false,
+    )?);
     let mut reads = times(
         "SELECT coalesce(audited_at, imported_at) AS at FROM entries WHERE at > ?1 AND key = ?2
            AND (audited_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM run_ends e WHERE e.run = entries.run))",

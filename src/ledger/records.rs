@@ -387,6 +387,55 @@ pub struct Requests {
     pub throttled: u64,
 }
 
+/// Something that `ledger check` found wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flaw {
+    /// What does not hold.
+    pub rule: &'static str,
+    /// The manifest of the entry, where it is about one.
+    pub manifest: Option<String>,
+    /// The entry's label.
+    pub id: Option<String>,
+    /// In words.
+    pub message: String,
+}
+
+impl Flaw {
+    /// A flaw of no entry in particular.
+    #[must_use]
+    pub fn of_file(rule: &'static str, message: String) -> Self {
+        Self { rule, manifest: None, id: None, message }
+    }
+}
+
+/// How many rows there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Of entries.
+    pub entries: u64,
+    /// Of attempts.
+    pub attempts: u64,
+    /// Of answers.
+    pub answers: u64,
+    /// Of evidence.
+    pub evidence: u64,
+    /// Of runs.
+    pub runs: u64,
+    /// Of what runs reported.
+    pub outcomes: u64,
+}
+
+/// A copy of the ledger.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    /// What the copy says it is.
+    pub identity: Identity,
+    /// Its size.
+    pub bytes: u64,
+    /// Its rows.
+    pub counts: Counts,
+}
+
 /// What a run reports of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOutcome {

@@ -1,5 +1,5 @@
 -- Version 1. Times are milliseconds since 1970 UTC, ids are lower-case UUIDs, fingerprints are HMAC-SHA-256 under meta.fingerprint_key.
--- runs, attempts, answers and evidence are only ever added; entries is what they amount to.
+-- runs, attempts, answers and evidence are only ever added; entries is what they amount to. An erasure overwrites what tells of a person.
 
 CREATE TABLE meta (
   id              INTEGER PRIMARY KEY CHECK (id = 1),
@@ -55,8 +55,8 @@ CREATE TABLE entries (
   base_url            TEXT NOT NULL,
   key                 BLOB,       -- fingerprint of the API key
   source_session_id   TEXT,
-  source_hash         BLOB,       -- all that is left of the source session after an erasure
-  token               BLOB,       -- fingerprint of the token last sent
+  source_hash         BLOB,       -- all that is left of the source session (or, unknown, of the token) after an erasure
+  token               BLOB,       -- fingerprint of the token last sent; after an erasure, a hash of it where its claims could not be read
   from_application_id TEXT,
   session_kind        TEXT,
   state               TEXT NOT NULL CHECK (state IN ('imported', 'refused', 'expired', 'unknown', 'sending', 'erased')),

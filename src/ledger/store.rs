@@ -18,7 +18,7 @@ use crate::verify::Finding;
 /// A ledger open for writing. Cheap to clone; the file is closed when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    writer: Writer,
+    pub(super) writer: Writer,
     identity: Identity,
 }
 
@@ -192,7 +192,7 @@ impl Ledger {
                        error_class, error_status, error_detail)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
                 )?;
-                for it in &outcomes {
+                for it in outcomes.iter().map(as_kept) {
                     let session = it.session.as_ref();
                     insert.execute(params![
                         run.0,
@@ -312,6 +312,26 @@ impl Ledger {
     }
 }
 
+/// An erased entry that a manifest still lists is told by its number alone: its label may name the source session.
+fn as_kept(it: &RunOutcome) -> RunOutcome {
+    match it.entry {
+        Some(entry) if it.outcome == State::Erased.as_str() => RunOutcome {
+            manifest: it.manifest.clone(),
+            label: format!("erased-{}", entry.0),
+            entry: it.entry,
+            outcome: it.outcome.clone(),
+            source_session_id: None,
+            session: None,
+            session_kind: None,
+            workflow_id: None,
+            vendor_data: None,
+            attempts: it.attempts,
+            error: None,
+        },
+        _ => it.clone(),
+    }
+}
+
 fn text(id: Option<Uuid>) -> Option<String> {
     id.map(|id| id.to_string())
 }
@@ -412,7 +432,7 @@ fn insert_answer(tx: &Transaction<'_>, it: &Outcome, attempt: AttemptId, kind: A
     .map(drop)
 }
 
-fn insert_evidence(
+pub(super) fn insert_evidence(
     tx: &Transaction<'_>,
     entry: EntryId,
     run: RunId,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Snapshot;
 use crate::ledger::records::{Receiver, Record, State};
+use crate::ledger::token_hash;
 use crate::manifest::{Entry, Manifest, Manifests};
 use crate::token::Fingerprint;
 
@@ -19,6 +20,7 @@ pub struct Matches<'a> {
     by_source: HashMap<Uuid, Vec<usize>>,
     by_source_hash: HashMap<Fingerprint, Vec<usize>>,
     by_token: HashMap<Fingerprint, Vec<usize>>,
+    any_erased: bool,
     taken: HashSet<usize>,
     names: HashSet<&'a str>,
 }
@@ -32,6 +34,7 @@ impl<'a> Matches<'a> {
             by_source: HashMap::with_capacity(snapshot.records.len()),
             by_source_hash: HashMap::new(),
             by_token: HashMap::new(),
+            any_erased: snapshot.records.iter().any(|record| record.state == State::Erased),
             taken: HashSet::new(),
             names: manifests.manifests.iter().map(|manifest| manifest.name.as_str()).collect(),
         };
@@ -59,8 +62,16 @@ impl<'a> Matches<'a> {
         let records = &self.snapshot.records;
         let best = candidates
             .into_iter()
-            .filter(|index| records[*index].receiver.matches(&receiver) && !self.taken.contains(index))
-            .max_by_key(|index| (records[*index].manifest == manifest.name, std::cmp::Reverse(*index)))?;
+            .filter(|index| records[*index].receiver.matches(&receiver))
+            // An erased entry is erased for whoever asks, and whatever else is on record.
+            .filter(|index| records[*index].state == State::Erased || !self.taken.contains(index))
+            .max_by_key(|index| {
+                (
+                    records[*index].state == State::Erased,
+                    records[*index].manifest == manifest.name,
+                    std::cmp::Reverse(*index),
+                )
+            })?;
         self.taken.insert(best);
         Some(best)
     }
@@ -77,7 +88,12 @@ impl<'a> Matches<'a> {
             }
         }
         let token = entry.token_now.as_ref().zip(key).map(|(token, key)| token.fingerprint(key));
-        let mut found = token.and_then(|token| self.by_token.get(&token).cloned()).unwrap_or_default();
+        let mut found = token.as_ref().and_then(|token| self.by_token.get(token).cloned()).unwrap_or_default();
+        let hash = token.zip(key).map(|(token, key)| token_hash(key, &token));
+        if let Some(hash) = hash.filter(|_| self.any_erased) {
+            found.extend(self.by_token.get(&hash).into_iter().flatten());
+            found.extend(self.by_source_hash.get(&hash).into_iter().flatten());
+        }
         // The same token under another, known source would be another entry.
         found.retain(|index| {
             let source = self.snapshot.records[*index].source_session_id;

@@ -430,7 +430,7 @@ impl<'a> StatusEntry<'a> {
                 reference: origin.and_then(|origin| origin.reference.as_deref()),
                 place: &record.place,
                 from_application_id: record.from_application_id,
-                token: record.token.map(|token| token.to_string()),
+                token: record.token.filter(|_| record.state != State::Erased).map(|token| token.to_string()),
             },
         }
     }

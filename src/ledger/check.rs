@@ -1,0 +1,115 @@
+//! `ledger check`: what SQLite says of the file, and what this program knows to hold in every ledger.
+
+use rusqlite::{Connection, Transaction};
+
+use super::records::Flaw;
+
+/// Each rule with the query for what breaks it: an entry's number or NULL, and words that hold ids and counts only.
+const RULES: [(&str, &str); 9] = [
+    (
+        "identity",
+        "SELECT NULL, 'the ledger''s identity is missing or damaged'
+         WHERE (SELECT count(*) FROM meta WHERE length(fingerprint_key) = 32 AND length(ledger_id) = 36) <> 1",
+    ),
+    (
+        "imported-without-session",
+        "SELECT id, 'it is imported, but has no session id' FROM entries WHERE state = 'imported' AND session_id IS NULL",
+    ),
+    (
+        "session-twice",
+        "SELECT min(id), 'session ' || session_id || ' stands under ' || count(*) || ' entries' FROM entries
+         WHERE session_id IS NOT NULL GROUP BY session_id, base_url HAVING count(*) > 1",
+    ),
+    (
+        "attempts-miscounted",
+        "SELECT id, 'it counts ' || attempts || ' attempts, and ' || n || ' are on record' FROM
+           (SELECT id, attempts, (SELECT count(*) FROM attempts a WHERE a.entry = entries.id) AS n FROM entries)
+         WHERE attempts <> n",
+    ),
+    // After a refusal a lookup may be pending, and what was not processed is sent again: only a success ends it.
+    (
+        "sending-settled",
+        "SELECT e.id, 'it is being sent, but its last attempt was answered with a session' FROM entries e
+         JOIN attempts a ON a.entry = e.id AND a.number = (SELECT max(number) FROM attempts WHERE entry = e.id)
+         JOIN answers b ON b.attempt = a.id
+         WHERE e.state = 'sending' AND b.outcome = 'imported' AND NOT EXISTS (
+           SELECT 1 FROM attempts o LEFT JOIN answers p ON p.attempt = o.id
+           WHERE o.entry = e.id AND coalesce(p.outcome, 'unknown') = 'unknown')",
+    ),
+    ("sending-unsent", "SELECT id, 'it is being sent, but has no attempt' FROM entries WHERE state = 'sending' AND attempts = 0"),
+    (
+        "answer-without-session",
+        "SELECT e.id, 'attempt ' || a.number || ' was answered with a session whose id is missing' FROM answers b
+         JOIN attempts a ON a.id = b.attempt JOIN entries e ON e.id = a.entry
+         WHERE b.outcome = 'imported' AND b.session_id IS NULL AND e.state <> 'erased'",
+    ),
+    // A repair after the answer may have put another session in its place, or none.
+    (
+        "session-lost",
+        "SELECT e.id, 'attempt ' || a.number || ' was answered with session ' || b.session_id || ', which the entry lacks'
+         FROM answers b JOIN attempts a ON a.id = b.attempt JOIN entries e ON e.id = a.entry
+         WHERE b.outcome = 'imported' AND e.state <> 'erased' AND e.session_id IS NOT b.session_id
+           AND NOT EXISTS (SELECT 1 FROM evidence v
+             WHERE v.entry = e.id AND v.verdict IN ('adopted', 'forgotten') AND v.run > a.run)",
+    ),
+    (
+        "erased-remains",
+        "SELECT id, 'it is erased, but something of it is left' FROM entries e WHERE state = 'erased' AND (
+           label <> 'erased-' || id OR (source_hash IS NULL AND token IS NULL) OR place <> ''
+           OR coalesce(source_session_id, from_application_id, session_kind, workflow_id, trust_review, vendor_data,
+             first_sent_at, session_id, session_number, session_url, status, imported_at, error_class, error_status,
+             error_detail, audited_at) IS NOT NULL
+           OR EXISTS (SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.entry = e.id
+             AND (length(a.token) > 0 OR coalesce(a.vendor_data, a.token_expires_at, b.detail, b.session_id) IS NOT NULL))
+           OR EXISTS (SELECT 1 FROM evidence v WHERE v.entry = e.id AND (v.session_id IS NOT NULL OR v.detail <> 'erased'))
+           OR EXISTS (SELECT 1 FROM run_outcomes o WHERE o.entry = e.id AND (o.outcome <> 'erased' OR o.label <> e.label
+             OR coalesce(o.source_session_id, o.session_id, o.session_url, o.vendor_data, o.error_detail) IS NOT NULL))
+           OR EXISTS (SELECT 1 FROM run_findings f WHERE f.entry = e.id AND (f.label <> e.label
+             OR coalesce(f.session_id, f.expected, f.actual) IS NOT NULL)))",
+    ),
+];
+
+/// Everything that is wrong, all of it as of one moment.
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<Vec<Flaw>> {
+    let tx = connection.unchecked_transaction()?;
+    let mut flaws = Vec::new();
+    let damaged = |error: &rusqlite::Error| Flaw::of_file("integrity", format!("SQLite: {error}"));
+    if let Err(error) = integrity(&tx, &mut flaws) {
+        flaws.push(damaged(&error));
+    }
+    for (rule, sql) in RULES {
+        if let Err(error) = broken(&tx, rule, sql, &mut flaws) {
+            flaws.push(damaged(&error));
+        }
+    }
+    Ok(flaws)
+}
+
+fn integrity(tx: &Transaction<'_>, flaws: &mut Vec<Flaw>) -> rusqlite::Result<()> {
+    for text in tx.prepare("PRAGMA integrity_check")?.query_map([], |row| row.get::<_, String>(0))? {
+        let text = text?;
+        if text != "ok" {
+            flaws.push(Flaw::of_file("integrity", format!("SQLite: {text}")));
+        }
+    }
+    let mut orphans = tx.prepare("PRAGMA foreign_key_check")?;
+    for pair in orphans.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(2)?)))? {
+        let (table, parent) = pair?;
+        flaws.push(Flaw::of_file("row-without-parent", format!("a row of {table} belongs to no row of {parent}")));
+    }
+    Ok(())
+}
+
+fn broken(tx: &Transaction<'_>, rule: &'static str, sql: &str, flaws: &mut Vec<Flaw>) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT b.message, e.manifest, e.label FROM (SELECT NULL AS entry, NULL AS message WHERE 0 UNION ALL {sql}) b
+         LEFT JOIN entries e ON e.id = b.entry ORDER BY b.entry"
+    );
+    let mut query = tx.prepare(&sql)?;
+    let found =
+        query.query_map([], |row| Ok(Flaw { rule, message: row.get(0)?, manifest: row.get(1)?, id: row.get(2)? }))?;
+    for flaw in found {
+        flaws.push(flaw?);
+    }
+    Ok(())
+}
