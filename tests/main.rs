@@ -6,6 +6,7 @@
 mod support;
 
 mod audit;
+mod crash;
 mod exits;
 mod hostile;
 mod lost_answers;
