@@ -6,6 +6,7 @@
 mod support;
 
 mod audit;
+mod crash;
 mod disk;
 mod exits;
 mod hostile;

@@ -253,7 +253,9 @@ impl Dispatcher {
         let ready = self.ready.drain().map(|Queued(job)| job.left_over());
         let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
         self.done.extend(ready.chain(waiting));
-        if self.halt.is_none() {
+        // Where lookups found every session, nothing is left that the API would have to be better for.
+        let is_complete = self.done.iter().all(|done| done.session.is_some());
+        if self.halt.is_none() && !is_complete {
             self.halt = self.streak.verdict().map(Halt::Unavailable);
         }
         LaneEnd { done: self.done, halt: self.halt }

@@ -11,6 +11,8 @@ use super::budget::Slot;
 use super::context::Context;
 use super::events::Event;
 use super::lane::Lane;
+#[cfg(debug_assertions)]
+use super::points::Point;
 use super::resolve::{LookupError, Wanted, look_up};
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
 use crate::ledger::LedgerError;
@@ -222,7 +224,11 @@ impl Job {
             }
             Err(error) => return Ok((self.refuse_unsent(context, lane, manifest, entry, error).await?, None)),
         };
+        #[cfg(debug_assertions)]
+        Point::Intending.pass();
         let attempt = self.intend(context, lane, manifest, entry, &fresh, &settings).await?;
+        #[cfg(debug_assertions)]
+        Point::Intended.pass();
         let request = ImportRequest {
             token: &fresh.token,
             trust_review: settings.trust_review.unwrap_or(false),
@@ -230,6 +236,8 @@ impl Job {
             vendor_data: settings.vendor_data.as_deref(),
         };
         let answer = lane.send(slot, lane.client.import_shared(&request)).await;
+        #[cfg(debug_assertions)]
+        Point::Answered.pass();
         let health = match &answer.result {
             Err(failure) if failure.class == Class::Throttled => None,
             Err(failure) if is_ill(failure.class) => Some(Err(failure.class)),
@@ -393,7 +401,10 @@ impl Job {
             since: self.first_sent_at.filter(|_| !is_older),
             vendor_data_is_shared,
         };
-        match look_up(lane, &context.ledger, &wanted).await {
+        let looked = look_up(lane, &context.ledger, &wanted).await;
+        #[cfg(debug_assertions)]
+        Point::LookedUp.pass();
+        match looked {
             Ok(looked) => {
                 if let Some(decision) = looked.decision.as_ref().filter(|_| looked.lookup == Lookup::Found) {
                     self.source = self.source.or(decision.shared_from_session);
@@ -541,6 +552,8 @@ impl Job {
             evidence,
         };
         context.ledger.settle(outcome).await?;
+        #[cfg(debug_assertions)]
+        Point::Settled.pass();
         let mut trace = self.trace();
         (trace.under_way, trace.in_hand, trace.recorded) = (false, None, Some(state));
         Ok(())

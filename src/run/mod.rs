@@ -20,6 +20,8 @@ mod job;
 mod lane;
 #[cfg(test)]
 mod model;
+#[cfg(debug_assertions)]
+mod points;
 mod resolve;
 mod stop;
 mod unhealthy;
