@@ -120,18 +120,7 @@ async fn lanes(
         items.any(|item| item.action.is_pending() && is_wanted(item))
     };
     let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
-    let receivers: Vec<Receiver> = pending
-        .iter()
-        .map(|m| {
-            let manifest = &manifests.manifests[*m];
-            Receiver {
-                base_url: manifest.application.base_url.clone(),
-                application_id: manifest.application.id,
-                api_key: manifest.application.api_key.clone(),
-                limits: manifest.limits.clone(),
-            }
-        })
-        .collect();
+    let receivers: Vec<Receiver> = pending.iter().map(|m| Receiver::of(&manifests.manifests[*m])).collect();
     let Some(identity) = &snapshot.identity else { return Ok((Vec::new(), Vec::new())) };
     let (lanes, of) = setup::lanes(&receivers, global, &identity.key, events).await?;
     let mut lane_of = vec![None; manifests.manifests.len()];

@@ -98,12 +98,7 @@ pub(super) fn receiver(
 ) -> Result<Receiver, Failure> {
     let given = manifests.and_then(|manifests| manifests.manifests.iter().find(|manifest| manifest.name == name));
     if let Some(manifest) = given {
-        return Ok(Receiver {
-            base_url: manifest.application.base_url.clone(),
-            application_id: manifest.application.id,
-            api_key: manifest.application.api_key.clone(),
-            limits: manifest.limits.clone(),
-        });
+        return Ok(Receiver::of(manifest));
     }
     let damaged = || Failure::new(Condition::Ledger, format!("the ledger keeps no usable facts of manifest {name}"));
     let facts = facts.get(name).ok_or_else(damaged)?;

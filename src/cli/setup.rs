@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::didit::{ApiKey, Client};
 use crate::exit::Condition;
 use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
-use crate::manifest::{self, Environment, Limits, LoadOptions, Manifests, SecretPolicy, SecretRef};
+use crate::manifest::{self, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef};
 use crate::plan::Snapshot;
 use crate::run::{Events, Lane};
 use crate::token::FingerprintKey;
@@ -88,6 +88,18 @@ pub(super) struct Receiver {
     pub(super) application_id: Option<Uuid>,
     pub(super) api_key: SecretRef,
     pub(super) limits: Limits,
+}
+
+impl Receiver {
+    /// The one that a manifest names.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self {
+            base_url: manifest.application.base_url.clone(),
+            application_id: manifest.application.id,
+            api_key: manifest.application.api_key.clone(),
+            limits: manifest.limits.clone(),
+        }
+    }
 }
 
 /// Makes the lanes of these receivers, reading each key; receivers with the same base URL and key share one. The

@@ -42,7 +42,7 @@ impl Shown {
     fn verification_exit(&self) -> Exit {
         let (sessions, checked) = self.end.verified.unwrap_or_default();
         let mut exit = Exit::ok();
-        exit.add_if(self.findings.iter().any(|finding| finding.severity == "error"), Condition::Findings);
+        exit.add_if(self.findings.iter().any(RunFinding::is_error), Condition::Findings);
         exit.add_if(checked < sessions, Condition::Unavailable);
         exit
     }

@@ -66,7 +66,7 @@ pub fn audit(scene: &Scene, findings: &[RunFinding], end: &RunEnd) -> Vec<String
     let (sessions, checked) = end.verified.unwrap_or_default();
     expect(&mut wrong, "audited sessions", scene.good, sessions as usize);
     expect(&mut wrong, "checked sessions", scene.good, checked as usize);
-    let errors = findings.iter().filter(|finding| finding.severity == "error").count();
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
     expect(&mut wrong, "findings of severity error", 0, errors);
     wrong
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
+use crate::verify::Severity;
 
 /// An entry's number in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -488,6 +489,20 @@ pub struct RunFinding {
     pub first_seen: Timestamp,
     /// Whether that is this run.
     pub new: bool,
+}
+
+impl RunFinding {
+    /// Whether it counts for the exit code.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error.as_str()
+    }
+
+    /// The order of every output: manifest, label, rule.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.manifest, &self.label, &self.rule).cmp(&(&other.manifest, &other.label, &other.rule))
+    }
 }
 
 /// What audits need of a manifest.

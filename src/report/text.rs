@@ -170,7 +170,7 @@ pub fn run(command: &str, view: &RunView<'_>, style: Style) -> String {
     let totals = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
     let _ = writeln!(out, "{what} {}{totals}.", view.run.0);
     if let Some((sessions, checked)) = view.verified.filter(|(sessions, _)| *sessions > 0) {
-        let errors = view.findings.iter().filter(|it| it.severity == "error").count();
+        let errors = view.findings.iter().filter(|it| it.is_error()).count();
         let (errors, findings) = (counted(errors, "error"), counted(view.findings.len(), "finding"));
         let _ = writeln!(out, "Verified {checked} of {sessions} sessions: {errors}, {findings}.");
     }
@@ -210,7 +210,7 @@ fn findings(view: &RunView<'_>, style: Style) -> String {
     let mut out = String::new();
     let shown = if style.verbose > 0 { view.findings.len() } else { view.findings.len().min(ROWS) };
     for it in &view.findings[..shown] {
-        let color = if it.severity == "error" { "1;31" } else { "33" };
+        let color = if it.is_error() { "1;31" } else { "33" };
         let age = if it.new { "new".to_owned() } else { format!("since {:.0}", it.first_seen) };
         let _ = writeln!(
             out,

@@ -51,7 +51,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
 use crate::plan::{Action, Item, Plan, Snapshot};
-use crate::verify::{Sent, Severity, Subject};
+use crate::verify::{Sent, Subject};
 use dispatch::Dispatcher;
 use guard::{Count, Guard};
 use job::{Done, Finished, Job, Trace};
@@ -338,7 +338,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         .collect();
     let mut findings =
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
-    findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
+    findings.sort_by(RunFinding::order);
     let mut exit = exit(work, selected, &outcomes, &findings, &ends);
     let halts = ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts));
     let halt = halts.min_by_key(|halt| halt.condition());
@@ -466,7 +466,7 @@ fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &
             _ => {}
         }
     }
-    exit.add_if(findings.iter().any(|finding| finding.severity == Severity::Error.as_str()), Condition::Findings);
+    exit.add_if(findings.iter().any(RunFinding::is_error), Condition::Findings);
     for halt in &ends.halts {
         exit.add(halt.condition());
     }
@@ -623,12 +623,9 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             .unwrap_or_else(|error| Verified { halts: vec![Halt::Internal(error.to_string())], ..Verified::default() });
         verified = verified.and(end);
     }
-    verified.findings.sort_by(|a, b| (&a.manifest, &a.label, &a.rule).cmp(&(&b.manifest, &b.label, &b.rule)));
+    verified.findings.sort_by(RunFinding::order);
     let mut exit = Exit::ok();
-    exit.add_if(
-        verified.findings.iter().any(|finding| finding.severity == Severity::Error.as_str()),
-        Condition::Findings,
-    );
+    exit.add_if(verified.findings.iter().any(RunFinding::is_error), Condition::Findings);
     exit.add_if(work.limited, Condition::Incomplete);
     add_verification(&mut exit, &verified);
     let end = RunEnd {
