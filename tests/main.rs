@@ -18,6 +18,7 @@ mod planning;
 mod refusals;
 mod repairs;
 mod reports;
+mod resolution;
 mod secrets;
 mod status;
 mod tokens;

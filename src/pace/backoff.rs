@@ -5,6 +5,9 @@ use std::time::Duration;
 /// How often one entry is sent in a run at most.
 pub const MAX_SENDS: u32 = 5;
 
+/// A session that was just made may not be readable at once: the waits before its absence is believed.
+pub const PATIENCE: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
 

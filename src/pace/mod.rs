@@ -3,5 +3,5 @@
 mod backoff;
 mod window;
 
-pub use backoff::{MAX_SENDS, backoff};
+pub use backoff::{MAX_SENDS, PATIENCE, backoff};
 pub use window::{Decision, SPAN, Ticket, Window};

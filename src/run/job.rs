@@ -21,7 +21,7 @@ use crate::ledger::records::{
 };
 use crate::lifecycle::{Answer, Lookup, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest, SecretRef, TokenSource};
-use crate::pace::backoff;
+use crate::pace::{PATIENCE, backoff};
 use crate::token::{Claims, SessionKind, ShareToken};
 
 /// An entry that a run works on.
@@ -124,6 +124,9 @@ pub enum Step {
 
 /// A step, and what its request (if any left) says of the API's health: the class of a failure that counts against it.
 pub type Stepped = (Step, Option<Result<(), Class>>);
+
+/// What follows from a lookup, what it found, and why.
+type Sought = (Next, Option<(Option<Session>, Evidence)>);
 
 /// The token that is to be sent, and what it says.
 struct Fresh {
@@ -377,31 +380,34 @@ impl Job {
     }
 
     /// Looks for the session; the answer says what follows, and what was found.
-    async fn look_up(
-        &mut self,
-        context: &Context,
-        lane: &Lane,
-        token: TokenLife,
-    ) -> Result<(Next, Option<(Option<Session>, Evidence)>), LedgerError> {
+    async fn look_up(&mut self, context: &Context, lane: &Lane, token: TokenLife) -> Result<Sought, LedgerError> {
+        let mut waits = PATIENCE.iter();
+        loop {
+            let sought = self.look_once(context, lane, token).await?;
+            let is_absent = sought.1.as_ref().is_some_and(|(_, evidence)| evidence.verdict == "none");
+            // What may have been made a moment ago need not be listed yet; sending again finds that out by itself.
+            match waits.next().filter(|_| is_absent && self.open && sought.0 != Next::Send) {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => return Ok(sought),
+            }
+        }
+    }
+
+    async fn look_once(&mut self, context: &Context, lane: &Lane, token: TokenLife) -> Result<Sought, LedgerError> {
         let Some(row) = self.row else { return Ok((Next::Settle(Settled::Unknown), None)) };
         let last = self.last.as_ref().map(|(answer, _)| *answer);
         let standing = self.standing(token);
         // Only a session that existed before anybody asked here can be older than the first request.
         let is_older = !self.lost && last == Some(Answer::Refused(Class::AlreadyImported));
-        let vendor_data = self.sent.as_ref().and_then(|sent| sent.vendor_data.clone());
-        let vendor_data_is_shared = match vendor_data.clone() {
-            None => false,
-            Some(vendor_data) => context.ledger.vendor_data_is_shared(row, vendor_data).await?,
-        };
         let wanted = Wanted {
             entry: row,
             source: self.source,
             kind: self.kind,
-            vendor_data,
+            vendor_data: self.sent.as_ref().and_then(|sent| sent.vendor_data.clone()),
             since: self.first_sent_at.filter(|_| !is_older),
-            vendor_data_is_shared,
+            vendor_data_is_shared: false,
         };
-        let looked = look_up(lane, &context.ledger, &wanted).await;
+        let looked = look_up(lane, &context.ledger, wanted).await;
         #[cfg(debug_assertions)]
         Point::LookedUp.pass();
         match looked {
@@ -425,11 +431,7 @@ impl Job {
     }
 
     /// Carries out what follows, recording it.
-    async fn follow(
-        &mut self,
-        context: &Context,
-        (next, found): (Next, Option<(Option<Session>, Evidence)>),
-    ) -> Result<Step, LedgerError> {
+    async fn follow(&mut self, context: &Context, (next, found): Sought) -> Result<Step, LedgerError> {
         let (settled, stops) = match next {
             Next::Send | Next::SendWhenOpen => return Ok(Step::Again(self.wait(context, next))),
             Next::Settle(settled) => (settled, false),

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::budget::Budget;
 use super::events::{Event, Events};
+use super::listing::Lists;
 use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Workflow};
 use crate::ledger::records::{RecentRequests, Requests};
 use crate::manifest::Limits;
@@ -42,7 +43,8 @@ pub struct Lane {
     pub limits: Limits,
     in_flight: Semaphore,
     workflows: Mutex<Option<Arc<Vec<Workflow>>>>,
-    seen: Mutex<HashMap<Uuid, Option<Arc<Decision>>>>,
+    seen: Mutex<HashMap<Uuid, Arc<Decision>>>,
+    pub(super) lists: Lists,
     skew_millis: AtomicI64,
     events: Events,
 }
@@ -61,6 +63,7 @@ impl Lane {
             limits,
             workflows: Mutex::new(None),
             seen: Mutex::new(HashMap::new()),
+            lists: Lists::default(),
             skew_millis: AtomicI64::new(UNKNOWN_SKEW),
             events,
         }
@@ -169,15 +172,21 @@ impl Lane {
         self.workflows.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A session's decision; each session is fetched once for all lookups of a run. `None`: no such session.
+    /// What a session's decision says of where it came from; each session is fetched once for all lookups of a run.
+    /// `None`: no such session, or not yet.
     pub async fn decision_for_lookup(&self, session: Uuid) -> Result<Option<Arc<Decision>>, Failure> {
         let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned();
-        if let Some(known) = known {
+        if known.is_some() {
             return Ok(known);
         }
-        let decision = self.decision(session).await?.map(Arc::new);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(session, decision.clone());
-        Ok(decision)
+        let Some(mut decision) = self.decision(session).await? else { return Ok(None) };
+        // Many are kept, and of the rest nothing is looked at.
+        if let Some(fields) = decision.json.as_object_mut() {
+            fields.retain(|field, _| field == "shared_from_session");
+        }
+        let decision = Arc::new(decision);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(session, Arc::clone(&decision));
+        Ok(Some(decision))
     }
 
     /// A session's decision, fetched now. `None`: no such session.

@@ -18,6 +18,7 @@ mod events;
 mod guard;
 mod job;
 mod lane;
+mod listing;
 #[cfg(test)]
 mod model;
 #[cfg(debug_assertions)]

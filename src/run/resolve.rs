@@ -8,20 +8,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::lane::Lane;
-use crate::didit::{Decision, Failure, ListQuery, Presence, SessionRow};
+use super::listing::{self, is_young_enough};
+use crate::didit::{Decision, Failure, Presence, SessionRow};
 use crate::ledger::records::{EntryId, Evidence};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Lookup;
-use crate::pace::MAX_SENDS;
 use crate::token::SessionKind;
-
-/// Rows a page, and pages, that a lookup reads at most.
-const PAGE: u32 = 50;
-const PAGES: u32 = 20;
 
 /// What is looked for.
 #[derive(Clone, Debug)]
@@ -37,7 +33,7 @@ pub struct Wanted {
     /// When the first request left, by the server's clock; `None` only where the server said that the session
     /// existed before anybody asked here, so that it can be of any age.
     pub since: Option<Timestamp>,
-    /// Whether another entry of the ledger sent the same vendor data.
+    /// Whether another entry of the ledger sent the same vendor data; asked once the sessions are listed.
     pub vendor_data_is_shared: bool,
 }
 
@@ -78,9 +74,6 @@ pub enum Carries {
     Untold,
 }
 
-/// Clocks tell seconds, and a request takes its time.
-const SLACK: SignedDuration = SignedDuration::from_secs(5);
-
 /// Judges candidates. Pure. `complete` says whether they are all that the server lists.
 #[must_use]
 pub fn judge(wanted: &Wanted, candidates: &[Candidate], complete: bool) -> (Lookup, Evidence) {
@@ -100,7 +93,7 @@ pub fn judge(wanted: &Wanted, candidates: &[Candidate], complete: bool) -> (Look
             Source::Untold => true,
         })
         .filter(|candidate| wanted.vendor_data.is_none() || candidate.carries != Carries::No)
-        .filter(|candidate| is_young_enough(wanted, candidate.created_at))
+        .filter(|candidate| is_young_enough(wanted.since, candidate.created_at))
         .collect();
     if !complete {
         let detail = format!("{} sessions were looked at, and there are more of them", candidates.len());
@@ -121,13 +114,6 @@ pub fn judge(wanted: &Wanted, candidates: &[Candidate], complete: bool) -> (Look
         _ => format!("{} sessions may be this entry's: {}", possible.len(), ids.join(", ")),
     };
     (Lookup::Ambiguous, evidence("ambiguous", None, detail))
-}
-
-fn is_young_enough(wanted: &Wanted, created_at: Option<Timestamp>) -> bool {
-    match (wanted.since, created_at) {
-        (Some(since), Some(created_at)) => created_at.checked_add(SLACK).is_ok_and(|latest| latest >= since),
-        _ => true,
-    }
 }
 
 /// Why a lookup could not be made.
@@ -156,9 +142,10 @@ pub struct Looked {
     pub decision: Option<Arc<Decision>>,
 }
 
-/// Looks for the entry's session.
-pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Looked, LookupError> {
-    let (rows, complete) = list(lane, wanted).await.map_err(LookupError::Api)?;
+/// Looks for the entry's session. Whose the listed sessions are, and who else sent the same vendor data, is asked
+/// after they were listed: whoever made one of them had said so in the ledger by then.
+pub async fn look_up(lane: &Lane, ledger: &Ledger, mut wanted: Wanted) -> Result<Looked, LookupError> {
+    let (rows, complete) = list(lane, &wanted).await.map_err(LookupError::Api)?;
     let owned: HashSet<Uuid> = ledger
         .owners(rows.iter().map(|row| row.session_id).collect())
         .await?
@@ -166,6 +153,9 @@ pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Lo
         .filter(|(_, owner)| *owner != wanted.entry)
         .map(|(session, _)| session)
         .collect();
+    if let Some(vendor_data) = &wanted.vendor_data {
+        wanted.vendor_data_is_shared = ledger.vendor_data_is_shared(wanted.entry, vendor_data.clone()).await?;
+    }
     let mut candidates = Vec::new();
     let mut decisions = Vec::new();
     for row in rows {
@@ -175,13 +165,13 @@ pub async fn look_up(lane: &Lane, ledger: &Ledger, wanted: &Wanted) -> Result<Lo
         if decision.is_none() && !owned {
             continue;
         }
-        candidates.push(candidate(wanted, &row, decision.as_deref(), owned));
+        candidates.push(candidate(&wanted, &row, decision.as_deref(), owned));
         decisions.extend(decision);
         if wanted.source.is_some_and(|source| candidates.last().is_some_and(|it| it.source == Source::Of(source))) {
             break;
         }
     }
-    let (lookup, evidence) = judge(wanted, &candidates, complete);
+    let (lookup, evidence) = judge(&wanted, &candidates, complete);
     let decision = decisions.into_iter().find(|decision| Some(decision.session_id) == evidence.session_id);
     Ok(Looked { lookup, evidence, decision })
 }
@@ -206,40 +196,23 @@ fn carries<'t>(sent: Option<&str>, told: impl Iterator<Item = &'t Presence<Strin
     })
 }
 
-/// The listed sessions, and whether they are all there are.
+/// The listed sessions that can be the entry's, and whether they are all there are.
 async fn list(lane: &Lane, wanted: &Wanted) -> Result<(Vec<SessionRow>, bool), Failure> {
     let kinds = wanted.kind.map_or(vec![SessionKind::User, SessionKind::Business], |kind| vec![kind]);
-    let mut rows: Vec<SessionRow> = Vec::new();
-    let mut known = HashSet::new();
+    let mut rows = Vec::new();
     let mut complete = true;
     for kind in kinds {
-        let query = ListQuery {
-            vendor_data: wanted.vendor_data.clone(),
-            // A day's grain, and a day for whatever the clocks say.
-            date_from: wanted.since.filter(|_| wanted.vendor_data.is_none()).and_then(day_before),
-            limit: PAGE,
-            ..ListQuery::new(kind)
+        let listed = match &wanted.vendor_data {
+            Some(vendor_data) => listing::with_vendor_data(lane, kind, vendor_data).await?,
+            None => listing::made_since(lane, kind, wanted.since).await?,
         };
-        let mut page = lane.read(MAX_SENDS, || lane.client.sessions(&query)).await?;
-        for _ in 1..PAGES {
-            // The list is newest first and moves while imports run, so rows can come twice.
-            rows.extend(std::mem::take(&mut page.rows).into_iter().filter(|row| known.insert(row.session_id)));
-            let Some(next) = page.next.take() else { break };
-            page = lane.read(MAX_SENDS, || lane.client.sessions_after(&next)).await?;
-        }
-        rows.extend(page.rows.into_iter().filter(|row| known.insert(row.session_id)));
-        complete &= page.next.is_none();
+        // No decision is fetched of what can't be the session.
+        let possible =
+            |row: &&SessionRow| wanted.vendor_data.is_some() || is_young_enough(wanted.since, row.created_at);
+        rows.extend(listed.rows.iter().filter(possible).cloned());
+        complete &= listed.complete;
     }
-    // No decision is fetched of what can't be the session; a server that ignores the filter lists everything.
-    rows.retain(|row| match &wanted.vendor_data {
-        None => is_young_enough(wanted, row.created_at),
-        Some(sent) => row.vendor_data.value().is_none_or(|listed| listed == sent),
-    });
     Ok((rows, complete))
-}
-
-fn day_before(time: Timestamp) -> Option<jiff::civil::Date> {
-    time.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday().ok()
 }
 
 #[cfg(test)]

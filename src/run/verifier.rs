@@ -18,6 +18,7 @@ use super::unhealthy::Streak;
 use crate::didit::{Class, Failure};
 use crate::ledger::Ledger;
 use crate::ledger::records::{EntryId, RunFinding, RunId};
+use crate::pace::PATIENCE;
 use crate::verify::{self, Fetched, Finding, Rule, Severity, Subject};
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
@@ -25,9 +26,6 @@ const BATCH: usize = 256;
 
 /// How long what was fetched waits for a batch to fill: people watch.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// A session that was just made may not be readable at once: waits before a 404 is believed.
-const PATIENCE: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A session to verify.
 #[derive(Clone, Debug)]
