@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::fake::Request;
+use crate::support::fake::{Request, created};
 use crate::support::{Fake, Reply, Scene, sandbox, uuid};
 
 fn is_list(request: &Request) -> bool {
@@ -103,4 +103,21 @@ fn promise_2_a_list_without_vendor_data_is_read_back_to_the_first_attempt_and_no
     let done = fake.apply(&["--no-verify"]).exits(0).json();
     assert_eq!((&done["imports"][0]["outcome"], uuid(&done["imports"][0]["session_id"])), (&json!("recovered"), made));
     assert_eq!(pages.load(Ordering::SeqCst), 4, "the fourth page is older than the first attempt");
+}
+
+#[test]
+fn a_list_of_workflows_without_an_end_proves_no_absence() {
+    let fake = Fake::new(|request, _| {
+        if request.is_import() {
+            return Some(Reply::json(201, &created(Uuid::from_u128(0xE0), request)));
+        }
+        let row = json!({"workflow_id": Uuid::from_u128(0xBAD), "workflow_type": "kyc", "status": "published"});
+        let page = json!({"count": 1, "next": "/v3/workflows/?offset=1", "previous": null, "results": [row]});
+        request.target.starts_with("/v3/workflows/").then(|| Reply::json(200, &page))
+    });
+    fake.write_entries(1);
+    let done = fake.apply(&["--no-verify"]).exits(0);
+    assert!(done.stderr.contains("a list of workflows that does not end"), "{}", done.stderr);
+    assert_eq!(done.json()["summary"]["imported"], 1);
+    assert_eq!(fake.requests().iter().filter(|it| it.target.starts_with("/v3/workflows/")).count(), 20);
 }

@@ -15,7 +15,7 @@ use crate::manifest::Manifests;
 use crate::plan::{self, Item, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
-use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Ran};
+use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran};
 
 pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
     let interactive = !args.yes;
@@ -43,8 +43,9 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     }
     let stop = signals::listen(args.grace)?;
     let (events, receiver) = Events::channel();
-    let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &snapshot, &events).await?;
-    setup::recall(&ledger, lanes.iter()).await?;
+    let means = Means::new(ledger, events.clone());
+    let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &means).await?;
+    setup::recall(&means, lanes.iter()).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let options = ApplyOptions {
         only: args.only.clone(),
@@ -57,8 +58,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         secrets: setup::secrets(global, longest_timeout(&manifests)),
         manifests: Arc::new(manifests),
         origin: origin::of_process(&args.origin),
-        events: events.clone(),
-        ledger,
+        means,
         snapshot,
         plan,
         lanes,
@@ -111,8 +111,7 @@ async fn lanes(
     plan: &Plan,
     only: &[String],
     global: &Global,
-    snapshot: &Snapshot,
-    events: &Events,
+    means: &Means,
 ) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
     let is_wanted = |item: &Item| only.is_empty() || only.iter().any(|name| item.is_named(name));
     let is_pending = |m: usize| {
@@ -121,8 +120,7 @@ async fn lanes(
     };
     let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
     let receivers: Vec<Receiver> = pending.iter().map(|m| Receiver::of(&manifests.manifests[*m])).collect();
-    let Some(identity) = &snapshot.identity else { return Ok((Vec::new(), Vec::new())) };
-    let (lanes, of) = setup::lanes(&receivers, global, &identity.key, events).await?;
+    let (lanes, of) = setup::lanes(&receivers, global, means).await?;
     let mut lane_of = vec![None; manifests.manifests.len()];
     for (m, lane) in pending.into_iter().zip(of) {
         lane_of[m] = Some(lane);

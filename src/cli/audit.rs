@@ -17,7 +17,7 @@ use crate::ledger::records::{ManifestFacts, Record, State};
 use crate::manifest::{Limits, Manifests, SecretRef};
 use crate::plan::{self, Action, Snapshot};
 use crate::progress;
-use crate::run::{self, Audit, Check, Event, Events, Lane};
+use crate::run::{self, Audit, Check, Event, Events, Lane, Means};
 use crate::verify::{Sent, Subject};
 
 pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -39,10 +39,11 @@ pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) ->
     chosen.truncate(limit);
     let stop = signals::listen(std::time::Duration::ZERO)?;
     let (events, receiver) = Events::channel();
-    let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &snapshot, &events).await?;
-    setup::recall(&ledger, lanes.iter().map(|(lane, _)| lane)).await?;
+    let means = Means::new(ledger, events.clone());
+    let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &means).await?;
+    setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
-    let work = Audit { lanes, limited, origin: origin::of_process(&args.origin), events: events.clone(), ledger };
+    let work = Audit { lanes, limited, origin: origin::of_process(&args.origin), means };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);
@@ -67,8 +68,7 @@ async fn lanes(
     facts: &HashMap<String, ManifestFacts>,
     manifests: Option<&Manifests>,
     global: &Global,
-    snapshot: &Snapshot,
-    events: &Events,
+    means: &Means,
 ) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
     let mut names: Vec<&str> = chosen.iter().map(|record| record.manifest.as_str()).collect();
     names.sort_unstable();
@@ -77,8 +77,7 @@ async fn lanes(
     for name in &names {
         receivers.push(receiver(name, facts, manifests, global)?);
     }
-    let Some(identity) = &snapshot.identity else { return Ok(Vec::new()) };
-    let (lanes, of) = setup::lanes(&receivers, global, &identity.key, events).await?;
+    let (lanes, of) = setup::lanes(&receivers, global, means).await?;
     let mut checks: Vec<Vec<Check>> = lanes.iter().map(|_| Vec::new()).collect();
     for record in chosen {
         if let Ok(at) = names.binary_search(&record.manifest.as_str()) {

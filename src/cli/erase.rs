@@ -18,7 +18,7 @@ use crate::ledger::records::{EntryId, ManifestFacts, Record, Requests, RunError,
 use crate::ledger::{Purpose, scrub};
 use crate::manifest::Code;
 use crate::pace::backoff;
-use crate::run::{Events, Lane};
+use crate::run::{CallError, Events, Lane, Means};
 use crate::text::inert;
 
 pub(super) async fn run(args: &EraseArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -128,8 +128,8 @@ impl Deletions {
         for record in &imported {
             receivers.push(audit::receiver(&record.manifest, &facts, None, global)?);
         }
-        let key = &held.ledger.identity().key;
-        let (lanes, lane_of) = setup::lanes(&receivers, global, key, &Events::none()).await?;
+        let means = Means::new(held.ledger.clone(), Events::none());
+        let (lanes, lane_of) = setup::lanes(&receivers, global, &means).await?;
         for ((record, receiver), lane) in imported.iter().zip(&receivers).zip(&lane_of) {
             let then = &record.receiver;
             let is_same_application = match (then.application_id, receiver.application_id) {
@@ -147,7 +147,7 @@ impl Deletions {
                     .with_help("delete the session in the console and erase without --delete; nothing was changed"));
             }
         }
-        setup::recall(&held.ledger, lanes.iter()).await?;
+        setup::recall(&means, lanes.iter()).await?;
         let of = imported.iter().map(|record| record.id).zip(lane_of).collect();
         Ok(Self { lanes, of })
     }
@@ -163,11 +163,12 @@ impl Deletions {
     /// Deletes each session and erases its entry, one by one, up to the first that can't be deleted.
     async fn carry_out(&self, asked: &[&Record], held: &Held, run: RunId) -> Result<Option<Failure>, Failure> {
         for record in asked {
-            let session = record.session.as_ref().zip(self.of.get(&record.id));
-            if let Some((session, lane)) = session
-                && let Err(failure) = delete(&self.lanes[*lane], session.session_id).await
-            {
-                return Ok(Some(undeleted(record, &failure)));
+            if let Some((session, lane)) = record.session.as_ref().zip(self.of.get(&record.id)) {
+                match delete(&self.lanes[*lane], session.session_id).await {
+                    Ok(()) => {}
+                    Err(CallError::Ledger(error)) => return Err(error.into()),
+                    Err(CallError::Api(failure)) => return Ok(Some(undeleted(record, &failure))),
+                }
             }
             forgo(held, vec![record.id], run).await?;
         }
@@ -175,10 +176,11 @@ impl Deletions {
     }
 }
 
-async fn delete(lane: &Lane, session: Uuid) -> Result<(), didit::Failure> {
+async fn delete(lane: &Lane, session: Uuid) -> Result<(), CallError> {
     let mut failed = 0;
     loop {
         let slot = lane.writes.acquire().await;
+        lane.note_write().await?;
         let failure = match lane.send(slot, lane.client.delete_session(session)).await.result {
             Ok(()) => return Ok(()),
             Err(failure) if failure.class == Class::Throttled => continue,
@@ -188,7 +190,7 @@ async fn delete(lane: &Lane, session: Uuid) -> Result<(), didit::Failure> {
         let can_pass = matches!(failure.class, Class::Server | Class::Network | Class::Timeout);
         match backoff(failed, rand::random()).filter(|_| can_pass) {
             Some(wait) => tokio::time::sleep(wait).await,
-            None => return Err(failure),
+            None => return Err(CallError::Api(failure)),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
@@ -16,8 +15,7 @@ use crate::exit::Condition;
 use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
 use crate::manifest::{self, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef};
 use crate::plan::Snapshot;
-use crate::run::{Events, Lane};
-use crate::token::FingerprintKey;
+use crate::run::{Lane, Means};
 
 pub(super) fn location(global: &Global) -> Location {
     Location { path: global.ledger.clone(), allow_network_fs: global.allow_network_fs }
@@ -107,8 +105,7 @@ impl Receiver {
 pub(super) async fn lanes(
     receivers: &[Receiver],
     global: &Global,
-    fingerprints: &FingerprintKey,
-    events: &Events,
+    means: &Means,
 ) -> Result<(Vec<Arc<Lane>>, Vec<usize>), Failure> {
     let mut keys = Vec::new();
     let mut grouped: Vec<(String, Limits)> = Vec::new();
@@ -117,7 +114,7 @@ pub(super) async fn lanes(
     for receiver in receivers {
         let key = read_key(&receiver.api_key, global, receiver.limits.timeout).await?;
         let base = receiver.base_url.as_str().trim_end_matches('/').to_owned();
-        let fingerprint = key.fingerprint(fingerprints);
+        let fingerprint = key.fingerprint(&means.ledger.identity().key);
         let lane = *known.entry((base.clone(), *fingerprint.as_bytes())).or_insert(grouped.len());
         if lane == grouped.len() {
             grouped.push((base, receiver.limits.clone()));
@@ -130,16 +127,16 @@ pub(super) async fn lanes(
     let mut lanes = Vec::new();
     for ((key, fingerprint, receiver), (base, limits)) in keys.into_iter().zip(grouped) {
         let client = Client::new(&receiver.base_url, key, limits.timeout)?.for_application(receiver.application_id);
-        lanes.push(Arc::new(Lane::new(client, fingerprint, base, limits, events.clone())));
+        lanes.push(Arc::new(Lane::new(client, fingerprint, base, limits, means.clone())));
     }
     Ok((lanes, lane_of))
 }
 
 /// Lets the lanes count what earlier runs sent in the last minute.
-pub(super) async fn recall<'l>(ledger: &Ledger, lanes: impl Iterator<Item = &'l Arc<Lane>>) -> Result<(), Failure> {
-    let now = Timestamp::now();
+pub(super) async fn recall<'l>(means: &Means, lanes: impl Iterator<Item = &'l Arc<Lane>>) -> Result<(), Failure> {
+    let now = means.clock.now();
     for lane in lanes {
-        let recent = ledger.recent_requests(lane.key, now - crate::pace::SPAN).await?;
+        let recent = means.ledger.recent_requests(lane.key, now).await?;
         lane.recall(&recent, now);
     }
     Ok(())

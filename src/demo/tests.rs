@@ -15,7 +15,7 @@ use crate::ledger::records::{Origin, State};
 use crate::ledger::{Ledger, Location};
 use crate::manifest::{self, Environment, LoadOptions, Manifests, SecretPolicy};
 use crate::plan::{self, Snapshot};
-use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Ran, Request};
+use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Means, Ran, Request};
 use crate::sandbox::{Config, MintOptions, Running, Sandbox};
 use crate::verify::{Sent, Subject};
 
@@ -51,6 +51,10 @@ impl Job {
         SecretPolicy { allow_exec: true, timeout: Duration::from_secs(20), env: self.env() }
     }
 
+    fn means(&self) -> Means {
+        Means::new(self.ledger.clone(), Events::none())
+    }
+
     async fn snapshot(&self) -> Snapshot {
         Snapshot { identity: Some(self.ledger.identity().clone()), records: self.ledger.records().await.unwrap() }
     }
@@ -64,7 +68,7 @@ impl Job {
             let key = crate::didit::ApiKey::parse(&text).unwrap();
             let fingerprint = key.fingerprint(&self.ledger.identity().key);
             let client = Client::new(&app.base_url, key, manifest.limits.timeout).unwrap().for_application(app.id);
-            let lane = Lane::new(client, fingerprint, app.base(), manifest.limits.clone(), Events::none());
+            let lane = Lane::new(client, fingerprint, app.base(), manifest.limits.clone(), self.means());
             lanes.push(Arc::new(lane));
         }
         lanes
@@ -78,7 +82,7 @@ impl Job {
         let options =
             ApplyOptions { only: Vec::new(), limit: None, max_failures: None, max_trusted: None, verify: true };
         let work = Apply {
-            ledger: self.ledger.clone(),
+            means: self.means(),
             snapshot,
             plan,
             lane_of: (0..lanes.len()).map(Some).collect(),
@@ -86,7 +90,6 @@ impl Job {
             secrets: self.secrets(),
             options,
             origin: origin(),
-            events: Events::none(),
             manifests: Arc::new(manifests),
         };
         let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
@@ -121,8 +124,7 @@ impl Job {
             });
             lanes.push((Arc::clone(&lane), checks.collect()));
         }
-        let work =
-            Audit { ledger: self.ledger.clone(), lanes, limited: false, origin: origin(), events: Events::none() };
+        let work = Audit { means: self.means(), lanes, limited: false, origin: origin() };
         let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
         run::audit(work, listener).await.unwrap()
     }

@@ -1,9 +1,9 @@
 //! The calls of the API that this program makes, one method each.
 //!
-//! Each method sends exactly one request (but [`Client::workflows`], which says how many it sent in
-//! [`Answer::requests`]), so that whoever paces the sending counts what is sent. Paths end with a slash, since a
+//! Each method sends exactly one request, so that whoever paces the sending counts what is sent. Paths end with a slash, since a
 //! request to the other form is redirected and loses its key (`didit-api.md` section 1).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{Timestamp, civil};
@@ -12,13 +12,11 @@ use url::Url;
 use uuid::Uuid;
 
 use super::classify::{ImportContext, classify_import, classify_read, classify_share};
-use super::transport::{ClientError, Head, Raw, Transport, Verb};
+use super::transport::{ClientError, Head, Http, Raw, Server, Transport, Verb};
 use super::wire::{Decision, RawPage, SessionRow, Workflow, read_page, read_rows, read_workflows};
 use super::{ApiKey, Environment, Failure, RateHeaders};
 use crate::token::{SessionKind, ShareToken};
 
-/// Pages of workflows that are read at most.
-const MAX_WORKFLOW_PAGES: u32 = 20;
 /// Workflows a page.
 const WORKFLOW_PAGE: &str = "100";
 
@@ -33,8 +31,6 @@ pub struct Answer<T> {
     pub server_date: Option<Timestamp>,
     /// Whether the `Server` header says that it is a sandbox.
     pub sandbox: bool,
-    /// Requests that were sent for it.
-    pub requests: u32,
 }
 
 /// An import (`didit-api.md` section 2).
@@ -141,12 +137,24 @@ impl Client {
     pub fn new(base: &Url, key: ApiKey, timeout: Duration) -> Result<Self, ClientError> {
         let text = base.as_str().trim_end_matches('/');
         Ok(Self {
-            transport: Transport::new(base, &key, timeout)?,
+            transport: Transport::Http(Http::new(base, &key, timeout)?),
             base: text.strip_suffix("/v3").unwrap_or(text).to_owned(),
             origin: base.origin(),
             environment: key.environment(),
             application: None,
         })
+    }
+
+    /// A client of a server within the process, which has no key and takes any address at `base`.
+    #[must_use]
+    pub fn in_process(base: &Url, server: Arc<dyn Server>) -> Self {
+        Self {
+            transport: Transport::InProcess(server),
+            base: base.as_str().trim_end_matches('/').to_owned(),
+            origin: base.origin(),
+            environment: None,
+            application: None,
+        }
     }
 
     /// Says which application receives, so that refusals can be explained by a token's audience.
@@ -216,28 +224,16 @@ impl Client {
         .await
     }
 
-    /// The application's workflows, of all pages; a list of more than twenty is refused.
-    pub async fn workflows(&self) -> Answer<Vec<Workflow>> {
+    /// The first page of the application's workflows; newer versions of the API have several, older ones one.
+    pub async fn workflows(&self) -> Answer<Page<Workflow>> {
         let mut url = self.v3(&["workflows"]);
         url.query_pairs_mut().append_pair("limit", WORKFLOW_PAGE);
-        let mut all = Vec::new();
-        let mut requests = 0;
-        loop {
-            let answer = self.page(url, read_workflows).await;
-            requests += answer.requests;
-            let next = answer.result.as_ref().ok().and_then(|page| page.next.clone());
-            let Answer { result, rate, server_date, sandbox, .. } = answer;
-            let result = result.map(|mut page| all.append(&mut page.rows));
-            match next {
-                Some(next) if requests < MAX_WORKFLOW_PAGES => url = next.0,
-                // A list with an end missing proves no absence.
-                Some(_) => {
-                    let result = Err(Failure::protocol(200, "a list of workflows that does not end"));
-                    return Answer { result, rate, server_date, sandbox, requests };
-                }
-                None => return Answer { result: result.map(|()| all), rate, server_date, sandbox, requests },
-            }
-        }
+        self.page(url, read_workflows).await
+    }
+
+    /// The page after one that [`Client::workflows`] or this gave.
+    pub async fn workflows_after(&self, next: &Next) -> Answer<Page<Workflow>> {
+        self.page(next.0.clone(), read_workflows).await
     }
 
     /// Deletes a session for good. A session that is gone already counts as deleted.
@@ -310,7 +306,6 @@ fn finish<T>(
         rate: head.rate,
         server_date: head.server_date,
         sandbox: head.sandbox,
-        requests: 1,
     }
 }
 

@@ -42,7 +42,7 @@ impl Failure {
     }
 
     /// An answer that is not the API's, or not one to this request.
-    pub(super) fn protocol(http_status: u16, detail: &str) -> Self {
+    pub(crate) fn protocol(http_status: u16, detail: &str) -> Self {
         Self {
             class: Class::Protocol,
             http_status: Some(http_status),

@@ -32,5 +32,5 @@ pub use failure::{Effect, Failure};
 pub use key::{ApiKey, Environment, MalformedKey};
 pub use rate::RateHeaders;
 pub use refusal::Class;
-pub use transport::ClientError;
+pub use transport::{BoxFuture, ClientError, Request, Response, Server, Verb};
 pub use wire::{Decision, Feature, Presence, Review, SessionRow, Status, Workflow};

@@ -1,4 +1,5 @@
-//! One request over HTTP, and nothing more: the only file that names reqwest.
+//! One request over HTTP, and nothing more: the only file that names reqwest. In simulated time, a server within the
+//! process takes its place ([`Server`]); everything above is the same.
 //!
 //! - Redirects are off, since the key must not travel; a 3xx is an answer like any other.
 //! - Nothing is sent twice. reqwest's own policy, which resends after an HTTP/2 refusal, is replaced by
@@ -11,10 +12,12 @@
 //!   be an unknown outcome.
 
 use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, redirect, retry};
 use url::{Host, Url};
 
@@ -37,11 +40,14 @@ pub enum ClientError {
     Setup(#[source] reqwest::Error),
 }
 
-/// Method and body of a request.
+/// The method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub enum Verb {
+    /// `GET`.
     Get,
+    /// `POST`.
     Post,
+    /// `DELETE`.
     Delete,
 }
 
@@ -49,6 +55,37 @@ pub(super) enum Verb {
 pub(super) struct Raw {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+}
+
+/// A server within the process.
+pub trait Server: Send + Sync {
+    /// Answers a request, in its own time; `None` where the connection is lost.
+    fn answer(&self, request: Request) -> BoxFuture<Option<Response>>;
+}
+
+/// A future that a [`Server`] gives.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A request to a [`Server`].
+#[derive(Debug)]
+pub struct Request {
+    /// The method.
+    pub verb: Verb,
+    /// The address.
+    pub url: Url,
+    /// The body, JSON.
+    pub body: Option<Vec<u8>>,
+}
+
+/// A [`Server`]'s answer.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// What the headers of an answer say, body or not.
@@ -59,15 +96,44 @@ pub(super) struct Head {
     pub(super) sandbox: bool,
 }
 
+/// The way to the API, as one key.
+#[derive(Clone)]
+pub(super) enum Transport {
+    Http(Http),
+    InProcess(Arc<dyn Server>),
+}
+
+impl Transport {
+    /// Sends one request and reads its whole answer. `with_key` is false for what is public.
+    pub(super) async fn send(
+        &self,
+        verb: Verb,
+        url: Url,
+        body: Option<Vec<u8>>,
+        with_key: bool,
+    ) -> (Head, Result<Raw, Failure>) {
+        match self {
+            Self::Http(http) => http.send(verb, url, body, with_key).await,
+            Self::InProcess(server) => match server.answer(Request { verb, url, body }).await {
+                None => (Head::default(), Err(lost())),
+                Some(Response { status, headers, body }) => {
+                    let text = |name: &str| headers.iter().find(|header| header.0 == name).map(|it| it.1.as_str());
+                    (read_head(text), Ok(Raw { status, body }))
+                }
+            },
+        }
+    }
+}
+
 /// A connection pool that speaks as one key.
 #[derive(Clone)]
-pub(super) struct Transport {
-    http: reqwest::Client,
+pub(super) struct Http {
+    pool: reqwest::Client,
     key: HeaderValue,
     timeout: Duration,
 }
 
-impl Transport {
+impl Http {
     /// # Panics
     /// Never: an [`ApiKey`] is printable ASCII.
     pub(super) fn new(base: &Url, key: &ApiKey, timeout: Duration) -> Result<Self, ClientError> {
@@ -87,26 +153,19 @@ impl Transport {
         let mut header = HeaderValue::from_str(key.expose()).expect("printable ASCII can stand in a header");
         header.set_sensitive(true);
         Ok(Self {
-            http: builder.build().map_err(|error| ClientError::Setup(error.without_url()))?,
+            pool: builder.build().map_err(|error| ClientError::Setup(error.without_url()))?,
             key: header,
             timeout,
         })
     }
 
-    /// Sends one request and reads its whole answer. `with_key` is false for what is public.
-    pub(super) async fn send(
-        &self,
-        verb: Verb,
-        url: Url,
-        body: Option<Vec<u8>>,
-        with_key: bool,
-    ) -> (Head, Result<Raw, Failure>) {
+    async fn send(&self, verb: Verb, url: Url, body: Option<Vec<u8>>, with_key: bool) -> (Head, Result<Raw, Failure>) {
         let method = match verb {
             Verb::Get => Method::GET,
             Verb::Post => Method::POST,
             Verb::Delete => Method::DELETE,
         };
-        let mut request = self.http.request(method, url).header(ACCEPT, "application/json");
+        let mut request = self.pool.request(method, url).header(ACCEPT, "application/json");
         if with_key {
             request = request.header("x-api-key", self.key.clone());
         }
@@ -116,7 +175,8 @@ impl Transport {
         match request.send().await {
             Err(error) => (Head::default(), Err(self.failed(&error))),
             Ok(response) => {
-                let head = read_head(response.headers());
+                let headers = response.headers();
+                let head = read_head(|name| headers.get(name)?.to_str().ok());
                 let status = response.status().as_u16();
                 (head, self.read_body(response).await.map(|body| Raw { status, body }))
             }
@@ -157,12 +217,16 @@ impl Transport {
         if chain(error).any(|text| text.contains("invalid http") || text.contains("invalid header")) {
             return Failure::unknown(Class::Protocol, None, "the answer is not HTTP".to_owned());
         }
-        Failure::unknown(Class::Network, None, "the connection was lost before an answer came".to_owned())
+        lost()
     }
 
     fn in_time(&self) -> String {
         format!("within {} s", self.timeout.as_secs_f32())
     }
+}
+
+fn lost() -> Failure {
+    Failure::unknown(Class::Network, None, "the connection was lost before an answer came".to_owned())
 }
 
 /// A body that did not come whole matters less where the status alone decides: 429 and 5xx.
@@ -200,11 +264,10 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = String> {
     sources(error).map(|source| source.to_string().to_lowercase())
 }
 
-fn read_head(headers: &HeaderMap) -> Head {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
+fn read_head<'h>(text: impl Fn(&str) -> Option<&'h str>) -> Head {
     let server_date = text("date").and_then(http_date);
     Head {
-        rate: RateHeaders::read(text, server_date.unwrap_or_else(Timestamp::now)),
+        rate: RateHeaders::read(&text, server_date.unwrap_or_else(Timestamp::now)),
         server_date,
         sandbox: text("server").is_some_and(|server| server.to_ascii_lowercase().contains("sandbox")),
     }

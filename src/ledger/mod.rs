@@ -20,6 +20,7 @@ mod file;
 mod lock;
 mod read;
 pub mod records;
+mod sends;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,13 @@
 use std::cell::OnceCell;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::file::ForReading;
 use super::records::{
-    Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, RecentRequests, Record, RecordedError,
-    Requests, Run, RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
+    Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run,
+    RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
 };
 use super::{LedgerError, Location, check, file};
 use crate::didit::Class;
@@ -277,61 +277,6 @@ fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
             })
         })?
         .collect()
-}
-
-/// What was sent with a key since a time. A request that the server did not count (a 429, no connection) is none.
-/// A session that a dead run imported may have been read by it, too.
-pub(super) fn recent_requests(
-    connection: &Connection,
-    key: Fingerprint,
-    since: Timestamp,
-) -> rusqlite::Result<RecentRequests> {
-    let since = since.as_millisecond();
-    let times = |sql: &str, by_key: bool| -> rusqlite::Result<Vec<Timestamp>> {
-        let mut query = connection.prepare(sql)?;
-        let row = |row: &Row<'_>| row.get(0).map(time);
-        let key = key.as_bytes();
-        if by_key {
-            query.query_map(params![since, key], row)?.collect()
-        } else {
-            query.query_map([since], row)?.collect()
-        }
-    };
-    let mut writes = times(
-        "SELECT coalesce(b.answered_at, a.sent_at) AS at FROM attempts a JOIN entries e ON e.id = a.entry
-         LEFT JOIN answers b ON b.attempt = a.id
-         WHERE at > ?1 AND e.key = ?2 AND coalesce(b.outcome, '') <> 'not_processed'",
-        true,
-    )?;
-    // Deletions of erasures are known by their run alone.
-    writes.extend(times(
-        "WITH RECURSIVE deletion (at, left) AS (
-           SELECT e.ended_at, e.writes FROM run_ends e JOIN runs r ON r.id = e.run
-           WHERE e.ended_at > ?1 AND r.command = 'ledger erase'
-           UNION ALL
-           SELECT at, left - 1 FROM deletion WHERE left > 1
-         )
-         SELECT at FROM deletion WHERE left > 0",
-        false,
-    )?);
-    let mut reads = times(
-        "SELECT coalesce(audited_at, imported_at) AS at FROM entries WHERE at > ?1 AND key = ?2
-           AND (audited_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM run_ends e WHERE e.run = entries.run))",
-        true,
-    )?;
-    reads.extend(times(
-        "WITH RECURSIVE other (at, left) AS (
-           SELECT e.ended_at, e.reads - e.checked FROM run_ends e WHERE e.ended_at > ?1
-           UNION ALL
-           SELECT r.started_at, 2 FROM runs r WHERE r.started_at > ?1 AND r.command IN ('apply', 'audit')
-             AND NOT EXISTS (SELECT 1 FROM run_ends e WHERE e.run = r.id)
-           UNION ALL
-           SELECT at, left - 1 FROM other WHERE left > 1
-         )
-         SELECT at FROM other WHERE left > 0",
-        false,
-    )?);
-    Ok(RecentRequests { writes, reads })
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {

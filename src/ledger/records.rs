@@ -94,14 +94,61 @@ impl Receiver {
     }
 }
 
-/// When requests of earlier runs were answered, as far as the ledger tells.
+/// By when each request of earlier runs had arrived, as far as the ledger tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentRequests {
-    /// Imports.
+    /// POST, PATCH and DELETE.
     pub writes: Vec<Timestamp>,
-    /// Reads. Those of a verification are known one by one; those of checks and lookups by their run, and taken to
-    /// have come at its end.
+    /// GET.
     pub reads: Vec<Timestamp>,
+}
+
+/// Which of a key's two budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetKind {
+    /// POST, PATCH and DELETE.
+    Writes,
+    /// GET.
+    Reads,
+}
+
+impl BudgetKind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Writes => "writes",
+            Self::Reads => "reads",
+        }
+    }
+}
+
+/// Requests that are about to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Reservation {
+    /// The key's fingerprint.
+    pub key: Fingerprint,
+    /// The budget.
+    pub budget: BudgetKind,
+    /// How many at most.
+    pub requests: u32,
+    /// None of them leaves later.
+    pub until: Timestamp,
+    /// The block before, which is done.
+    pub before: Option<Block>,
+}
+
+/// A block's number in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendId(pub i64);
+
+/// A reserved block that is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// Which.
+    pub id: SendId,
+    /// What was sent of it.
+    pub sent: u32,
+    /// When the last of it left.
+    pub last: Timestamp,
 }
 
 /// Settings of an import as sent.
@@ -226,8 +273,10 @@ pub struct Intent {
     pub describe: NewEntry,
     /// The run.
     pub run: RunId,
-    /// When it leaves.
+    /// When it leaves, by the server's clock.
     pub sent_at: Timestamp,
+    /// When it leaves, by this machine's clock.
+    pub left_at: Timestamp,
     /// The token.
     pub token: Fingerprint,
     /// The token's `exp`.

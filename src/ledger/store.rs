@@ -7,8 +7,8 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
 use super::records::{
-    AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, RecentRequests, Record,
-    RecordedError, RunEnd, RunFinding, RunId, RunOutcome, State,
+    AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, Record, RecordedError,
+    RunEnd, RunFinding, RunId, RunOutcome, State,
 };
 use super::writer::Writer;
 use super::{LedgerError, Location, file, read};
@@ -28,6 +28,15 @@ impl Ledger {
         let connection = file::open_for_writing(location)?;
         let identity = read::identity(&connection).map_err(|e| LedgerError::sqlite(&location.path, &e))?;
         Ok(Self { writer: Writer::start(connection, &location.path)?, identity })
+    }
+
+    /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
+    pub fn open_for_simulation(location: &Location) -> Result<Self, LedgerError> {
+        let connection = file::open_for_writing(location)?;
+        let failed = |e: rusqlite::Error| LedgerError::sqlite(&location.path, &e);
+        connection.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
+        let identity = read::identity(&connection).map_err(failed)?;
+        Ok(Self { writer: Writer::in_place(connection, &location.path), identity })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
@@ -124,13 +133,14 @@ impl Ledger {
                     ],
                 )?;
                 tx.execute(
-                    "INSERT INTO attempts (entry, run, number, sent_at, token, token_expires_at, workflow_id, trust_review, vendor_data)
-                     SELECT id, ?2, attempts, ?3, token, ?4, workflow_id, trust_review, vendor_data FROM entries WHERE id = ?1",
+                    "INSERT INTO attempts (entry, run, number, sent_at, left_at, token, token_expires_at, workflow_id, trust_review, vendor_data)
+                     SELECT id, ?2, attempts, ?3, ?5, token, ?4, workflow_id, trust_review, vendor_data FROM entries WHERE id = ?1",
                     params![
                         entry.0,
                         intent.run.0,
                         intent.sent_at.as_millisecond(),
                         intent.token_expires_at.map(Timestamp::as_millisecond),
+                        intent.left_at.as_millisecond(),
                     ],
                 )?;
                 Ok((entry, AttemptId(tx.last_insert_rowid())))
@@ -229,11 +239,6 @@ impl Ledger {
         found: Vec<(EntryId, Finding)>,
     ) -> Result<Vec<RunFinding>, LedgerError> {
         self.writer.call(move |tx| keep_findings(tx, run, at, &checked, &found)).await
-    }
-
-    /// What earlier runs sent with this key since a time.
-    pub async fn recent_requests(&self, key: Fingerprint, since: Timestamp) -> Result<RecentRequests, LedgerError> {
-        self.writer.call(move |tx| read::recent_requests(tx, key, since)).await
     }
 
     /// Which entry owns each of these sessions, where one does.

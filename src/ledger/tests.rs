@@ -47,6 +47,7 @@ fn intent(run: RunId, n: u128, entry: Option<EntryId>) -> Intent {
             place: "acme.yaml:7".to_owned(),
         },
         run,
+        left_at: now(),
         sent_at: now(),
         token: FingerprintKey::from_bytes([7; 32]).fingerprint(&n.to_be_bytes()),
         token_expires_at: None,

@@ -1,8 +1,8 @@
 //! The single writer: one thread owns the connection and commits, in one transaction, all calls that gathered while
 //! it was busy with the last commit. Each call is acknowledged only after the commit that holds it.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -16,13 +16,24 @@ const QUEUE: usize = 1024;
 type Job = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<Acknowledge> + Send>;
 type Acknowledge = Box<dyn FnOnce() + Send>;
 
-/// A handle on the writer thread. When the last one is dropped, the thread ends what is queued and closes the file,
-/// which empties the write-ahead log into it; the drop waits for that.
+/// A handle on the writer.
 #[derive(Clone, Debug)]
-pub(super) struct Writer(Arc<Thread>);
+pub(super) enum Writer {
+    /// The writer thread. When the last handle is dropped, the thread ends what is queued and closes the file, which
+    /// empties the write-ahead log into it; the drop waits for that.
+    Thread(Arc<Thread>),
+    /// No thread: each call is a transaction of its own, made by its caller. For simulated time.
+    InPlace(Arc<InPlace>),
+}
 
 #[derive(Debug)]
-struct Thread {
+pub(super) struct InPlace {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+pub(super) struct Thread {
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     handle: Option<JoinHandle<()>>,
@@ -48,7 +59,11 @@ impl Writer {
             .name("ledger".to_owned())
             .spawn(move || write_all(connection, queue, &thread_path, &thread_failure))
             .map_err(|e| LedgerError::io(path, &e))?;
-        Ok(Self(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
+        Ok(Self::Thread(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
+    }
+
+    pub(super) fn in_place(connection: Connection, path: &Path) -> Self {
+        Self::InPlace(Arc::new(InPlace { connection: Mutex::new(connection), path: path.to_owned() }))
     }
 
     /// Runs `work` in the next transaction and returns its value once that is durable.
@@ -57,6 +72,10 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
+        let thread = match self {
+            Self::Thread(thread) => thread,
+            Self::InPlace(place) => return place.call(work),
+        };
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |transaction| {
             let value = work(transaction)?;
@@ -64,10 +83,22 @@ impl Writer {
             Ok(Box::new(move || drop(reply.send(value))))
         });
         // The thread says why before it ends, so this waits for an instant at most.
-        let gone = || self.0.failure.wait().clone();
-        let jobs = self.0.jobs.as_ref().ok_or_else(gone)?;
+        let gone = || thread.failure.wait().clone();
+        let jobs = thread.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+}
+
+impl InPlace {
+    fn call<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        done.map_err(|error| LedgerError::sqlite(&self.path, &error))
     }
 }
 

@@ -113,14 +113,9 @@ impl Window {
     /// The request was answered, or given up, at `now`: its slot is taken for another 60 seconds.
     pub fn answered(&mut self, _ticket: Ticket, now: Duration) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.occupy(now);
+        self.free_at.push(Reverse(now + SPAN + GRAIN));
         self.refusals = 0;
         self.abreast = self.abreast.saturating_mul(2);
-    }
-
-    /// A request without a ticket of its own was answered at `now`, such as a further page of a list.
-    pub fn occupy(&mut self, now: Duration) {
-        self.free_at.push(Reverse(now + SPAN + GRAIN));
     }
 
     /// The request never left: its slot is free at once.

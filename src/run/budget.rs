@@ -64,18 +64,14 @@ impl Budget {
         let now = self.now();
         match &answer.result {
             Err(failure) if failure.class == Class::Throttled => {
-                self.sent.fetch_add(u64::from(answer.requests), Ordering::Relaxed);
+                self.sent.fetch_add(1, Ordering::Relaxed);
                 self.throttled.fetch_add(1, Ordering::Relaxed);
                 self.window().refused(ticket, now, answer.rate.retry_after, answer.rate.limit);
             }
             Err(failure) if failure.effect == Effect::NotProcessed => self.window().unsent(ticket),
             _ => {
-                self.sent.fetch_add(u64::from(answer.requests), Ordering::Relaxed);
-                let mut window = self.window();
-                window.answered(ticket, now);
-                for _ in 1..answer.requests {
-                    window.occupy(now);
-                }
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                self.window().answered(ticket, now);
             }
         }
         self.changed.notify_waiters();

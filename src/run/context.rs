@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::events::{Event, Events};
-use crate::ledger::Ledger;
+use super::events::Event;
+use super::means::Means;
 use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
 use crate::plan::Item;
@@ -14,8 +14,8 @@ use crate::token::ShareToken;
 /// What all steps of a run share.
 #[derive(Debug)]
 pub struct Context {
-    /// The ledger.
-    pub ledger: Ledger,
+    /// What it works with.
+    pub means: Means,
     /// The run.
     pub run: RunId,
     /// The manifests.
@@ -24,8 +24,6 @@ pub struct Context {
     pub items: Vec<Item>,
     /// How references are read.
     pub secrets: SecretPolicy,
-    /// Who watches.
-    pub events: Events,
 }
 
 impl Context {
@@ -59,7 +57,9 @@ impl Context {
         let item = self.item(item);
         if item.source_session_id.is_some_and(|source| source != named) {
             let id = crate::text::inert(&item.id);
-            self.events.tell(Event::Warning(format!("the answer for {id} names another source session, {named}")));
+            self.means
+                .events
+                .tell(Event::Warning(format!("the answer for {id} names another source session, {named}")));
         }
     }
 }

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::events::Event;
 use super::guard::Guard;
 use super::job::{Done, Finished, Job, Step, Stepped, Trace, is_ill};
-use super::lane::Lane;
+use super::lane::{CallError, Lane};
 use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
 use super::verifier::Check;
@@ -112,7 +112,7 @@ impl Dispatcher {
         self.halt = tokio::select! {
             probed = check_lane(&lane) => match probed {
                 Ok(None) => None,
-                Ok(Some(warning)) => { self.context.events.tell(Event::Warning(warning)); None }
+                Ok(Some(warning)) => { self.context.means.events.tell(Event::Warning(warning)); None }
                 Err(halt) => Some(halt),
             },
             asked = wait_for(stop, |request| *request != Request::GoOn) => asked.condition().map(Halt::Signal),
@@ -192,7 +192,7 @@ impl Dispatcher {
         self.guard.note(&self.context, &done);
         match (&done.session, &done.error) {
             (Some(_), _) => {
-                self.context.events.tell(Event::Imported);
+                self.context.means.events.tell(Event::Imported);
                 if let Some((verify, check)) =
                     self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
                 {
@@ -200,7 +200,7 @@ impl Dispatcher {
                     let _ = verify.send(check);
                 }
             }
-            (None, Some(error)) => self.context.events.tell(Event::Failed(error.class)),
+            (None, Some(error)) => self.context.means.events.tell(Event::Failed(error.class)),
             (None, None) => {}
         }
         self.done.push(done);
@@ -271,14 +271,21 @@ async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
     check_key(lane).await?;
     match lane.load_workflows().await {
         Ok(()) => Ok(None),
-        Err(failure) if failure.class == Class::Credentials => Ok(None),
-        Err(failure) => Ok(Some(format!("the workflows could not be checked beforehand: {}", failure.detail))),
+        Err(CallError::Ledger(error)) => Err(Halt::Ledger(error)),
+        Err(CallError::Api(failure)) if failure.class == Class::Credentials => Ok(None),
+        Err(CallError::Api(failure)) => {
+            Ok(Some(format!("the workflows could not be checked beforehand: {}", failure.detail)))
+        }
     }
 }
 
 /// One read that finds a wrong key or base URL.
 pub(super) async fn check_key(lane: &Lane) -> Result<(), Halt> {
-    let Err(failure) = lane.check_key().await else { return Ok(()) };
+    let failure = match lane.check_key().await {
+        Ok(()) => return Ok(()),
+        Err(CallError::Ledger(error)) => return Err(Halt::Ledger(error)),
+        Err(CallError::Api(failure)) => failure,
+    };
     Err(match failure.class {
         Class::Credentials => Halt::Credentials(needs(failure, "read:sessions")),
         Class::NoCredit => Halt::NoCredit(failure),

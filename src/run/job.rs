@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::budget::Slot;
 use super::context::Context;
 use super::events::Event;
-use super::lane::Lane;
+use super::lane::{CallError, Lane};
 #[cfg(debug_assertions)]
 use super::points::Point;
-use super::resolve::{LookupError, Wanted, look_up};
+use super::resolve::{Wanted, look_up};
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{
@@ -300,11 +300,12 @@ impl Job {
             describe: describe(lane, manifest, entry, fresh.claims.as_ref(), self.kind),
             run: context.run,
             sent_at,
-            token: fresh.token.fingerprint(&context.ledger.identity().key),
+            left_at: context.means.clock.now(),
+            token: fresh.token.fingerprint(&context.means.ledger.identity().key),
             token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
             settings: settings.clone(),
         };
-        let (row, attempt) = context.ledger.intend(intent).await?;
+        let (row, attempt) = context.means.ledger.intend(intent).await?;
         self.row = Some(row);
         self.sent = Some(settings.clone());
         self.first_sent_at.get_or_insert(sent_at);
@@ -366,10 +367,11 @@ impl Job {
             Next::LookUp => self.look_up(context, lane, TokenLife::Lives).await?,
             Next::CheckKey => match lane.check_key().await {
                 Ok(()) => self.look_up(context, lane, TokenLife::Lives).await?,
-                Err(failure) if failure.class == Class::Credentials => {
+                Err(CallError::Ledger(error)) => return Err(error),
+                Err(CallError::Api(failure)) if failure.class == Class::Credentials => {
                     (Next::Stop(if self.open { Settled::Unknown } else { Settled::Refused }), None)
                 }
-                Err(_) => (Next::Settle(Settled::Unknown), None),
+                Err(CallError::Api(_)) => (Next::Settle(Settled::Unknown), None),
             },
             decided => (decided, None),
         };
@@ -407,7 +409,7 @@ impl Job {
             since: self.first_sent_at.filter(|_| !is_older),
             vendor_data_is_shared: false,
         };
-        let looked = look_up(lane, &context.ledger, wanted).await;
+        let looked = look_up(lane, &context.means.ledger, wanted).await;
         #[cfg(debug_assertions)]
         Point::LookedUp.pass();
         match looked {
@@ -421,12 +423,12 @@ impl Job {
                     if looked.lookup == Lookup::Found && found.is_none() { Lookup::Failed } else { looked.lookup };
                 Ok((standing.after_lookup(last, lookup), Some((found, looked.evidence))))
             }
-            Err(LookupError::Api(failure)) => {
+            Err(CallError::Api(failure)) => {
                 let detail = format!("the lookup failed: {}", failure.detail);
                 let evidence = Evidence { verdict: "failed", session_id: None, detail };
                 Ok((standing.after_lookup(last, Lookup::Failed), Some((None, evidence))))
             }
-            Err(LookupError::Ledger(error)) => Err(error),
+            Err(CallError::Ledger(error)) => Err(error),
         }
     }
 
@@ -459,7 +461,7 @@ impl Job {
         }
         let after = backoff(self.sends, rand::random()).unwrap_or_default();
         if let Some((_, error)) = &self.last {
-            context.events.tell(Event::Retrying { class: error.class, after });
+            context.means.events.tell(Event::Retrying { class: error.class, after });
         }
         after
     }
@@ -496,7 +498,8 @@ impl Job {
         entry: &Entry,
     ) -> Result<Step, LedgerError> {
         let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
-        let row = context.ledger.settle_unsent(self.row, describe, context.run, State::Expired, expired()).await?;
+        let row =
+            context.means.ledger.settle_unsent(self.row, describe, context.run, State::Expired, expired()).await?;
         self.row = Some(row);
         Ok(Step::Done(self.done(Finished::Settled(Settled::Expired), None, Some(expired()))))
     }
@@ -510,7 +513,8 @@ impl Job {
         error: RecordedError,
     ) -> Result<Step, LedgerError> {
         let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
-        let row = context.ledger.settle_unsent(self.row, describe, context.run, State::Refused, error.clone()).await?;
+        let row =
+            context.means.ledger.settle_unsent(self.row, describe, context.run, State::Refused, error.clone()).await?;
         self.row = Some(row);
         Ok(Step::Done(self.done(Finished::Settled(Settled::Refused), None, Some(error))))
     }
@@ -544,7 +548,7 @@ impl Job {
         let outcome = Outcome {
             entry,
             run: context.run,
-            at: Timestamp::now(),
+            at: context.means.clock.now(),
             attempt,
             state,
             session: done.session.clone(),
@@ -553,7 +557,7 @@ impl Job {
             error: done.error.clone(),
             evidence,
         };
-        context.ledger.settle(outcome).await?;
+        context.means.ledger.settle(outcome).await?;
         #[cfg(debug_assertions)]
         Point::Settled.pass();
         let mut trace = self.trace();

@@ -12,9 +12,12 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::budget::Budget;
-use super::events::{Event, Events};
+use super::events::Event;
 use super::listing::Lists;
+use super::means::Means;
+use super::send_log::SendLog;
 use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Workflow};
+use crate::ledger::LedgerError;
 use crate::ledger::records::{RecentRequests, Requests};
 use crate::manifest::Limits;
 use crate::pace::backoff;
@@ -22,6 +25,9 @@ use crate::token::{Fingerprint, SessionKind};
 
 /// Reads of the check before the first send, at most: a wrong base URL is found by no more.
 const PROBES: u32 = 3;
+
+/// Pages of workflows that are read at most.
+const WORKFLOW_PAGES: u32 = 20;
 
 /// Nothing measured yet.
 const UNKNOWN_SKEW: i64 = i64::MIN;
@@ -46,13 +52,29 @@ pub struct Lane {
     seen: Mutex<HashMap<Uuid, Arc<Decision>>>,
     pub(super) lists: Lists,
     skew_millis: AtomicI64,
-    events: Events,
+    means: Means,
+    log: SendLog,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug)]
+pub enum CallError {
+    /// The API.
+    Api(Failure),
+    /// The ledger, which notes every request before it leaves.
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for CallError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
 }
 
 impl Lane {
     /// A lane that has sent nothing yet.
     #[must_use]
-    pub fn new(client: Client, key: Fingerprint, base_url: String, limits: Limits, events: Events) -> Self {
+    pub fn new(client: Client, key: Fingerprint, base_url: String, limits: Limits, means: Means) -> Self {
         Self {
             client,
             writes: Arc::new(Budget::new(limits.writes_per_minute)),
@@ -65,7 +87,8 @@ impl Lane {
             seen: Mutex::new(HashMap::new()),
             lists: Lists::default(),
             skew_millis: AtomicI64::new(UNKNOWN_SKEW),
-            events,
+            log: SendLog::new(means.clone(), key),
+            means,
         }
     }
 
@@ -77,6 +100,16 @@ impl Lane {
         };
         self.writes.recall(ages(&recent.writes));
         self.reads.recall(ages(&recent.reads));
+    }
+
+    /// Notes a write other than an import, which is about to leave.
+    pub async fn note_write(&self) -> Result<(), LedgerError> {
+        self.log.before_write().await
+    }
+
+    /// Notes that nothing more leaves, so that the next run knows exactly what did.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        self.log.close().await
     }
 
     /// What was sent so far.
@@ -93,24 +126,25 @@ impl Lane {
     pub async fn send<T>(&self, slot: super::budget::Slot, call: impl Future<Output = Answer<T>>) -> Answer<T> {
         // Never closed.
         let _place = self.in_flight.acquire().await;
-        let before = Timestamp::now();
+        let before = self.means.clock.now();
         let answer = call.await;
         self.learn_skew(before, answer.server_date);
         if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
-            self.events.tell(Event::Throttled { pause: answer.rate.retry_after });
+            self.means.events.tell(Event::Throttled { pause: answer.rate.retry_after });
         }
         slot.book(&answer);
         answer
     }
 
     /// Reads, within the budget, again after what can pass: at most `sends` times (a 429 spends nothing).
-    pub async fn read<T, F>(&self, sends: u32, call: impl Fn() -> F) -> Result<T, Failure>
+    pub async fn read<T, F>(&self, sends: u32, call: impl Fn() -> F) -> Result<T, CallError>
     where
         F: Future<Output = Answer<T>>,
     {
         let mut failed = 0;
         loop {
             let slot = self.reads.acquire().await;
+            self.log.before_read().await?;
             let failure = match self.send(slot, call()).await.result {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
@@ -121,23 +155,33 @@ impl Lane {
             failed += 1;
             match backoff(failed, rand::random()) {
                 Some(wait) if can_pass(&failure) && failed < sends => {
-                    self.events.tell(Event::Retrying { class: failure.class, after: wait });
+                    self.means.events.tell(Event::Retrying { class: failure.class, after: wait });
                     tokio::time::sleep(wait).await;
                 }
-                _ => return Err(failure),
+                _ => return Err(CallError::Api(failure)),
             }
         }
     }
 
     /// One read that tells whether the key is accepted and may read sessions.
-    pub async fn check_key(&self) -> Result<(), Failure> {
+    pub async fn check_key(&self) -> Result<(), CallError> {
         let query = ListQuery { limit: 1, ..ListQuery::new(SessionKind::User) };
         self.read(PROBES, || self.client.sessions(&query)).await.map(drop)
     }
 
     /// One read of the workflows; where the key may not read them, nothing is judged by them.
-    pub async fn load_workflows(&self) -> Result<(), Failure> {
-        let workflows = self.read(PROBES, || self.client.workflows()).await?;
+    pub async fn load_workflows(&self) -> Result<(), CallError> {
+        let mut page = self.read(PROBES, || self.client.workflows()).await?;
+        let mut workflows = std::mem::take(&mut page.rows);
+        for _ in 1..WORKFLOW_PAGES {
+            let Some(next) = page.next.take() else { break };
+            page = self.read(PROBES, || self.client.workflows_after(&next)).await?;
+            workflows.append(&mut page.rows);
+        }
+        if page.next.is_some() {
+            // A list with an end missing proves no absence.
+            return Err(CallError::Api(Failure::protocol(200, "a list of workflows that does not end")));
+        }
         *self.workflows.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(workflows));
         Ok(())
     }
@@ -174,7 +218,7 @@ impl Lane {
 
     /// What a session's decision says of where it came from; each session is fetched once for all lookups of a run.
     /// `None`: no such session, or not yet.
-    pub async fn decision_for_lookup(&self, session: Uuid) -> Result<Option<Arc<Decision>>, Failure> {
+    pub async fn decision_for_lookup(&self, session: Uuid) -> Result<Option<Arc<Decision>>, CallError> {
         let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned();
         if known.is_some() {
             return Ok(known);
@@ -190,7 +234,7 @@ impl Lane {
     }
 
     /// A session's decision, fetched now. `None`: no such session.
-    pub async fn decision(&self, session: Uuid) -> Result<Option<Decision>, Failure> {
+    pub async fn decision(&self, session: Uuid) -> Result<Option<Decision>, CallError> {
         self.read(crate::pace::MAX_SENDS, || self.client.decision(session)).await
     }
 
@@ -206,14 +250,14 @@ impl Lane {
     /// The server's time now.
     #[must_use]
     pub fn server_now(&self) -> Timestamp {
-        let now = Timestamp::now();
+        let now = self.means.clock.now();
         now.checked_add(self.skew()).unwrap_or(now)
     }
 
     /// `Date` is cut to seconds, so half a second is added.
     fn learn_skew(&self, before: Timestamp, server: Option<Timestamp>) {
         let Some(server) = server else { return };
-        let middle = i64::midpoint(before.as_millisecond(), Timestamp::now().as_millisecond());
+        let middle = i64::midpoint(before.as_millisecond(), self.means.clock.now().as_millisecond());
         let skew = server.as_millisecond() + 500 - middle;
         // What a second's grain explains is no skew.
         let skew = if skew.abs() <= 1000 { 0 } else { skew };

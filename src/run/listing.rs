@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::lane::Lane;
-use crate::didit::{Failure, ListQuery, SessionRow};
+use super::lane::{CallError, Lane};
+use crate::didit::{ListQuery, SessionRow};
 use crate::pace::MAX_SENDS;
 use crate::token::SessionKind;
 
@@ -62,7 +62,7 @@ impl Shared {
 }
 
 /// The sessions of a kind with this vendor data.
-pub(super) async fn with_vendor_data(lane: &Lane, kind: SessionKind, vendor_data: &str) -> Result<Listed, Failure> {
+pub(super) async fn with_vendor_data(lane: &Lane, kind: SessionKind, vendor_data: &str) -> Result<Listed, CallError> {
     let query = ListQuery { vendor_data: Some(vendor_data.to_owned()), limit: PAGE, ..ListQuery::new(kind) };
     let Listed { rows, complete } = read(lane, &query, None, PAGES).await?;
     // A server that ignores the filter lists everything.
@@ -71,7 +71,7 @@ pub(super) async fn with_vendor_data(lane: &Lane, kind: SessionKind, vendor_data
 }
 
 /// The sessions of a kind that were made since a time, as they are now or later.
-pub(super) async fn made_since(lane: &Lane, kind: SessionKind, since: Option<Timestamp>) -> Result<Listed, Failure> {
+pub(super) async fn made_since(lane: &Lane, kind: SessionKind, since: Option<Timestamp>) -> Result<Listed, CallError> {
     let asked = Instant::now();
     let mut newest = match kind {
         SessionKind::User => lane.lists.user.lock().await,
@@ -89,7 +89,7 @@ pub(super) async fn made_since(lane: &Lane, kind: SessionKind, since: Option<Tim
 }
 
 /// Reads page after page, until there is none or a whole page is older than `since`.
-async fn read(lane: &Lane, query: &ListQuery, since: Option<Timestamp>, most: usize) -> Result<Listed, Failure> {
+async fn read(lane: &Lane, query: &ListQuery, since: Option<Timestamp>, most: usize) -> Result<Listed, CallError> {
     let mut rows: Vec<SessionRow> = Vec::new();
     let mut known: HashSet<Uuid> = HashSet::new();
     let mut page = lane.read(MAX_SENDS, || lane.client.sessions(query)).await?;

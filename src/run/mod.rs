@@ -19,11 +19,13 @@ mod guard;
 mod job;
 mod lane;
 mod listing;
+mod means;
 #[cfg(test)]
 mod model;
 #[cfg(debug_assertions)]
 mod points;
 mod resolve;
+mod send_log;
 mod stop;
 mod unhealthy;
 mod verifier;
@@ -32,23 +34,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use budget::{Budget, Slot};
 pub use context::Context;
 pub use events::{Event, Events};
-pub use lane::Lane;
+pub use lane::{CallError, Lane};
+pub use means::{Clock, Means};
 pub use stop::{Halt, Listener, Request};
 pub use verifier::{Check, Verified, Verifier};
 
 use crate::exit::{Condition, Exit};
+use crate::ledger::LedgerError;
 use crate::ledger::records::{
     ManifestFacts, NewEntry, Origin, Record, RecordedError, Requests, RunEnd, RunError, RunFinding, RunId, RunOutcome,
     Session, State,
 };
-use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
 use crate::plan::{Action, Item, Plan, Snapshot};
@@ -75,8 +77,8 @@ pub struct ApplyOptions {
 /// Everything an apply works with.
 #[derive(Debug)]
 pub struct Apply {
-    /// The ledger, held by this process.
-    pub ledger: Ledger,
+    /// What it works with; the ledger is held by this process.
+    pub means: Means,
     /// The manifests.
     pub manifests: Arc<Manifests>,
     /// What the ledger knew when the plan was made.
@@ -93,8 +95,6 @@ pub struct Apply {
     pub options: ApplyOptions,
     /// Who runs.
     pub origin: Origin,
-    /// Who watches.
-    pub events: Events,
 }
 
 /// What a run came to, as kept in the ledger.
@@ -115,24 +115,23 @@ pub struct Ran {
 /// Carries out a plan. An error means that the ledger could not be written; what was in flight is then open.
 pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
-    let run = work.ledger.begin_run("apply", work.origin.clone(), Timestamp::now()).await?;
+    let run = work.means.ledger.begin_run("apply", work.origin.clone(), work.means.clock.now()).await?;
     for manifest in &work.manifests.manifests {
-        work.ledger.keep_manifest(facts(manifest), run).await?;
+        work.means.ledger.keep_manifest(facts(manifest), run).await?;
     }
     let selected = Selection::new(&work);
     let context = Arc::new(Context {
-        ledger: work.ledger.clone(),
+        means: work.means.clone(),
         run,
         manifests: Arc::clone(&work.manifests),
         items: work.plan.items.clone(),
         secrets: work.secrets.clone(),
-        events: work.events.clone(),
     });
     let mut ends = Ends::default();
     if let Some(message) = selected.too_many_trusted(&work) {
         ends.halts.push(Halt::Guard(message));
     } else if !selected.jobs.is_empty() {
-        work.ledger.raise_generation().await?;
+        work.means.ledger.raise_generation().await?;
         ends = drive(&work, &context, &selected, stop).await;
     }
     Ok(finish(&work, &context, &selected, ends, started).await)
@@ -208,7 +207,7 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
         }
     }
     let total = jobs.iter().map(Vec::len).sum::<usize>() as u64;
-    work.events.tell(Event::Planned {
+    work.means.events.tell(Event::Planned {
         entries: total,
         sessions: if work.options.verify { total } else { 0 },
         writes_per_minute: work.lanes.iter().map(|lane| lane.limits.writes_per_minute).sum(),
@@ -248,18 +247,17 @@ async fn drive_lane(
     stop: Listener,
 ) -> (dispatch::LaneEnd, Option<Verified>) {
     let (sender, incoming) = mpsc::unbounded_channel();
-    let checking = Verifier {
-        ledger: context.ledger.clone(),
-        run: context.run,
-        lane: Arc::clone(&lane),
-        events: context.events.clone(),
-    };
+    let checking = Verifier { means: context.means.clone(), run: context.run, lane: Arc::clone(&lane) };
+    let closing = Arc::clone(&lane);
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
     let task = tokio::spawn(checking.run(incoming, stop.clone()));
-    let end = dispatcher.run(stop).await;
+    let mut end = dispatcher.run(stop).await;
     let verified = task
         .await
         .unwrap_or_else(|error| Verified { halts: vec![Halt::Internal(error.to_string())], ..Verified::default() });
+    if let Err(error) = closing.close().await {
+        end.halt.get_or_insert(Halt::Ledger(error));
+    }
     (end, verify.then_some(verified))
 }
 
@@ -345,7 +343,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     let halt = halts.min_by_key(|halt| halt.condition());
     let requests = work.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), sum);
     let mut end = RunEnd {
-        at: Timestamp::now(),
+        at: work.means.clock.now(),
         seconds: round(started.elapsed()),
         requests,
         verified: ends.verified.as_ref().map(|verified| (verified.sessions, verified.checked)),
@@ -376,10 +374,10 @@ async fn keep(
         .filter_map(|(_, item)| Some(describe(context, item, item.entry?)))
         .collect();
     if !expired.is_empty() {
-        context.ledger.keep_expired(expired, context.run, job::expired()).await?;
+        context.means.ledger.keep_expired(expired, context.run, job::expired()).await?;
     }
-    context.ledger.report(context.run, outcomes.to_vec()).await?;
-    context.ledger.end_run(context.run, end.clone()).await
+    context.means.ledger.report(context.run, outcomes.to_vec()).await?;
+    context.means.ledger.end_run(context.run, end.clone()).await
 }
 
 fn describe(context: &Context, item: &Item, at: (usize, usize)) -> NewEntry {
@@ -402,7 +400,7 @@ async fn from_ledger(
     selected: &Selection,
     known: &HashMap<usize, Done>,
 ) -> Vec<(usize, Done)> {
-    let Ok(records) = work.ledger.records().await else { return Vec::new() };
+    let Ok(records) = work.means.ledger.records().await else { return Vec::new() };
     let of_run: HashMap<(&str, &str), &Record> = records
         .iter()
         .filter(|record| record.run == run)
@@ -575,27 +573,25 @@ pub fn facts(manifest: &crate::manifest::Manifest) -> ManifestFacts {
 /// An audit: sessions to verify, by lane.
 #[derive(Debug)]
 pub struct Audit {
-    /// The ledger.
-    pub ledger: Ledger,
+    /// What it works with.
+    pub means: Means,
     /// The lanes with their sessions, least recently audited first.
     pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
     /// Whether `--limit` left sessions out.
     pub limited: bool,
     /// Who runs.
     pub origin: Origin,
-    /// Who watches.
-    pub events: Events,
 }
 
 /// Verifies imported sessions again.
 pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
-    let run = work.ledger.begin_run("audit", work.origin.clone(), Timestamp::now()).await?;
+    let run = work.means.ledger.begin_run("audit", work.origin.clone(), work.means.clock.now()).await?;
     let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
     if total > 0 {
-        work.ledger.raise_generation().await?;
+        work.means.ledger.raise_generation().await?;
     }
-    work.events.tell(Event::Planned {
+    work.means.events.tell(Event::Planned {
         entries: 0,
         sessions: total,
         writes_per_minute: 0,
@@ -607,14 +603,15 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             // The receiver is alive: it is passed on below.
             let _ = sender.send(check.clone());
         }
-        let checking =
-            Verifier { ledger: work.ledger.clone(), run, lane: Arc::clone(lane), events: work.events.clone() };
+        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
         let (lane, sessions, stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
         tokio::spawn(async move {
-            match dispatch::check_key(&lane).await {
+            let mut verified = match dispatch::check_key(&lane).await {
                 Ok(()) => checking.run(incoming, stop).await,
                 Err(halt) => Verified { sessions, halts: vec![halt], ..Verified::default() },
-            }
+            };
+            verified.halts.extend(lane.close().await.err().map(Halt::Ledger));
+            verified
         })
     });
     let mut verified = Verified::default();
@@ -630,13 +627,13 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     exit.add_if(work.limited, Condition::Incomplete);
     add_verification(&mut exit, &verified);
     let end = RunEnd {
-        at: Timestamp::now(),
+        at: work.means.clock.now(),
         seconds: round(started.elapsed()),
         requests: work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum),
         verified: Some((verified.sessions, verified.checked)),
         error: verified.halts.iter().min_by_key(|halt| halt.condition()).map(run_error),
         conditions: exit.stored(),
     };
-    work.ledger.end_run(run, end.clone()).await?;
+    work.means.ledger.end_run(run, end.clone()).await?;
     Ok(Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit })
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::lane::Lane;
+use super::lane::{CallError, Lane};
 use super::listing::{self, is_young_enough};
-use crate::didit::{Decision, Failure, Presence, SessionRow};
+use crate::didit::{Decision, Presence, SessionRow};
+use crate::ledger::Ledger;
 use crate::ledger::records::{EntryId, Evidence};
-use crate::ledger::{Ledger, LedgerError};
 use crate::lifecycle::Lookup;
 use crate::token::SessionKind;
 
@@ -116,21 +116,6 @@ pub fn judge(wanted: &Wanted, candidates: &[Candidate], complete: bool) -> (Look
     (Lookup::Ambiguous, evidence("ambiguous", None, detail))
 }
 
-/// Why a lookup could not be made.
-#[derive(Debug)]
-pub enum LookupError {
-    /// The API.
-    Api(Failure),
-    /// The ledger.
-    Ledger(LedgerError),
-}
-
-impl From<LedgerError> for LookupError {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
-}
-
 /// What a lookup brought: the verdict, its evidence, and the session's decision if it was found.
 #[derive(Debug)]
 pub struct Looked {
@@ -144,8 +129,8 @@ pub struct Looked {
 
 /// Looks for the entry's session. Whose the listed sessions are, and who else sent the same vendor data, is asked
 /// after they were listed: whoever made one of them had said so in the ledger by then.
-pub async fn look_up(lane: &Lane, ledger: &Ledger, mut wanted: Wanted) -> Result<Looked, LookupError> {
-    let (rows, complete) = list(lane, &wanted).await.map_err(LookupError::Api)?;
+pub async fn look_up(lane: &Lane, ledger: &Ledger, mut wanted: Wanted) -> Result<Looked, CallError> {
+    let (rows, complete) = list(lane, &wanted).await?;
     let owned: HashSet<Uuid> = ledger
         .owners(rows.iter().map(|row| row.session_id).collect())
         .await?
@@ -160,8 +145,7 @@ pub async fn look_up(lane: &Lane, ledger: &Ledger, mut wanted: Wanted) -> Result
     let mut decisions = Vec::new();
     for row in rows {
         let owned = owned.contains(&row.session_id);
-        let decision =
-            if owned { None } else { lane.decision_for_lookup(row.session_id).await.map_err(LookupError::Api)? };
+        let decision = if owned { None } else { lane.decision_for_lookup(row.session_id).await? };
         if decision.is_none() && !owned {
             continue;
         }
@@ -197,7 +181,7 @@ fn carries<'t>(sent: Option<&str>, told: impl Iterator<Item = &'t Presence<Strin
 }
 
 /// The listed sessions that can be the entry's, and whether they are all there are.
-async fn list(lane: &Lane, wanted: &Wanted) -> Result<(Vec<SessionRow>, bool), Failure> {
+async fn list(lane: &Lane, wanted: &Wanted) -> Result<(Vec<SessionRow>, bool), CallError> {
     let kinds = wanted.kind.map_or(vec![SessionKind::User, SessionKind::Business], |kind| vec![kind]);
     let mut rows = Vec::new();
     let mut complete = true;

@@ -5,18 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::events::{Event, Events};
+use super::events::Event;
 use super::job::is_ill;
-use super::lane::Lane;
+use super::lane::{CallError, Lane};
+use super::means::Means;
 use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
-use crate::didit::{Class, Failure};
-use crate::ledger::Ledger;
+use crate::didit::Class;
 use crate::ledger::records::{EntryId, RunFinding, RunId};
 use crate::pace::PATIENCE;
 use crate::verify::{self, Fetched, Finding, Rule, Severity, Subject};
@@ -65,17 +64,15 @@ impl Verified {
 
 /// Verifies the sessions of one lane as they come, until their sender is gone.
 pub struct Verifier {
-    /// The ledger.
-    pub ledger: Ledger,
+    /// What it works with.
+    pub means: Means,
     /// The run.
     pub run: RunId,
     /// The lane.
     pub lane: Arc<Lane>,
-    /// Who watches.
-    pub events: Events,
 }
 
-type Fetch = (Check, Result<Fetched, Failure>);
+type Fetch = (Check, Result<Fetched, CallError>);
 
 impl Verifier {
     /// Works until `incoming` is closed and everything is judged, or until it is stopped.
@@ -129,10 +126,11 @@ impl Verifier {
                 batch.push((check, fetched));
                 None
             }
-            Err(failure) if failure.class == Class::Credentials => Some(Halt::Credentials(failure)),
-            Err(failure) => {
+            Err(CallError::Ledger(error)) => Some(Halt::Ledger(error)),
+            Err(CallError::Api(failure)) if failure.class == Class::Credentials => Some(Halt::Credentials(failure)),
+            Err(CallError::Api(failure)) => {
                 let id = crate::text::inert(&check.subject.id);
-                self.events.tell(Event::Warning(format!("{id} could not be verified: {}", failure.detail)));
+                self.means.events.tell(Event::Warning(format!("{id} could not be verified: {}", failure.detail)));
                 streak.note(if is_ill(failure.class) { Err(failure.class) } else { Ok(()) })
             }
         }
@@ -142,11 +140,11 @@ impl Verifier {
         if batch.is_empty() {
             return;
         }
-        let now = Timestamp::now();
+        let now = self.means.clock.now();
         let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
         let mut rows: HashMap<(String, String, Uuid), EntryId> = HashMap::new();
         let sessions = batch.iter().map(|(check, _)| check.subject.session_id).collect();
-        let shared = match self.ledger.shared_sessions(sessions).await {
+        let shared = match self.means.ledger.shared_sessions(sessions).await {
             Ok(shared) => shared,
             Err(error) => {
                 verified.halts.push(Halt::Ledger(error));
@@ -164,7 +162,7 @@ impl Verifier {
         }
         let checked: Vec<EntryId> = rows.values().copied().collect();
         let count = subjects.len() as u64;
-        let mut findings = match verify::judge_in_background(subjects, today).await {
+        let mut findings = match verify::judge_in_background(self.means.judging, subjects, today).await {
             Ok(findings) => findings,
             Err(error) => {
                 verified.halts.push(Halt::Internal(error.to_string()));
@@ -184,12 +182,12 @@ impl Verifier {
             .collect();
         let bad: HashSet<_> =
             found.iter().filter(|(_, finding)| finding.severity == Severity::Error).map(|(row, _)| *row).collect();
-        match self.ledger.keep_findings(self.run, now, checked, found).await {
+        match self.means.ledger.keep_findings(self.run, now, checked, found).await {
             Ok(kept) => {
                 verified.checked += count;
                 verified.findings.extend(kept);
                 for n in 0..count {
-                    self.events.tell(Event::Verified { errors: u64::from(n < bad.len() as u64) });
+                    self.means.events.tell(Event::Verified { errors: u64::from(n < bad.len() as u64) });
                 }
             }
             Err(error) => verified.halts.push(Halt::Ledger(error)),

@@ -30,8 +30,24 @@ pub fn judge_all(sessions: &[(Subject, Fetched)], today: Date) -> Vec<Finding> {
     findings
 }
 
-/// [`judge_all`] on rayon's threads, so that those of the network go on meanwhile.
-pub async fn judge_in_background(sessions: Vec<(Subject, Fetched)>, today: Date) -> Result<Vec<Finding>, Interrupted> {
+/// Where rules are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judging {
+    /// On rayon's threads, while those of the network go on.
+    OnAllCores,
+    /// Right where it is asked for: in simulated time, in which no thread may be waited for.
+    InPlace,
+}
+
+/// [`judge_all`], where it is to be done.
+pub async fn judge_in_background(
+    judging: Judging,
+    sessions: Vec<(Subject, Fetched)>,
+    today: Date,
+) -> Result<Vec<Finding>, Interrupted> {
+    if judging == Judging::InPlace {
+        return Ok(judge_all(&sessions, today));
+    }
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         // A panic on a rayon thread would end the process, and with it outcomes that are not yet recorded.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::didit::{Decision, Environment};
 use crate::token::SessionKind;
 
-pub use judge::{Interrupted, judge, judge_all, judge_in_background};
+pub use judge::{Interrupted, Judging, judge, judge_all, judge_in_background};
 pub use rule::{Rule, Severity};
 
 /// The settings an import was sent with; `None` where they are not known, as of an adopted session.

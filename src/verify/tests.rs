@@ -194,7 +194,7 @@ async fn the_background_finds_the_same() {
     let findings = judge_all(&sessions, today());
     assert_eq!(findings.len(), 1000);
     assert!(findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
-    assert_eq!(judge_in_background(sessions, today()).await, Ok(findings));
+    assert_eq!(judge_in_background(Judging::OnAllCores, sessions, today()).await, Ok(findings));
 }
 
 #[test]
