@@ -39,6 +39,7 @@
 //! | [`exit`] | the exit codes |
 //! | [`cli`] | the commands: wiring |
 //! | [`sandbox`], [`demo`] | a stand-in for the API, and the whole job against it |
+//! | [`simulation`] | the run in simulated time, against a simulated API |
 //! | [`host`] | the machine's name |
 
 pub mod cli;
@@ -56,6 +57,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod simulation;
 pub mod text;
 pub mod token;
 pub mod verify;

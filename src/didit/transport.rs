@@ -60,7 +60,7 @@ pub(super) struct Raw {
 /// A server within the process.
 pub trait Server: Send + Sync {
     /// Answers a request, in its own time; `None` where the connection is lost.
-    fn answer(&self, request: Request) -> BoxFuture<Option<Response>>;
+    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<Option<Response>>;
 }
 
 /// A future that a [`Server`] gives.
@@ -114,7 +114,7 @@ impl Transport {
     ) -> (Head, Result<Raw, Failure>) {
         match self {
             Self::Http(http) => http.send(verb, url, body, with_key).await,
-            Self::InProcess(server) => match server.answer(Request { verb, url, body }).await {
+            Self::InProcess(server) => match Arc::clone(server).answer(Request { verb, url, body }).await {
                 None => (Head::default(), Err(lost())),
                 Some(Response { status, headers, body }) => {
                     let text = |name: &str| headers.iter().find(|header| header.0 == name).map(|it| it.1.as_str());

@@ -1,6 +1,7 @@
 //! Pacing: when the next request may leave. Pure decisions on an injected clock; the sleeping is done by `run`.
 
 mod backoff;
+mod share;
 mod window;
 
 pub use backoff::{MAX_SENDS, PATIENCE, backoff};

@@ -8,6 +8,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use super::share::Share;
+
 /// The span over which the API counts.
 pub const SPAN: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,7 @@ pub enum Decision {
 pub struct Window {
     configured: u32,
     limit: u32,
+    share: Share,
     in_flight: u32,
     free_at: BinaryHeap<Reverse<Duration>>,
     paused_until: Duration,
@@ -53,6 +56,7 @@ impl Window {
         Self {
             configured: limit.max(1),
             limit: limit.max(1),
+            share: Share::whole(),
             in_flight: 0,
             free_at: BinaryHeap::new(),
             paused_until: Duration::ZERO,
@@ -71,7 +75,12 @@ impl Window {
     /// How many of the window's requests may leave now or as soon as it opens.
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.limit.saturating_sub(self.in_flight + self.free_at.len() as u32)
+        self.limit.min(self.share.size()).saturating_sub(self.own())
+    }
+
+    /// Our requests in the window.
+    fn own(&self) -> u32 {
+        self.in_flight + self.free_at.len() as u32
     }
 
     /// Decides whether a request may leave now.
@@ -89,16 +98,16 @@ impl Window {
         }
         // The slot that must come free is not the first one where the limit has shrunk, but then the next look finds
         // out; waking early is harmless.
-        match self.free_at.peek() {
-            Some(Reverse(at)) => Decision::Wait(*at),
-            None => Decision::WaitForAnswer,
-        }
+        let free_at = self.free_at.peek().map(|Reverse(at)| *at);
+        let sooner = [free_at, self.share.looks_at()].into_iter().flatten().filter(|at| *at > now).min();
+        sooner.map_or(Decision::WaitForAnswer, Decision::Wait)
     }
 
     fn advance(&mut self, now: Duration) {
         while self.free_at.peek().is_some_and(|Reverse(at)| *at <= now) {
             self.free_at.pop();
         }
+        self.share.advance(now, self.own(), self.limit);
         if now >= self.probe_at {
             self.limit = (self.limit + (self.limit / 10).max(1)).min(self.configured);
             self.probe_at = if self.limit < self.configured { now + SPAN } else { Duration::MAX };
@@ -128,12 +137,14 @@ impl Window {
     pub fn refused(&mut self, _ticket: Ticket, now: Duration, retry_after: Option<Duration>, limit: Option<u32>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let fallback = Duration::from_secs(5) * 2_u32.pow(self.refusals.min(3));
+        let pause = retry_after.unwrap_or(fallback) + GRAIN;
         if now >= self.paused_until {
             // The first refusal of a burst; the others left before it was known.
             self.refusals += 1;
             self.abreast = 1;
+            self.share.refused(now, self.own(), pause);
         }
-        self.paused_until = self.paused_until.max(now + retry_after.unwrap_or(fallback) + GRAIN);
+        self.paused_until = self.paused_until.max(now + pause);
         if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit < self.limit) {
             self.limit = limit;
             // Its own word: it is probed again only after ten quiet windows.

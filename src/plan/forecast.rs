@@ -29,67 +29,72 @@ pub struct Forecast {
     pub trusted: u64,
 }
 
-/// Forecasts a plan. Keys of several applications have budgets of their own, used side by side.
+/// Forecasts a plan, and names the items (by index, in order of expiry) whose token dies before its turn. Keys of
+/// several applications have budgets of their own, used side by side.
 #[must_use]
-pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> Forecast {
+pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forecast, Vec<usize>) {
     let mut budgets: BTreeMap<(String, String), Budget> = BTreeMap::new();
-    for item in items {
+    for (index, item) in items.iter().enumerate() {
         let Some((m, _)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
         let manifest = &manifests.manifests[m];
         let key = (manifest.application.base(), manifest.application.api_key.to_json().to_string());
-        budgets.entry(key).or_default().add(item, manifest, now);
+        budgets.entry(key).or_default().add(index, item, manifest, now);
     }
-    let mut total = Forecast::default();
+    let (mut total, mut late) = (Forecast::default(), Vec::new());
     for budget in budgets.into_values() {
-        total = total.beside(budget.forecast(now));
+        let (forecast, of_budget) = budget.forecast(now);
+        total = total.beside(forecast);
+        late.extend(of_budget);
     }
-    total
+    (total, late)
 }
 
 #[derive(Default)]
 struct Budget {
     writes_per_minute: u64,
     reads_per_minute: u64,
-    deadlines: Vec<Option<Timestamp>>,
+    /// Of each item to be sent.
+    deadlines: Vec<(Option<Timestamp>, usize)>,
     recovered: u64,
     trusted: u64,
 }
 
 impl Budget {
-    fn add(&mut self, item: &Item, manifest: &Manifest, now: Timestamp) {
+    fn add(&mut self, index: usize, item: &Item, manifest: &Manifest, now: Timestamp) {
         let narrow = |known: u64, new: u32| if known == 0 { u64::from(new) } else { known.min(u64::from(new)) };
         self.writes_per_minute = narrow(self.writes_per_minute, manifest.limits.writes_per_minute);
         self.reads_per_minute = narrow(self.reads_per_minute, manifest.limits.reads_per_minute);
         let is_recovered = item.action == Action::Recover;
         // What is only looked for is not sent.
         if !is_recovered || item.expires_at.is_none_or(|at| at > now) {
-            self.deadlines.push(item.expires_at);
+            self.deadlines.push((item.expires_at, index));
         }
         self.recovered += u64::from(is_recovered);
         self.trusted += u64::from(item.trust_review == Some(true) && item.action != Action::Recover);
     }
 
-    fn forecast(mut self, now: Timestamp) -> Forecast {
+    fn forecast(mut self, now: Timestamp) -> (Forecast, Vec<usize>) {
         // Earliest deadline first; entries without a known one come last.
-        self.deadlines.sort_by_key(|deadline| (deadline.is_none(), *deadline));
-        let (mut writes, mut late) = (0, 0);
-        for deadline in &self.deadlines {
+        self.deadlines.sort_by_key(|(deadline, index)| (deadline.is_none(), *deadline, *index));
+        let (mut writes, mut late) = (0, Vec::new());
+        for (deadline, index) in &self.deadlines {
             let turn = now.as_second() + wait(writes, self.writes_per_minute) as i64;
             if deadline.is_some_and(|deadline| deadline.as_second() <= turn) {
-                late += 1;
+                late.push(*index);
             } else {
                 writes += 1;
             }
         }
         let reads = 2 + writes + 2 * self.recovered;
         let last = |count: u64, limit| wait(count.saturating_sub(1), limit);
-        Forecast {
+        let forecast = Forecast {
             writes,
             reads,
             seconds: last(writes, self.writes_per_minute).max(last(reads, self.reads_per_minute)),
-            expire_before_turn: late,
+            expire_before_turn: late.len() as u64,
             trusted: self.trusted,
-        }
+        };
+        (forecast, late)
     }
 }
 
@@ -115,13 +120,18 @@ mod tests {
     use super::*;
 
     fn budget(count: usize, deadline: Option<Timestamp>) -> Budget {
-        Budget { writes_per_minute: 300, reads_per_minute: 600, deadlines: vec![deadline; count], ..Budget::default() }
+        Budget {
+            writes_per_minute: 300,
+            reads_per_minute: 600,
+            deadlines: (0..count).map(|index| (deadline, index)).collect(),
+            ..Budget::default()
+        }
     }
 
     #[test]
     fn a_window_is_used_whole_as_soon_as_it_opens() {
         for (count, seconds) in [(1, 0), (300, 0), (301, 60), (600, 60), (601, 120), (1500, 240)] {
-            let forecast = budget(count, None).forecast(Timestamp::UNIX_EPOCH);
+            let (forecast, _) = budget(count, None).forecast(Timestamp::UNIX_EPOCH);
             assert_eq!((forecast.writes, forecast.seconds), (count as u64, seconds), "{count} entries");
         }
     }
@@ -130,8 +140,9 @@ mod tests {
     fn tokens_that_die_before_their_turn_are_counted_and_take_no_slot() {
         let now = Timestamp::UNIX_EPOCH;
         let mut budget = budget(450, Some(Timestamp::from_second(30).unwrap()));
-        budget.deadlines.extend(vec![None; 10]);
-        let forecast = budget.forecast(now);
+        budget.deadlines.extend((450..460).map(|index| (None, index)));
+        let (forecast, late) = budget.forecast(now);
         assert_eq!((forecast.writes, forecast.expire_before_turn), (310, 150));
+        assert!(late.into_iter().eq(300..450));
     }
 }

@@ -87,6 +87,8 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// What carrying it out takes.
     pub forecast: Forecast,
+    /// The items, by index, whose token dies before its turn.
+    pub late: Vec<usize>,
 }
 
 impl Plan {
@@ -120,8 +122,8 @@ pub fn plan(manifests: &Manifests, snapshot: &Snapshot, now: Timestamp, retry_re
     }
     items.extend(matches.orphans().map(|index| orphan(&snapshot.records[index], index)));
     items.sort_by(|a, b| (&a.id, &a.manifest).cmp(&(&b.id, &b.manifest)));
-    let forecast = forecast(&items, manifests, now);
-    Plan { items, forecast }
+    let (forecast, late) = forecast(&items, manifests, now);
+    Plan { items, forecast, late }
 }
 
 fn item(

@@ -76,9 +76,10 @@ fn a_plan_shows_what_changes_first_and_counts_the_rest() {
             item(15, "other", Action::Conflict, Some("imported with another workflow_id, which Didit can't change")),
         ],
         forecast: Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 0, trusted: 1 },
+        late: Vec::new(),
     };
     insta::assert_snapshot!("plan", text::plan(&manifests(), &plan, at(0), STYLE));
-    let nothing = Plan { items: Vec::new(), forecast: Forecast::default() };
+    let nothing = Plan { items: Vec::new(), forecast: Forecast::default(), late: Vec::new() };
     insta::assert_snapshot!("plan_of_nothing", text::plan(&manifests(), &nothing, at(0), STYLE));
 }
 

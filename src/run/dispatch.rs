@@ -54,7 +54,8 @@ pub struct Dispatcher {
     give_up_at: Option<Instant>,
     /// The last request to stop that was carried out.
     handled: Request,
-    /// Whether a first write is over: it goes out alone, so that a key that may not write is found by one request.
+    /// Whether a first write is over, in this run or in the last minute: it goes out alone, so that a key that may not
+    /// write is found by one request.
     tried: bool,
 }
 
@@ -70,7 +71,6 @@ impl Dispatcher {
     ) -> Self {
         Self {
             context,
-            lane,
             guard,
             verify,
             ready: jobs.into_iter().map(Queued).collect(),
@@ -82,7 +82,8 @@ impl Dispatcher {
             halt: None,
             give_up_at: None,
             handled: Request::GoOn,
-            tried: false,
+            tried: lane.has_written(),
+            lane,
         }
     }
 
@@ -268,8 +269,9 @@ fn far() -> Instant {
 
 /// Checks key and workflows. A word for people where the key may not read the workflows.
 async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
-    check_key(lane).await?;
-    match lane.load_workflows().await {
+    let (key, workflows) = tokio::join!(check_key(lane), lane.load_workflows());
+    key?;
+    match workflows {
         Ok(()) => Ok(None),
         Err(CallError::Ledger(error)) => Err(Halt::Ledger(error)),
         Err(CallError::Api(failure)) if failure.class == Class::Credentials => Ok(None),

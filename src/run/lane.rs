@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ pub struct Lane {
     seen: Mutex<HashMap<Uuid, Arc<Decision>>>,
     pub(super) lists: Lists,
     skew_millis: AtomicI64,
+    has_written: AtomicBool,
     means: Means,
     log: SendLog,
 }
@@ -87,6 +88,7 @@ impl Lane {
             seen: Mutex::new(HashMap::new()),
             lists: Lists::default(),
             skew_millis: AtomicI64::new(UNKNOWN_SKEW),
+            has_written: AtomicBool::new(false),
             log: SendLog::new(means.clone(), key),
             means,
         }
@@ -98,8 +100,15 @@ impl Lane {
         let ages = |times: &[Timestamp]| -> Vec<Duration> {
             times.iter().map(|at| now.duration_since(*at).try_into().unwrap_or_default()).collect()
         };
+        self.has_written.store(!recent.writes.is_empty(), Ordering::Relaxed);
         self.writes.recall(ages(&recent.writes));
         self.reads.recall(ages(&recent.reads));
+    }
+
+    /// Whether this key wrote in the last minute before the run.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.has_written.load(Ordering::Relaxed)
     }
 
     /// Notes a write other than an import, which is about to leave.

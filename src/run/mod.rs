@@ -60,7 +60,7 @@ use guard::{Count, Guard};
 use job::{Done, Finished, Job, Trace};
 
 /// What an apply is asked to do, beside its plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ApplyOptions {
     /// `--only`: labels, source sessions; empty means all.
     pub only: Vec<String>,

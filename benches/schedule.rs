@@ -1,0 +1,129 @@
+//! How close runs come to the best schedule that there can be, in simulated time:
+//! `cargo bench --bench schedule [-- --quick]`.
+//!
+//! The API counts 300 writes and 600 reads in any 60 seconds, on arrival. A request is 20 to 120 ms on its way in each
+//! direction, and the API works up to 3 s on an import. *best* is the schedule of a client that knows of each request
+//! only when it left and when it was answered (`simulation::best_schedule`), *windows* is `60 * floor((N-1)/300)` s.
+
+#![expect(clippy::print_stdout, reason = "the table is what this is for")]
+
+use std::time::{Duration, Instant};
+
+use didit_sync::simulation::{Outcome, Scenario, Spell, best_schedule, play};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::runtime::{Builder, Runtime};
+
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+}
+
+fn played(scenario: &Scenario) -> (Outcome, Duration) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begun = Instant::now();
+    let outcome = play(scenario, folder.path(), paused).expect("a ledger");
+    (outcome, begun.elapsed())
+}
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    sizes();
+    restarts(if quick { 1 } else { 5 });
+    strangers();
+    a_day(if quick { 30_000 } else { 432_000 });
+}
+
+/// Each number of entries: how long the writes took.
+fn sizes() {
+    println!("entries  in flight  windows s  best s    took s    best/took  429  longest round trip s");
+    for entries in [1, 299, 300, 301, 1500, 10_000] {
+        for concurrency in [32, 700] {
+            let (outcome, _) = played(&Scenario { entries, concurrency, ..Scenario::default() });
+            row(entries, concurrency, &outcome);
+        }
+    }
+}
+
+fn row(entries: usize, concurrency: u32, outcome: &Outcome) {
+    let best = best_schedule(&outcome.round_trips, 300, concurrency).as_secs_f64();
+    let took = outcome.importing.as_secs_f64();
+    let longest = outcome.round_trips.iter().max().copied().unwrap_or_default().as_secs_f64();
+    let refused = outcome.traffic.writes_refused + outcome.traffic.reads_refused;
+    let windows = 60 * (entries.saturating_sub(1) / 300);
+    let ratio = 100.0 * best / took;
+    println!(
+        "{entries:>7}  {concurrency:>9}  {windows:>9}  {best:<8.1}  {took:<8.1}  {ratio:>8.2}%  {refused:>3}  {longest:.2}"
+    );
+}
+
+/// A run of 10,000 that dies twenty times.
+fn restarts(seeds: u64) {
+    println!("\n10,000 entries, 20 deaths at random moments");
+    println!("seed  undisturbed s  took s   longer  allowed (1% + 20 round trips) s  429  imported");
+    for seed in 1..=seeds {
+        let scenario = Scenario { entries: 10_000, seed, ..Scenario::default() };
+        let (undisturbed, _) = played(&scenario);
+        let mut dice = StdRng::seed_from_u64(seed);
+        let whole = undisturbed.took.as_millis() as u64;
+        let mut crashes: Vec<_> = (0..20).map(|_| Duration::from_millis(dice.random_range(0..whole))).collect();
+        crashes.sort();
+        let (outcome, _) = played(&Scenario { crashes, ..scenario });
+        let longest = undisturbed.round_trips.iter().max().copied().unwrap_or_default();
+        let allowed = undisturbed.took.mul_f64(0.01) + longest * 20;
+        let longer = outcome.took.saturating_sub(undisturbed.took);
+        println!(
+            "{seed:>4}  {:>13.1}  {:>6.1}  {:>6.1}  {:>31.1}  {:>3}  {}",
+            undisturbed.took.as_secs_f64(),
+            outcome.took.as_secs_f64(),
+            longer.as_secs_f64(),
+            allowed.as_secs_f64(),
+            outcome.traffic.writes_refused + outcome.traffic.reads_refused,
+            outcome.imported,
+        );
+    }
+}
+
+/// Somebody else takes half the budget, and comes and goes every ten minutes.
+fn strangers() {
+    println!("\n10,000 entries beside a stranger who writes 150 times a minute, on and off every ten minutes");
+    println!("seed  minutes  stranger's  left for us  used    429  imported");
+    for seed in 1..=3 {
+        let spell = |n: u64| {
+            let from = Duration::from_secs(1200 * n + 300);
+            Spell { from, until: from + Duration::from_secs(600), per_minute: 150 }
+        };
+        let stranger = (0..4).map(spell).collect();
+        let scenario = Scenario { entries: 10_000, stranger, verify: false, seed, ..Scenario::default() };
+        let (outcome, _) = played(&scenario);
+        let minutes = outcome.importing.as_secs_f64() / 60.0;
+        let left = 300.0 * minutes - outcome.traffic.of_stranger as f64;
+        println!(
+            "{seed:>4}  {minutes:>7.1}  {:>10}  {left:>11.0}  {:>5.1}%  {:>3}  {}",
+            outcome.traffic.of_stranger,
+            100.0 * outcome.traffic.writes as f64 / left,
+            outcome.traffic.writes_refused,
+            outcome.imported,
+        );
+    }
+}
+
+/// A day of writes, verified as they come.
+fn a_day(entries: usize) {
+    let before = peak_memory();
+    let (outcome, real) = played(&Scenario { entries, ..Scenario::default() });
+    println!(
+        "\n{entries} entries, {:.2} hours in {:.0} s of real time",
+        outcome.took.as_secs_f64() / 3600.0,
+        real.as_secs_f64()
+    );
+    println!("entries  in flight  windows s  best s    took s    best/took  429  longest round trip s");
+    row(entries, 32, &outcome);
+    println!("{} verified; peak memory {} MB, before {} MB", outcome.verified, peak_memory(), before);
+}
+
+/// In MB, of this process so far.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}

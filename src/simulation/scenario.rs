@@ -1,0 +1,150 @@
+//! What is simulated: entries with deadlines, an API with its limits and delays, a stranger on the same key, deaths.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::after;
+use super::api::Spell;
+use crate::manifest::{
+    Application, Entry, Environment, Limits, Manifest, Manifests, Place, SecretPolicy, SecretRef, TokenSource,
+    WorkflowChoice,
+};
+use crate::token::{Claims, SessionKind};
+
+/// The receiving application, and its workflow.
+pub(super) const APPLICATION: Uuid = Uuid::from_u128(0xA0);
+pub(super) const WORKFLOW: Uuid = Uuid::from_u128(0xB0);
+
+/// A scenario. The default is Didit's limits, tokens that never die, no stranger and no death.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// How many entries.
+    pub entries: usize,
+    /// When each token dies, after the start; those past the end of the list never do.
+    pub deadlines: Vec<Option<Duration>>,
+    /// What the API allows, and the manifest says.
+    pub writes_per_minute: u32,
+    /// The same for reads.
+    pub reads_per_minute: u32,
+    /// Requests in flight.
+    pub concurrency: u32,
+    /// How long a request, or an answer, is on its way.
+    pub way: Range<Duration>,
+    /// How long the API works on an import.
+    pub work: Range<Duration>,
+    /// How long it works on a read.
+    pub read_work: Range<Duration>,
+    /// When somebody else writes with the same key.
+    pub stranger: Vec<Spell>,
+    /// When the process dies, after the start, in order.
+    pub crashes: Vec<Duration>,
+    /// Whether sessions are verified.
+    pub verify: bool,
+    /// Of all that is drawn.
+    pub seed: u64,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        let milliseconds = Duration::from_millis;
+        Self {
+            entries: 0,
+            deadlines: Vec::new(),
+            writes_per_minute: 300,
+            reads_per_minute: 600,
+            concurrency: 32,
+            way: milliseconds(20)..milliseconds(120),
+            work: milliseconds(0)..milliseconds(3000),
+            read_work: milliseconds(0)..milliseconds(200),
+            stranger: Vec::new(),
+            crashes: Vec::new(),
+            verify: true,
+            seed: 1,
+        }
+    }
+}
+
+impl Scenario {
+    /// The source session of an entry.
+    pub(super) fn source(n: usize) -> Uuid {
+        Uuid::from_u128((0x50 << 64) | n as u128)
+    }
+
+    /// The manifest of all entries.
+    pub(super) fn manifests(&self, start: Timestamp) -> Manifests {
+        let manifest = Manifest {
+            path: "simulated.yaml".to_owned(),
+            name: "simulated".to_owned(),
+            digest: String::new(),
+            application: Application {
+                id: Some(APPLICATION),
+                base_url: "http://localhost".parse().expect("a URL"),
+                api_key: SecretRef::Env("DIDIT_API_KEY".to_owned()),
+            },
+            limits: Limits {
+                writes_per_minute: self.writes_per_minute,
+                reads_per_minute: self.reads_per_minute,
+                concurrency: self.concurrency,
+                ..Limits::default()
+            },
+            entries: (0..self.entries).map(|n| self.entry(n, start)).collect(),
+            unused_tokens: 0,
+        };
+        Manifests { manifests: vec![manifest], warnings: Vec::new() }
+    }
+
+    fn entry(&self, n: usize, start: Timestamp) -> Entry {
+        Entry {
+            id: format!("e{n:07}"),
+            place: Place { file: "simulated.yaml".to_owned(), line: n as u32 + 1 },
+            source_session_id: Some(Self::source(n)),
+            session_kind: Some(SessionKind::User),
+            token: TokenSource::Reference(SecretRef::Env(n.to_string())),
+            token_now: None,
+            claims: Some(Claims {
+                session_id: Some(Self::source(n)),
+                session_kind: Some(SessionKind::User),
+                from_application_id: None,
+                for_application_id: Some(APPLICATION),
+                issued_at: None,
+                expires_at: self.expires_at(n, start),
+            }),
+            workflow: Some(WorkflowChoice::One(WORKFLOW)),
+            trust_review: Some(false),
+            vendor_data: Some(n.to_string()),
+            invalid: None,
+        }
+    }
+
+    /// By whole seconds, as tokens tell it.
+    fn expires_at(&self, n: usize, start: Timestamp) -> Option<Timestamp> {
+        let deadline = self.deadlines.get(n).copied().flatten()?;
+        Some(after(start, Duration::from_secs(deadline.as_secs())))
+    }
+
+    /// Tokens are made when they are read.
+    pub(super) fn secrets(&self, start: Timestamp) -> SecretPolicy {
+        let scenario = self.clone();
+        let env = Environment::new(move |name| Some(scenario.token(name.parse().ok()?, start)));
+        SecretPolicy { allow_exec: false, timeout: Duration::from_secs(30), env }
+    }
+
+    fn token(&self, n: usize, start: Timestamp) -> String {
+        let mut claims = json!({
+            "session_id": Self::source(n),
+            "session_kind": "user",
+            "for_application_id": APPLICATION,
+        });
+        if let Some(at) = self.expires_at(n, start) {
+            claims["exp"] = json!(at.as_second());
+        }
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()), part("a simulation"))
+    }
+}
