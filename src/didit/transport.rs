@@ -7,16 +7,20 @@
 //! - The timeout spans everything from the call to the last byte of the body. Connecting has a shorter one of its own,
 //!   so that a connection that hangs is known to have carried nothing.
 //! - A body is read up to [`MAX_BODY`]; one that ends before its announced length is an error, never a short success.
+//! - The key and the bodies, which hold tokens, are wiped when the last request is done with them. What the layers below
+//!   copy into their buffers is beyond reach.
 //! - Idle connections are dropped after [`IDLE`], before usual servers drop them: an answer lost to that race would
 //!   be an unknown outcome.
 
 use std::error::Error;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, redirect, retry};
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use super::rate::http_date;
 use super::{ApiKey, Class, Failure, RateHeaders};
@@ -84,7 +88,8 @@ impl Transport {
         if is_loopback(base) {
             builder = builder.no_proxy();
         }
-        let mut header = HeaderValue::from_str(key.expose()).expect("printable ASCII can stand in a header");
+        let key = Bytes::from_owner(Zeroizing::new(key.expose().as_bytes().to_owned()));
+        let mut header = HeaderValue::from_maybe_shared(key).expect("printable ASCII can stand in a header");
         header.set_sensitive(true);
         Ok(Self {
             http: builder.build().map_err(|error| ClientError::Setup(error.without_url()))?,
@@ -98,7 +103,7 @@ impl Transport {
         &self,
         verb: Verb,
         url: Url,
-        body: Option<Vec<u8>>,
+        body: Option<Zeroizing<Vec<u8>>>,
         with_key: bool,
     ) -> (Head, Result<Raw, Failure>) {
         let method = match verb {
@@ -111,7 +116,7 @@ impl Transport {
             request = request.header("x-api-key", self.key.clone());
         }
         if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+            request = request.header(CONTENT_TYPE, "application/json").body(Bytes::from_owner(body));
         }
         match request.send().await {
             Err(error) => (Head::default(), Err(self.failed(&error))),
