@@ -13,6 +13,7 @@ mod origin;
 mod plan;
 mod report;
 mod sandbox;
+mod sealed;
 mod setup;
 mod signals;
 mod status;
@@ -32,6 +33,7 @@ use crate::report::ErrorDocument;
 
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    sealed::seal();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::read(&arguments, |name| std::env::var_os(name)) {
         Ok(cli) => cli,
