@@ -15,6 +15,7 @@ mod main_job;
 mod manifest_errors;
 mod pacing;
 mod planning;
+mod process;
 mod refusals;
 mod repairs;
 mod reports;

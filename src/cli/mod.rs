@@ -3,6 +3,7 @@
 mod apply;
 pub mod args;
 mod audit;
+mod bug;
 mod demo;
 mod erase;
 mod failure;
@@ -40,8 +41,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return usage(&error, &arguments),
     };
     let console = Console::new(style(&cli.global));
+    bug::tell_on(&console);
     let json = wants_json(&cli.command);
-    match run(cli, &console) {
+    match bug::caught(|| run(cli, &console)) {
         Ok(exit) => exit.code(),
         Err(failure) => fail(&failure, json, &console),
     }
