@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_status_is_kept_only_as_plain_words() {
+    fn promise_5_an_unknown_status_is_kept_only_as_plain_words() {
         assert_eq!(Status::parse("On Hold"), Some(Status::Unknown("On Hold".into())));
         assert_eq!(Status::parse("<b>Carmen</b>"), Some(Status::Unknown("unrecognised".into())));
         assert_eq!(Status::parse("\u{202e}"), Some(Status::Unknown("unrecognised".into())));
