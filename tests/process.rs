@@ -88,6 +88,27 @@ fn promise_5_a_panic_says_where_and_repeats_nothing() {
 
 #[test]
 #[cfg(debug_assertions)]
+fn promise_5_a_panic_while_verifying_is_kept_without_its_message() {
+    let (mut scene, _) = scene(sandbox(3));
+    scene.set("DIDIT_SYNC_TEST_PANIC", "Carmen Canaria 99999999R");
+    let personal = Canaries::of(&["Carmen", "99999999R"]);
+    for (args, format) in [
+        (&["apply", "m.yaml", "--yes", "--json", "-vv"][..], "didit-sync/apply.v1"),
+        (&["audit", "--json", "--report", "json=a.json"], "didit-sync/audit.v1"),
+    ] {
+        scene.set("DIDIT_SYNC_TEST_STOP_AT", "fetched:1");
+        let done = scene.run(args).exits(1);
+        let document = done.json();
+        assert_eq!((&document["format"], &document["error"]["name"]), (&json!(format), &json!("internal")));
+        personal.assert_untold(format, &done);
+        personal.assert_unwritten(&scene, &GIVEN);
+    }
+    scene.unset("DIDIT_SYNC_TEST_STOP_AT");
+    assert_eq!(scene.run(&["audit", "--json"]).exits(0).json()["summary"]["checked"], 3);
+}
+
+#[test]
+#[cfg(debug_assertions)]
 fn promise_5_with_log_format_json_a_panic_is_one_line_like_others() {
     let (mut scene, _) = scene(sandbox(1));
     scene.set("DIDIT_SYNC_TEST_STOP_AT", "answered:1");

@@ -1,4 +1,5 @@
-//! Points at which tests make the program die: right before and after each of the two commits of a request.
+//! Points at which tests make the program die: right before and after each of the two commits of a request, and where
+//! a session is verified.
 //!
 //! `DIDIT_SYNC_TEST_STOP_AT=POINT:N` aborts the process when it passes the point for the N-th time; with
 //! `DIDIT_SYNC_TEST_PANIC=TEXT` it panics there instead, with that text. Debug builds only; a release build has neither
@@ -23,6 +24,8 @@ pub(super) enum Point {
     LookedUp,
     /// An outcome is durable, and nobody was told.
     Settled,
+    /// A session was fetched to be verified, and is not judged.
+    Fetched,
 }
 
 impl Point {
@@ -33,6 +36,7 @@ impl Point {
             "answered" => Self::Answered,
             "looked-up" => Self::LookedUp,
             "settled" => Self::Settled,
+            "fetched" => Self::Fetched,
             _ => return None,
         })
     }
