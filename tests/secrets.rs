@@ -300,6 +300,30 @@ const MISPLACED: &[&str] = &[
     "sources: [{file: bad.csv, on_invalid: skip}, {file: bad.ndjson, on_invalid: skip}]\n",
     "sources: [{file: bad.csv, columns: {id: T, vendor_data: T}}]\n",
     "tokens: [{file: bad.txt}]\n",
+    "tokens: [{file: headless.csv}]\n",
+    "sources: [{file: headless.csv}]\n",
+    "sources: [{file: headless.csv, on_invalid: skip, columns: {share_token: T}}]\n",
+    "sources: [{file: headless.tsv, columns: {vendor_data: x}}]\n",
+    "partners: {T: {api_key: T}}\n",
+    "expect: [T]\n",
+    "imports: [{expect: T, mint: T, trust_review: T}]\n",
+    "imports: [{share_token: T, source_session_id: 00000000-0000-0000-0000-000000000002}]\n",
+    "imports: [{share_token: T, id: a}, {share_token: T, id: a}]\n",
+    "imports: [{share_token: sk_T}]\n",
+    "limits: {max_trusted: T}\n",
+    "? T\n: x\n",
+    "x: &T y\n",
+    "x: *T\n",
+    "x: !T y\n",
+    "%T\n---\nx: y\n",
+    "x: y\n---\nT: x\n",
+    "T\n",
+    "\"T\n",
+    "{T\n",
+    "x: [T\n",
+    "x: y: T\n",
+    "\tT: x\n",
+    "x: \"\\q T\"\n",
     "tokens: [{file: bad.csv, on_duplicate: T}]\n",
 ];
 
@@ -317,6 +341,8 @@ fn promise_5_a_secret_in_the_wrong_place_of_a_manifest_is_not_repeated() {
             "bad.ndjson",
             &format!("{{\"id\": \"{secret}\", \"x\": \"{secret}\"}}\n{{\"{secret}\": oops}}\n{secret}\n"),
         );
+        folder.write("headless.csv", &format!("{secret}\n{secret}\n"));
+        folder.write("headless.tsv", &format!("{secret}\t{secret}\n{secret}\t{secret}\n"));
         folder.write("bad.yaml", &format!("- {{id: {secret}, {secret}: x}}\n- {secret}\n"));
         folder.write("bad.txt", &format!("x {secret}\n{one}\n{two}\n"));
         for text in MISPLACED {
@@ -337,7 +363,10 @@ fn promise_5_a_secret_in_the_wrong_place_of_a_manifest_is_not_repeated() {
                     Canaries::of(&[two]).assert_untold(&what, &output);
                 }
             }
-            canaries.assert_unwritten(&folder, &["m.yaml", "bad.csv", "bad.ndjson", "bad.yaml", "bad.txt"]);
+            canaries.assert_unwritten(
+                &folder,
+                &["m.yaml", "bad.csv", "bad.ndjson", "bad.yaml", "bad.txt", "headless.csv", "headless.tsv"],
+            );
         }
     }
 }
@@ -395,6 +424,66 @@ fn promise_5_texts_of_the_server_are_not_repeated() {
             canaries.assert_unwritten(&fake.folder, &GIVEN);
             if status >= 500 {
                 break;
+            }
+        }
+    }
+}
+
+#[test]
+fn promise_5_a_token_that_the_server_repeats_is_not_kept_or_shown() {
+    for status in [201, 400, 403, 500] {
+        let session = Uuid::from_u128(0xC1);
+        let fake = Fake::new(move |request, _| {
+            let told = match request.json()["share_token"].as_str() {
+                Some(token) => token.to_owned(),
+                None => Token::new(Uuid::from_u128(1)).text(),
+            };
+            let mut body = created(session, request);
+            for key in ["vendor_data", "session_url", "status", "detail", "error", "share_token"] {
+                body[key] =
+                    json!(if key == "session_url" { format!("https://verify.didit.me/{told}") } else { told.clone() });
+            }
+            body["features"] = json!([{"feature": told, "status": told}]);
+            match request.target.as_str() {
+                _ if request.is_import() => Some(Reply::json(status, &body).with("retry-after", &told)),
+                target if target.ends_with("/decision/") => Some(Reply::json(200, &body)),
+                _ => None,
+            }
+        });
+        fake.write_entries(1);
+        let canaries = Canaries::new(&[Token::new(Uuid::from_u128(1)).text()], &[KEY]);
+        for args in [
+            &["apply", "m.yaml", "--yes", "-vv", "--report", "json=r.json", "--max-failures", "0"][..],
+            &["audit", "-vv", "--json"],
+            &["status", "--json", "-vv"],
+            &["report", "1"],
+        ] {
+            canaries.assert_untold(&format!("{status} {args:?}"), &fake.folder.run(args));
+        }
+        canaries.assert_unwritten(&fake.folder, &GIVEN);
+    }
+}
+
+#[test]
+fn promise_5_secrets_among_the_names_of_a_repair_are_not_repeated() {
+    let fake = Fake::new(|request, _| request.is_import().then(|| Reply::json(201, &created(Uuid::nil(), request))));
+    fake.write_entries(1);
+    fake.apply(&["--no-verify"]).exits(0);
+    for secret in secrets() {
+        fake.folder.write("names.txt", &format!("{secret}\ne0 {secret}\n"));
+        fake.folder.write("names.csv", &format!("id,session_id\n{secret},{secret}\ne0,{secret}\n"));
+        fake.folder.write("bad.csv", &format!("{secret},{secret}\n\"{secret}\n"));
+        for line in [
+            "forget --from names.txt",
+            "erase --reason r --from names.txt",
+            "adopt --from names.csv",
+            "adopt --from bad.csv",
+            "forget --from bad.csv",
+        ] {
+            for more in ["", " --json --log-format json"] {
+                let line = format!("ledger {line}{more} -vv");
+                let args: Vec<&str> = line.split(' ').collect();
+                canaries_of(&secret).assert_untold(&line, &fake.folder.run(&args));
             }
         }
     }

@@ -92,7 +92,11 @@ fn fold(text: &str) -> String {
 
 fn inert(text: &str) -> String {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_' | b'-'));
-    if plain && text.len() <= MAX_UNKNOWN { text.to_owned() } else { "unrecognised".to_owned() }
+    if plain && text.len() <= MAX_UNKNOWN && !crate::mask::holds_secret(text) {
+        text.to_owned()
+    } else {
+        "unrecognised".to_owned()
+    }
 }
 
 impl fmt::Display for Status {
