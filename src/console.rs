@@ -2,11 +2,15 @@
 //!
 //! Results go to stdout, progress and everything said on the way to stderr. A reader that went away (a closed pipe)
 //! is no error: the work is done and on record all the same.
+//!
+//! Whatever is written is held against the forms of share tokens and API keys at the very last, wherever it came from.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+use crate::mask::masked;
 
 /// How lines on stderr are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -75,8 +79,13 @@ impl Console {
         self.style
     }
 
-    /// Writes to stdout.
+    /// Writes to stdout, secrets masked.
     pub fn out(&self, text: &str) {
+        self.reveal(&masked(text));
+    }
+
+    /// Writes to stdout as it is: for what is asked for because it is a secret, as the sandbox's keys are.
+    pub fn reveal(&self, text: &str) {
         let mut stdout = io::stdout().lock();
         // A closed pipe: see the module's documentation.
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -124,9 +133,9 @@ impl Console {
         }
     }
 
-    /// Writes text to stderr as it is.
+    /// Writes text to stderr, secrets masked.
     pub fn err(&self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = io::stderr().lock().write_all(masked(text).as_bytes());
     }
 
     /// Whether somebody is there to ask: stdin and stderr are terminals.

@@ -18,7 +18,7 @@
 //!   losses beside [`run`]).
 //! - Tokens and keys are values that mask themselves ([`token`], [`didit::ApiKey`]); neither they nor personal data nor
 //!   unknown texts of a server reach the ledger, a log or a report. Foreign text is made inert where it is shown
-//!   ([`text`]).
+//!   ([`text`]), and a secret that somebody put into the wrong place is masked by its form ([`mask`]).
 //! - Only [`console`] names stdout and stderr, only [`ledger`] rusqlite, only [`didit`] reqwest, only one file of
 //!   [`manifest`] the YAML crate, only [`progress`] indicatif.
 //! - [`plan`], [`lifecycle`], [`pace`], the classification in [`didit`] and the rules of [`verify`] are pure: no file, clock,
@@ -35,7 +35,7 @@
 //! | [`run`] | carries a plan out, and audits what was carried out |
 //! | [`verify`] | is each session what was asked for |
 //! | [`ledger`] | what was done, in SQLite |
-//! | [`report`], [`progress`], [`console`], [`text`] | what people and programs read |
+//! | [`report`], [`progress`], [`console`], [`text`], [`mask`] | what people and programs read |
 //! | [`exit`] | the exit codes |
 //! | [`cli`] | the commands: wiring |
 //! | [`sandbox`], [`demo`] | a stand-in for the API, and the whole job against it |
@@ -51,6 +51,7 @@ pub mod host;
 pub mod ledger;
 pub mod lifecycle;
 pub mod manifest;
+pub mod mask;
 pub mod pace;
 pub mod plan;
 pub mod progress;

@@ -196,7 +196,7 @@ mod tests {
     const LOOKUPS: [Lookup; 4] = [Lookup::Found, Lookup::Ambiguous, Lookup::Nothing, Lookup::Failed];
 
     #[test]
-    fn an_open_entry_is_never_given_up_without_looking_for_its_session() {
+    fn promise_2_an_open_entry_is_never_given_up_without_looking_for_its_session() {
         for standing in standings().filter(|standing| standing.open) {
             for answer in answers().into_iter().filter(|answer| *answer != Answer::Imported) {
                 let next = standing.after_answer(answer);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_opens_the_entry_and_only_a_lookup_or_success_closes_it() {
+    fn promise_2_a_lost_answer_opens_the_entry_and_only_a_lookup_or_success_closes_it() {
         for standing in standings() {
             for answer in answers() {
                 let after = standing.answered(answer);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_or_missing_token_is_never_sent() {
+    fn promise_2_a_dead_or_missing_token_is_never_sent() {
         for standing in standings().filter(|standing| standing.token != TokenLife::Lives) {
             assert_ne!(standing.begin(), Next::Send);
             for last in answers().into_iter().map(Some).chain([None]) {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_entry_expires_only_with_its_token() {
+    fn promise_2_an_open_entry_expires_only_with_its_token() {
         for standing in standings().filter(|standing| standing.token == TokenLife::Missing) {
             assert_ne!(standing.after_lookup(None, Lookup::Nothing), Next::Settle(Settled::Expired));
         }

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_never_prints_itself() {
+    fn promise_5_a_token_never_prints_itself() {
         let token = token(r#"{"session_id":"20bb3c3b-6146-439f-84a4-bd30d00ac6a2"}"#);
         let printed = format!("{token:?} {token} {token:#?}");
         assert!(!printed.contains("eyJ"), "{printed}");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_depends_on_the_key_and_shows_eight_digits() {
+    fn promise_5_a_fingerprint_depends_on_the_key_and_shows_eight_digits() {
         let token = token("{}");
         let one = token.fingerprint(&FingerprintKey::from_bytes([1; 32]));
         let two = token.fingerprint(&FingerprintKey::from_bytes([2; 32]));

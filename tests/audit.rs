@@ -34,7 +34,7 @@ fn rules(document: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_audit_of_what_is_well_finds_nothing() {
+fn promise_10_an_audit_needs_no_manifest_and_finds_nothing_where_all_is_well() {
     let scene = imported();
     let document = audit(&scene, 0);
     assert_eq!(keys(&document), ["format", "run", "summary", "findings", "error", "exit"]);
@@ -189,7 +189,36 @@ fn an_audit_of_manifests_reads_no_token_that_they_refer_to() {
 }
 
 #[test]
-fn an_audit_in_another_folder_finds_the_key_where_the_manifest_had_it() {
+fn promise_10_the_ledger_keeps_of_the_last_apply_what_an_audit_needs() {
+    let scene = Scene::new(sandbox(2));
+    for writes in [250, 270] {
+        let text =
+            scene.manifest("acme").replace("imports:", &format!("limits: {{writes_per_minute: {writes}}}\nimports:"));
+        scene.write("m.yaml", &text);
+        scene.apply().exits(0);
+        let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+        let kept: Vec<[String; 6]> = ledger
+            .prepare("SELECT name, application_id, base_url, api_key, limits, expect FROM manifests")
+            .unwrap()
+            .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        let [[name, application, base_url, key, limits, expect]] = &kept[..] else { panic!("{kept:?}") };
+        assert_eq!((name.as_str(), application), ("acme", &scene.running.application_id().to_string()));
+        assert_eq!(base_url.trim_end_matches('/'), scene.running.base_url().trim_end_matches('/'));
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(json(key), json!({"env": "DIDIT_API_KEY"}), "the reference, not the value");
+        assert_eq!(json(limits)["writes_per_minute"], writes);
+        assert_eq!(json(expect), json!([]), "rules of one's own are not served yet");
+    }
+    // Nothing else is needed: no manifest, no token.
+    std::fs::remove_file(scene.path("m.yaml")).unwrap();
+    assert_eq!(audit(&scene, 0)["summary"]["checked"], 2);
+}
+
+#[test]
+fn promise_10_an_audit_in_another_folder_finds_the_key_where_the_manifest_had_it() {
     for key in ["{file: key}", "{exec: [cat, key]}"] {
         let mut scene = Scene::new(sandbox(1));
         let text = scene.manifest("acme").replace("{env: DIDIT_API_KEY}", key);

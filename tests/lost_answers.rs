@@ -34,7 +34,7 @@ fn with_faults(faults: &str, shows_source: bool) -> Scene {
 }
 
 #[test]
-fn an_answer_lost_after_the_commit_is_found_again() {
+fn promise_2_an_answer_lost_after_the_commit_is_found_again() {
     for faults in ["import.lost-after=x1", "import.error-after=x1", "import.cut=x1", "import.garbage=x1"] {
         for shows_source in [true, false] {
             let scene = with_faults(faults, shows_source);
@@ -49,7 +49,24 @@ fn an_answer_lost_after_the_commit_is_found_again() {
 }
 
 #[test]
-fn a_request_lost_before_the_commit_is_sent_again() {
+fn promise_2_the_evidence_of_what_was_found_is_kept() {
+    let scene = with_faults("import.lost-after=x1", true);
+    scene.apply().exits(0);
+    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+    let told = "SELECT e.source_session_id, v.session_id, v.verdict FROM evidence v JOIN entries e ON e.id = v.entry";
+    let mut query = ledger.prepare(told).unwrap();
+    let mut rows = query.query([]).unwrap();
+    let mut kept = 0;
+    while let Some(row) = rows.next().unwrap() {
+        let text = |at: usize| row.get::<_, String>(at).unwrap();
+        assert_eq!(scene.imported_from(text(0).parse().unwrap()).unwrap().to_string(), text(1), "{}", text(2));
+        kept += 1;
+    }
+    assert_eq!(kept, 5);
+}
+
+#[test]
+fn promise_2_a_request_lost_before_the_commit_is_sent_again() {
     for faults in ["import.lost-before=x1", "import.error-before=x1", "import.html=x1"] {
         let scene = with_faults(faults, true);
         let document = scene.apply().exits(0).json();
@@ -59,7 +76,7 @@ fn a_request_lost_before_the_commit_is_sent_again() {
 }
 
 #[test]
-fn a_request_without_an_answer_times_out_and_is_resolved() {
+fn promise_2_a_request_without_an_answer_times_out_and_is_resolved() {
     let scene = Scene::new(Config { faults: "import.hang-after=x1".parse().unwrap(), ..sandbox(3) });
     scene.write("m.yaml", &(scene.manifest("acme") + "limits: {timeout: 1s}\n"));
     let document = scene.apply().exits(0).json();
@@ -68,7 +85,7 @@ fn a_request_without_an_answer_times_out_and_is_resolved() {
 }
 
 #[test]
-fn the_older_generation_of_the_api_is_recovered_from_too() {
+fn promise_2_the_older_generation_of_the_api_is_recovered_from_too() {
     let config = Config {
         faults: "import.lost-after=x1".parse().unwrap(),
         dialect: didit_sync::sandbox::Dialect::Seed,
@@ -89,7 +106,7 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_kill_in_the_middle_loses_nothing() {
+fn promise_1_a_kill_in_the_middle_loses_nothing() {
     for latency in ["import.latency=400ms", "import.latency=1ms..300ms"] {
         let scene = Scene::new(Config { faults: latency.parse().unwrap(), ..sandbox(30) });
         scene.write_all();
@@ -107,7 +124,7 @@ fn a_kill_in_the_middle_loses_nothing() {
 }
 
 #[test]
-fn kills_again_and_again_lose_nothing() {
+fn promise_1_kills_again_and_again_lose_nothing() {
     let scene = Scene::new(Config { faults: "import.latency=5ms..40ms".parse().unwrap(), ..sandbox(40) });
     scene.write("m.yaml", &(scene.manifest("acme") + "limits: {concurrency: 4}\n"));
     for round in 1..=4 {
@@ -126,7 +143,7 @@ fn one(scene: &Scene, more: &str) {
 }
 
 #[test]
-fn already_imported_on_a_first_attempt_is_found_by_proof() {
+fn promise_3_already_imported_on_a_first_attempt_is_found_by_proof() {
     let scene = Scene::new(sandbox(3));
     scene.write_all();
     scene.apply().exits(0);
@@ -137,7 +154,7 @@ fn already_imported_on_a_first_attempt_is_found_by_proof() {
 }
 
 #[test]
-fn already_imported_on_a_first_attempt_is_found_by_vendor_data() {
+fn promise_3_already_imported_on_a_first_attempt_is_found_by_vendor_data() {
     let scene = Scene::new(Config { reads_show_source: false, ..sandbox(3) });
     scene.write_all();
     scene.apply().exits(0);
@@ -148,7 +165,7 @@ fn already_imported_on_a_first_attempt_is_found_by_vendor_data() {
 }
 
 #[test]
-fn what_stays_ambiguous_is_unknown_until_a_person_settles_it() {
+fn promise_2_what_stays_ambiguous_is_unknown_until_a_person_settles_it() {
     let scene = Scene::new(Config { reads_show_source: false, ..sandbox(2) });
     one(&scene, ", vendor_data: shared");
     scene.apply().exits(0);
@@ -179,7 +196,7 @@ fn what_stays_ambiguous_is_unknown_until_a_person_settles_it() {
 }
 
 #[test]
-fn what_is_forgotten_is_shown_as_the_ledger_has_it_then() {
+fn promise_9_what_is_forgotten_is_shown_as_the_ledger_has_it_then() {
     let scene = Scene::new(sandbox(2));
     scene.write_all();
     scene.apply().exits(0);
@@ -202,7 +219,7 @@ fn a_session_of_another_entry_can_not_be_adopted() {
 }
 
 #[test]
-fn a_lost_answer_with_a_token_that_died_since_is_looked_for() {
+fn promise_2_a_lost_answer_with_a_token_that_died_since_is_looked_for() {
     let scene = Scene::new(Config { faults: "import.hang-after=x9".parse().unwrap(), ..sandbox(1) });
     let source = scene.sources()[0].id;
     let text = |token: &str| scene.head("acme") + &format!("imports:\n  - {{id: a, share_token: {token}}}\n");
@@ -221,7 +238,7 @@ fn a_lost_answer_with_a_token_that_died_since_is_looked_for() {
 }
 
 #[test]
-fn a_lost_request_with_a_dead_token_and_no_session_is_expired() {
+fn promise_2_a_lost_request_with_a_dead_token_and_no_session_is_expired() {
     let scene = Scene::new(Config { faults: "import.hang=x9".parse().unwrap(), ..sandbox(1) });
     let source = scene.sources()[0].id;
     let text = |token: &str| scene.head("acme") + &format!("imports:\n  - {{id: a, share_token: {token}}}\n");

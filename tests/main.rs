@@ -1,5 +1,21 @@
 //! What users are promised, proved on the program itself: every test runs the binary as a child process, in a folder
 //! of its own with a scrubbed environment, against the sandbox or against a scripted server.
+//!
+//! The tests of a promise are named after it: `cargo test promise_5_` runs those of promise 5, here and beside the code.
+//!
+//! | promise | what is promised | where |
+//! | --- | --- | --- |
+//! | 1 | intent before the request, outcome before it counts; no session lost, none made twice | `crash`, `lost_answers`; `ledger::tests`; `run::model` (`promises_1_to_3_`) |
+//! | 2 | what was left open is resolved, by proof or the sole candidate, and the evidence kept | `lost_answers`, `crash`, `hostile`; `lifecycle`, `run::resolve`, `run::model` |
+//! | 3 | "already imported" as the first answer is looked for | `lost_answers`, `hostile`; `run::resolve`, `run::model` |
+//! | 4 | one writer at a time | `exits`, `crash`; `ledger::tests` |
+//! | 5 | no token, key or personal data anywhere | `secrets` (outputs, errors, files), `process` (panics, kills, cores, the machine); `mask`, `token`, `didit`, `manifest::snippet` |
+//! | 6 | the ledger's file: private, migrated, damage found | `exits`, `main_job`; `ledger::tests` |
+//! | 7 | signals | `exits` |
+//! | 8 | full disks and garbage: a clear error, no wrong record; no redirect | `disk`, `hostile`, `refusals`; `didit::client`, `ledger::tests` |
+//! | 9 | erasure leaves a keyed hash; what is forgotten may be imported again | `repairs`, `planning`, `lost_answers`; `ledger::erase` |
+//! | 10 | an audit needs no manifest | `audit` |
+//! | 11 | every repair is a run; attempts and runs are only added | `repairs`; `ledger::tests` |
 
 #![expect(clippy::unwrap_used, reason = "helpers outside of #[test] functions fail a test by panicking, too")]
 
@@ -15,6 +31,7 @@ mod main_job;
 mod manifest_errors;
 mod pacing;
 mod planning;
+mod process;
 mod refusals;
 mod repairs;
 mod reports;

@@ -215,7 +215,7 @@ fn an_entry_moved_to_another_manifest_is_not_imported_again() {
 }
 
 #[test]
-fn forgotten_entries_are_imported_again_as_far_as_the_server_lets_them() {
+fn promise_9_forgotten_entries_are_imported_again_as_far_as_the_server_lets_them() {
     let scene = Scene::new(sandbox(1));
     entry(&scene, "");
     scene.apply().exits(0);

@@ -1,8 +1,11 @@
 //! Repairs by hand: erasure, consistency, copies, and many entries at once.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use didit_sync::sandbox::Config;
+use didit_sync::token::{Fingerprint, FingerprintKey};
+use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -33,8 +36,158 @@ fn imported() -> Scene {
     scene
 }
 
+/// All rows of a table, by their columns' names.
+fn rows(ledger: &rusqlite::Connection, table: &str) -> Vec<BTreeMap<String, Cell>> {
+    let mut query = ledger.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
+    let names: Vec<String> = query.column_names().into_iter().map(str::to_owned).collect();
+    let row = |row: &rusqlite::Row<'_>| (0..names.len()).map(|at| Ok((names[at].clone(), row.get(at)?))).collect();
+    query.query_map([], row).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
 #[test]
-fn nothing_of_an_erased_entry_is_left_and_it_is_never_sent_again() {
+fn promise_9_what_an_erasure_leaves_of_an_entry_is_a_keyed_hash() {
+    let scene = imported();
+    let source = scene.sources()[2].id.to_string();
+    scene.run(&["ledger", "erase", &source, "--reason", "r"]).exits(0);
+    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+    let entry =
+        rows(&ledger, "entries").into_iter().find(|row| row["state"] == Cell::Text("erased".to_owned())).unwrap();
+    let Cell::Blob(hash) = &entry["source_hash"] else { panic!("{entry:?}") };
+    let key: [u8; 32] = ledger.query_row("SELECT fingerprint_key FROM meta", [], |row| row.get(0)).unwrap();
+    let expected = FingerprintKey::from_bytes(key).fingerprint(source.as_bytes());
+    assert_eq!(Fingerprint::from_slice(hash), Some(expected));
+    // Where it was imported to, when, and by which run say nothing of a person.
+    let stays = [
+        "application_id",
+        "attempts",
+        "base_url",
+        "id",
+        "key",
+        "label",
+        "manifest",
+        "place",
+        "run",
+        "source_hash",
+        "state",
+    ];
+    let left: Vec<&String> = entry.iter().filter(|(_, cell)| **cell != Cell::Null).map(|(name, _)| name).collect();
+    assert_eq!(left, stays, "{entry:?}");
+    let Cell::Integer(id) = entry["id"] else { panic!() };
+    assert_eq!((&entry["place"], &entry["label"]), (&Cell::Text(String::new()), &Cell::Text(format!("erased-{id}"))));
+    for attempt in rows(&ledger, "attempts").iter().filter(|row| row["entry"] == Cell::Integer(id)) {
+        assert_eq!((&attempt["token"], &attempt["vendor_data"]), (&Cell::Blob(Vec::new()), &Cell::Null));
+    }
+}
+
+#[test]
+fn promise_9_an_erasure_leaves_no_old_page_and_no_log() {
+    let scene = imported();
+    let sources = scene.sources();
+    let (source, session) = (sources[0].id.to_string(), scene.imported_from(sources[0].id).unwrap().to_string());
+    let gone = [source.as_str(), &session, &format!("acme-{source}")];
+    // Somebody reads meanwhile, and so keeps the log from being emptied.
+    let reader = rusqlite::Connection::open(scene.ledger()).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM entries;").unwrap();
+    assert_eq!(rows(&reader, "entries").len(), 3);
+    let said = scene.run(&["ledger", "erase", &source, "--reason", "r"]).exits(12);
+    assert!(said.stderr.contains("erase again"), "{}", said.stderr);
+    drop(reader);
+    scene.run(&["ledger", "erase", &source, "--reason", "r"]).exits(0);
+    scene.assert_ledger_free_of(&gone);
+    let files: Vec<_> =
+        scene.bytes_under("state").into_keys().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert!(!files.iter().any(|name| name == "ledger.db-wal"), "{files:?}");
+    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+    assert_eq!(ledger.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0)), Ok(0));
+    assert_sound(&scene);
+}
+
+#[test]
+fn promise_11_every_repair_is_a_run_with_actor_and_reason() {
+    let scene = imported();
+    let sources: Vec<Uuid> = scene.sources().iter().map(|source| source.id).collect();
+    let ids: Vec<String> = sources.iter().map(ToString::to_string).collect();
+    let session = |n: usize| scene.imported_from(sources[n]).unwrap().to_string();
+    scene.write("two.txt", &format!("{}\n{}\n", ids[0], ids[1]));
+    scene.write("two.csv", &format!("id,session_id\n{},{}\n{},{}\n", ids[0], session(0), ids[1], session(1)));
+    let repairs = [
+        vec!["ledger", "forget", &ids[0]],
+        vec!["ledger", "adopt", &ids[0], &session(0)].into_iter().map(|word| &*word.to_owned().leak()).collect(),
+        vec!["ledger", "forget", "--from", "two.txt"],
+        vec!["ledger", "adopt", "--from", "two.csv"],
+        vec!["ledger", "erase", &ids[2]],
+        vec!["ledger", "erase", "--from", "two.txt"],
+    ];
+    let runs = || {
+        let list: Value = serde_json::from_str(&scene.run(&["report", "--list", "--json"]).stdout).unwrap();
+        list["runs"].as_array().unwrap().clone()
+    };
+    for (n, repair) in repairs.iter().enumerate() {
+        let before = runs();
+        let reason = format!("repair {n}");
+        let mut args = repair.clone();
+        args.extend(["--actor", "ann", "--reason", &reason, "--ref", "TICKET-7"]);
+        scene.run(&args).exits(0);
+        let after = runs();
+        assert_eq!(after.len(), before.len() + 1, "{repair:?}");
+        let run = after.last().unwrap();
+        assert_eq!(run["command"], repair[..2].join(" "));
+        assert_eq!(
+            (&run["actor"], &run["reason"], &run["ref"]),
+            (&json!("ann"), &json!(reason), &json!("TICKET-7")),
+            "{run:#}"
+        );
+    }
+    // A repair that changes nothing is none.
+    let before = runs();
+    scene.run(&["ledger", "forget", "nobody", "--reason", "r"]).exits(64);
+    assert_eq!(runs(), before);
+}
+
+/// What a ledger only ever adds to.
+const ADDED: [&str; 6] = ["runs", "run_ends", "attempts", "answers", "evidence", "run_outcomes"];
+
+#[test]
+fn promise_11_runs_and_attempts_are_only_ever_added() {
+    let scene = imported();
+    let sources = scene.sources();
+    let (id, session) = (sources[0].id.to_string(), scene.imported_from(sources[0].id).unwrap().to_string());
+    let history = || {
+        let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+        ADDED.map(|table| rows(&ledger, table))
+    };
+    let changes: [&[&str]; 6] = [
+        &["ledger", "forget", &id],
+        &["apply", "m.yaml", "--yes"],
+        &["ledger", "forget", &id],
+        &["ledger", "adopt", &id, &session],
+        &["audit"],
+        &["apply", "m.yaml", "--yes", "--retry-refused"],
+    ];
+    let mut before = history();
+    for change in changes {
+        scene.run(change);
+        let after = history();
+        for ((was, is), table) in before.iter().zip(&after).zip(ADDED) {
+            assert!(was.iter().all(|row| is.contains(row)), "{change:?} changed {table}");
+        }
+        assert!(after[0].len() > before[0].len(), "{change:?} is a run");
+        before = after;
+    }
+    // An erasure overwrites what tells of a person, and takes no row away.
+    scene.run(&["ledger", "erase", &id, "--reason", "r"]).exits(0);
+    let keys =
+        |rows: &[BTreeMap<String, Cell>], key: &str| -> Vec<Cell> { rows.iter().map(|row| row[key].clone()).collect() };
+    for (((was, is), table), key) in
+        before.iter().zip(&history()).zip(ADDED).zip(["id", "run", "id", "attempt", "id", "run"])
+    {
+        let (was, is) = (keys(was, key), keys(is, key));
+        assert_eq!(was, is[..was.len()], "{table}");
+    }
+}
+
+#[test]
+fn promise_9_nothing_of_an_erased_entry_is_left_and_it_is_never_sent_again() {
     let scene = imported();
     let source = scene.sources()[2].id;
     let session = scene.imported_from(source).unwrap();
@@ -80,7 +233,7 @@ fn nothing_of_an_erased_entry_is_left_and_it_is_never_sent_again() {
 }
 
 #[test]
-fn an_entry_whose_claims_are_unreadable_is_known_again_by_its_token() {
+fn promise_9_an_entry_whose_claims_are_unreadable_is_known_again_by_its_token() {
     use base64::Engine as _;
     let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
     let token = format!("{}.{}.{}", part(r#"{"alg":"HS256"}"#), part("not json"), part("signature of it"));
@@ -104,7 +257,7 @@ fn an_entry_whose_claims_are_unreadable_is_known_again_by_its_token() {
 }
 
 #[test]
-fn delete_deletes_at_didit_first_and_counts_as_a_write() {
+fn promise_9_delete_deletes_at_didit_first_and_counts_as_a_write() {
     let scene = imported();
     let sources = scene.sources();
     let ids: Vec<String> = sources.iter().take(2).map(|source| source.id.to_string()).collect();
@@ -123,7 +276,7 @@ fn delete_deletes_at_didit_first_and_counts_as_a_write() {
 }
 
 #[test]
-fn what_can_not_be_deleted_stays_as_it_is() {
+fn promise_9_what_can_not_be_deleted_stays_as_it_is() {
     let mut scene = imported();
     let source = scene.sources()[1].id.to_string();
     let args = ["ledger", "erase", &source, "--delete", "--reason", "r"];

@@ -142,7 +142,7 @@ fn programs_run_only_when_allowed_once_and_not_for_what_is_done() {
 }
 
 #[test]
-fn a_program_that_fails_is_told_without_its_output() {
+fn promise_5_a_program_that_fails_is_told_without_its_output() {
     let scene = Scene::new(sandbox(1));
     with_exec(&scene);
     scene.write("mint.sh", "#!/bin/sh\necho a-secret-on-stdout\necho a-secret-on-stderr >&2\nexit 3\n");

@@ -55,7 +55,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         verify: !args.no_verify,
     };
     let work = Apply {
-        secrets: setup::secrets(global, longest_timeout(&manifests)),
+        secrets: setup::token_policy(global, &manifests),
         manifests: Arc::new(manifests),
         origin: origin::of_process(&args.origin),
         means,
@@ -99,10 +99,6 @@ pub(super) fn progress_mode(global: &Global) -> progress::Mode {
         progress::Mode::Auto => progress::Mode::Plain,
         asked => asked,
     }
-}
-
-fn longest_timeout(manifests: &Manifests) -> std::time::Duration {
-    manifests.manifests.iter().map(|manifest| manifest.limits.timeout).max().unwrap_or_default()
 }
 
 /// The lanes of the manifests for which something is to be sent; no other key is read.

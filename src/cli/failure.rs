@@ -7,6 +7,7 @@ use crate::didit::ClientError;
 use crate::exit::{Condition, Exit};
 use crate::ledger::LedgerError;
 use crate::manifest::{Diagnostic, Diagnostics, Severity};
+use crate::mask::quoted;
 
 /// Why a command ended before a run began.
 #[derive(Debug)]
@@ -22,16 +23,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without more to say.
+    /// A failure without more to say. It may quote what was given, so what may be a secret in it is masked.
     #[must_use]
     pub fn new(condition: Condition, message: impl Into<String>) -> Self {
-        Self { exit: condition.into(), message: message.into(), help: None, diagnostics: Vec::new() }
+        let message = quoted(&message.into()).into_owned();
+        Self { exit: condition.into(), message, help: None, diagnostics: Vec::new() }
     }
 
     /// With a word of what to do.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(quoted(&help.into()).into_owned());
         self
     }
 

@@ -3,6 +3,7 @@
 mod apply;
 pub mod args;
 mod audit;
+mod bug;
 mod demo;
 mod erase;
 mod failure;
@@ -13,6 +14,7 @@ mod origin;
 mod plan;
 mod report;
 mod sandbox;
+mod sealed;
 mod setup;
 mod signals;
 mod status;
@@ -32,14 +34,16 @@ use crate::report::ErrorDocument;
 
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    sealed::seal();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::read(&arguments, |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
     let console = Console::new(style(&cli.global));
+    bug::tell_on(&console);
     let json = wants_json(&cli.command);
-    match run(cli, &console) {
+    match bug::caught(|| run(cli, &console)) {
         Ok(exit) => exit.code(),
         Err(failure) => fail(&failure, json, &console),
     }
@@ -98,25 +102,31 @@ fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
     failure.exit.code()
 }
 
-/// Wrong flags, or help and version asked for.
+/// Wrong flags, or help and version asked for. clap quotes arguments and the environment, so its texts are written
+/// as all others are, with secrets masked.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let asked = Asked::of(arguments, &|name| std::env::var_os(name));
-    if !error.use_stderr() || !asked.json_lines {
-        // clap puts help and version on stdout, errors on stderr; a reader that went away is no error.
-        let _ = error.print();
-    }
-    if !error.use_stderr() {
-        return 0;
-    }
-    let failure = Failure::new(Condition::Usage, usage_message(error));
     let log_format = if asked.json_lines { LogFormat::Json } else { LogFormat::Text };
     let style = Style { color: false, color_err: false, quiet: false, verbose: 0, log_format, width: None };
     let console = Console::new(style);
+    let rendered = error.render();
+    let text = |is_terminal: bool| {
+        let text =
+            if is_colored(Color::Auto, is_terminal) { rendered.ansi().to_string() } else { rendered.to_string() };
+        crate::mask::quoted(&text).into_owned()
+    };
+    if !error.use_stderr() {
+        console.out(&text(std::io::stdout().is_terminal()));
+        return 0;
+    }
+    let failure = Failure::new(Condition::Usage, usage_message(error));
     if asked.json {
         console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
     }
     if asked.json_lines {
         failure.say(&console);
+    } else {
+        console.err(&text(std::io::stderr().is_terminal()));
     }
     failure.exit.code()
 }
@@ -162,22 +172,25 @@ fn is_true(value: &OsStr) -> bool {
 }
 
 fn style(global: &Global) -> Style {
+    let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+    Style {
+        color: is_colored(global.color, out),
+        color_err: is_colored(global.color, err),
+        quiet: global.quiet,
+        verbose: global.verbose,
+        log_format: global.log_format,
+        width: out.then(columns).flatten(),
+    }
+}
+
+fn is_colored(asked: Color, is_terminal: bool) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let colored = |is_terminal: bool| match global.color {
+    match asked {
         Color::Always => true,
         Color::Never => false,
         Color::Auto if set("NO_COLOR") => false,
         Color::Auto if set("CLICOLOR_FORCE") => true,
         Color::Auto => is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
-    };
-    let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
-    Style {
-        color: colored(out),
-        color_err: colored(err),
-        quiet: global.quiet,
-        verbose: global.verbose,
-        log_format: global.log_format,
-        width: out.then(columns).flatten(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::Failure;
 use crate::exit::Condition;
 use crate::ledger::records::{Record, State};
 use crate::manifest::{Code, Diagnostic, Severity};
+use crate::mask::quoted;
 use crate::text::inert;
 use crate::token::FingerprintKey;
 
@@ -52,7 +53,7 @@ impl<'f> Problems<'f> {
         }
         let (given, in_file): (Vec<_>, Vec<_>) = self.found.into_iter().partition(|(line, ..)| *line == 0);
         let told: Vec<&str> = given.iter().map(|(_, _, message, _)| message.as_str()).collect();
-        let file = self.file.map(|path| path.display().to_string()).unwrap_or_default();
+        let file = self.file.map(|path| quoted(&path.display().to_string()).into_owned()).unwrap_or_default();
         let count = match in_file.len() {
             0 => None,
             1 => Some(format!("1 error in {}", inert(&file))),
@@ -60,7 +61,8 @@ impl<'f> Problems<'f> {
         };
         let message = told.into_iter().map(str::to_owned).chain(count).collect::<Vec<_>>().join("; ");
         let mut failure = Failure::new(Condition::Usage, message);
-        failure.help = given.first().map(|(.., help)| help.clone()).or(Some("nothing was changed".to_owned()));
+        let help = given.first().map_or("nothing was changed", |(.., help)| help);
+        failure = failure.with_help(help);
         failure.diagnostics = in_file
             .into_iter()
             .map(|(line, code, message, help)| Diagnostic {
@@ -69,8 +71,8 @@ impl<'f> Problems<'f> {
                 file: file.clone(),
                 line,
                 column: 1,
-                message,
-                help,
+                message: quoted(&message).into_owned(),
+                help: quoted(&help).into_owned(),
                 snippet: None,
             })
             .collect();

@@ -2,19 +2,21 @@
 
 use super::args::OriginArgs;
 use crate::ledger::records::Origin;
+use crate::mask::masked;
 
 /// Looks up a variable.
 type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// The origin of a run.
+/// The origin of a run. It is kept in the ledger, so a secret in it is masked.
 pub(super) fn origin(args: &OriginArgs, env: Env<'_>) -> Origin {
     let ci = github(env).or_else(|| gitlab(env));
     let (ci_actor, ci_reference) = ci.map_or((None, None), |(actor, reference)| (actor, Some(reference)));
     let user = || env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
+    let kept = |text: String| masked(&text).into_owned();
     Origin {
-        actor: args.actor.clone().or(ci_actor).unwrap_or_else(|| format!("{}@{}", user(), crate::host::name())),
-        reason: args.reason.clone(),
-        reference: args.reference.clone().or(ci_reference),
+        actor: kept(args.actor.clone().or(ci_actor).unwrap_or_else(|| format!("{}@{}", user(), crate::host::name()))),
+        reason: args.reason.clone().map(kept),
+        reference: args.reference.clone().or(ci_reference).map(kept),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result
         let document = PlanDocument::new(&manifests, &plan, Some(ledger), &exit);
         let text =
             crate::text::json(&document).map_err(|error| Failure::new(Condition::Internal, error.to_string()))?;
-        file::write_whole(path, text.as_bytes()).map_err(|error| Failure::unwritable(path, &error))?;
+        file::write_whole(path, &text).map_err(|error| Failure::unwritable(path, &error))?;
     }
     if args.json.json {
         console.json(&PlanDocument::new(&manifests, &plan, None, &exit));

@@ -19,7 +19,7 @@ pub(super) async fn run(args: SandboxArgs, console: &Console) -> Result<Exit, Fa
     };
     let running = Sandbox::start(config).await.map_err(|error| cannot(&error))?;
     for (name, value) in running.environment() {
-        console.out(&format!("export {name}={value}\n"));
+        console.reveal(&format!("export {name}={value}\n"));
     }
     if let Some(path) = &args.manifest {
         write_manifest(&running, path).map_err(|error| cannot(&error))?;

@@ -76,8 +76,20 @@ pub(super) fn require_ledger(global: &Global) -> Result<(), Failure> {
     Ok(Reader::require(&location(global)).map(drop)?)
 }
 
-pub(super) fn secrets(global: &Global, timeout: Duration) -> SecretPolicy {
-    SecretPolicy { allow_exec: global.allow_exec, timeout, env: Environment::process() }
+/// How keys are read.
+fn key_policy(global: &Global, timeout: Duration) -> SecretPolicy {
+    SecretPolicy { allow_exec: global.allow_exec, timeout, env: Environment::process(), withheld: Vec::new() }
+}
+
+/// How tokens are read: programs that give one are not given the keys of the manifests.
+pub(super) fn token_policy(global: &Global, manifests: &Manifests) -> SecretPolicy {
+    let manifests = &manifests.manifests;
+    let timeout = manifests.iter().map(|manifest| manifest.limits.timeout).max().unwrap_or_default();
+    let variable = |manifest: &Manifest| match &manifest.application.api_key {
+        SecretRef::Env(name) => Some(name.clone()),
+        SecretRef::File { .. } | SecretRef::Exec { .. } => None,
+    };
+    SecretPolicy { withheld: manifests.iter().filter_map(variable).collect(), ..key_policy(global, timeout) }
 }
 
 /// One receiving application of a command.
@@ -149,7 +161,7 @@ async fn read_key(reference: &SecretRef, global: &Global, timeout: Duration) -> 
             .with_help("set the variable, or say in application.api_key where the key is")
     };
     let text =
-        manifest::resolve(reference, &secrets(global, timeout)).await.map_err(|error| no_key(error.to_string()))?;
+        manifest::resolve(reference, &key_policy(global, timeout)).await.map_err(|error| no_key(error.to_string()))?;
     ApiKey::parse(&text).map_err(|error| no_key(error.to_string()))
 }
 

@@ -80,7 +80,7 @@ impl Shown {
         let mut exit = self.exit();
         for target in &output.reports {
             let text = crate::text::json(&self.json().map_err(broken)?).map_err(broken)?;
-            if let Err(error) = file::write_whole(&target.0, text.as_bytes()) {
+            if let Err(error) = file::write_whole(&target.0, &text) {
                 // The run stands; only its report could not be written.
                 Failure::unwritable(&target.0, &error).say(console);
                 exit.add(Condition::Internal);

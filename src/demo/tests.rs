@@ -48,7 +48,7 @@ impl Job {
     }
 
     fn secrets(&self) -> SecretPolicy {
-        SecretPolicy { allow_exec: true, timeout: Duration::from_secs(20), env: self.env() }
+        SecretPolicy { allow_exec: true, timeout: Duration::from_secs(20), env: self.env(), withheld: Vec::new() }
     }
 
     fn means(&self) -> Means {

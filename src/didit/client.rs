@@ -10,6 +10,7 @@ use jiff::{Timestamp, civil};
 use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::classify::{ImportContext, classify_import, classify_read, classify_share};
 use super::transport::{ClientError, Head, Http, Raw, Server, Transport, Verb};
@@ -281,7 +282,7 @@ impl Client {
         &self,
         verb: Verb,
         url: Url,
-        body: Option<Vec<u8>>,
+        body: Option<Zeroizing<Vec<u8>>>,
         judge: impl FnOnce(&Raw, &Head) -> Result<T, Failure>,
     ) -> Answer<T> {
         finish(self.transport.send(verb, url, body, true).await, judge)
@@ -327,8 +328,28 @@ fn minted(body: &[u8]) -> Result<ShareToken, ()> {
     ShareToken::parse(text).map_err(|_| ())
 }
 
-fn json(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("texts, ids and booleans are JSON")
+/// A body in memory that is wiped, made to size so that growing it leaves no copies behind.
+fn json(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    let mut size = Size(0);
+    let is_json = "texts, ids and booleans are JSON";
+    serde_json::to_writer(&mut size, body).expect(is_json);
+    let mut text = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *text, body).expect(is_json);
+    text
+}
+
+/// Counts what is written.
+struct Size(usize);
+
+impl std::io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn append_query(url: &mut Url, query: &ListQuery) {

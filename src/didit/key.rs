@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_never_prints_itself() {
+    fn promise_5_a_key_never_prints_itself() {
         let key = ApiKey::parse("sk_live_canary").unwrap();
         assert!(!format!("{key} {key:?} {key:#?}").contains("canary"));
     }

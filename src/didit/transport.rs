@@ -8,6 +8,8 @@
 //! - The timeout spans everything from the call to the last byte of the body. Connecting has a shorter one of its own,
 //!   so that a connection that hangs is known to have carried nothing.
 //! - A body is read up to [`MAX_BODY`]; one that ends before its announced length is an error, never a short success.
+//! - The key and the bodies, which hold tokens, are wiped when the last request is done with them. What the layers below
+//!   copy into their buffers is beyond reach.
 //! - Idle connections are dropped after [`IDLE`], before usual servers drop them: an answer lost to that race would
 //!   be an unknown outcome.
 
@@ -16,10 +18,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, redirect, retry};
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use super::rate::http_date;
 use super::{ApiKey, Class, Failure, RateHeaders};
@@ -74,7 +78,7 @@ pub struct Request {
     /// The address.
     pub url: Url,
     /// The body, JSON.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// A [`Server`]'s answer.
@@ -109,7 +113,7 @@ impl Transport {
         &self,
         verb: Verb,
         url: Url,
-        body: Option<Vec<u8>>,
+        body: Option<Zeroizing<Vec<u8>>>,
         with_key: bool,
     ) -> (Head, Result<Raw, Failure>) {
         match self {
@@ -150,7 +154,8 @@ impl Http {
         if is_loopback(base) {
             builder = builder.no_proxy();
         }
-        let mut header = HeaderValue::from_str(key.expose()).expect("printable ASCII can stand in a header");
+        let key = Bytes::from_owner(Zeroizing::new(key.expose().as_bytes().to_owned()));
+        let mut header = HeaderValue::from_maybe_shared(key).expect("printable ASCII can stand in a header");
         header.set_sensitive(true);
         Ok(Self {
             pool: builder.build().map_err(|error| ClientError::Setup(error.without_url()))?,
@@ -159,7 +164,13 @@ impl Http {
         })
     }
 
-    async fn send(&self, verb: Verb, url: Url, body: Option<Vec<u8>>, with_key: bool) -> (Head, Result<Raw, Failure>) {
+    async fn send(
+        &self,
+        verb: Verb,
+        url: Url,
+        body: Option<Zeroizing<Vec<u8>>>,
+        with_key: bool,
+    ) -> (Head, Result<Raw, Failure>) {
         let method = match verb {
             Verb::Get => Method::GET,
             Verb::Post => Method::POST,
@@ -170,7 +181,7 @@ impl Http {
             request = request.header("x-api-key", self.key.clone());
         }
         if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+            request = request.header(CONTENT_TYPE, "application/json").body(Bytes::from_owner(body));
         }
         match request.send().await {
             Err(error) => (Head::default(), Err(self.failed(&error))),

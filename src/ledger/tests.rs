@@ -250,7 +250,7 @@ async fn promise_6_a_kill_while_the_ledger_is_made_is_made_good() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_lost_its_identity_is_damaged_and_gets_no_new_one() {
+async fn promise_6_a_ledger_that_lost_its_identity_is_damaged_and_gets_no_new_one() {
     let place = place();
     begin(&Ledger::open(&place.location).unwrap()).await;
     let path = &place.location.path;
@@ -301,7 +301,7 @@ async fn promise_6_a_damaged_page_is_found_by_the_read_or_write_that_meets_it() 
 }
 
 #[tokio::test]
-async fn values_that_nobody_wrote_are_damage() {
+async fn promise_6_values_that_nobody_wrote_are_damage() {
     let place = place();
     with_entries(&place).await;
     let connection = rusqlite::Connection::open(&place.location.path).unwrap();

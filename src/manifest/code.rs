@@ -56,6 +56,7 @@ codes! {
     OutOfRange "out-of-range" "A number outside the range its key takes.",
     BadValue "bad-value" "A value its key does not take.",
     LiteralKey "literal-key" "An API key stands in the manifest itself.",
+    SecretMisplaced "secret-misplaced" "A share token or API key stands where it would be kept and shown.",
     MalformedToken "malformed-token" "A text that does not have the form of a share token.",
     TokenNotLiteral "token-not-literal" "A row of a source refers to a token in place of holding it.",
     UnknownPlaceholder "unknown-placeholder" "A placeholder other than `{source_session_id}` and `{id}`.",

@@ -11,6 +11,7 @@ use super::model::{Entry, Place, SecretRef, TokenSource, WorkflowChoice};
 use super::secrets;
 use super::sink::{At, Sink};
 use super::template::Template;
+use crate::mask::holds_secret;
 use crate::token::{Claims, SessionKind, ShareToken};
 
 /// The longest `vendor_data`, in bytes.
@@ -65,6 +66,11 @@ impl Finisher<'_> {
             (_, Some(session)) => session.to_string(),
             _ => place.to_string(),
         };
+        if let Field::Good(id, at) = &draft.id
+            && holds_secret(id)
+        {
+            self.secret(*at, "id");
+        }
         let bad = draft.token.is_bad() || draft.session.is_bad() || draft.id.is_bad();
         let sound = !bad && self.sink.errors() == errors;
         let vendor_data = self.vendor_data(draft, source, session, &id, sound);
@@ -204,6 +210,10 @@ impl Finisher<'_> {
                 self.contradicts(*at, "vendor_data", &truncated(&other.fill(session, id).unwrap_or_default()));
             }
         }
+        if holds_secret(&text) {
+            self.secret(at, "vendor_data");
+            return Err(Told);
+        }
         if text.len() > VENDOR_LIMIT {
             let message = format!(
                 "`vendor_data` has {} bytes once filled in, over the {VENDOR_LIMIT} that Didit takes",
@@ -254,6 +264,12 @@ impl Finisher<'_> {
                 None
             }
         }
+    }
+
+    /// A token or key where it would be kept and shown.
+    fn secret(&mut self, at: At, key: &str) {
+        let message = format!("`{key}` holds a share token or an API key, and would be kept and shown");
+        self.sink.error(Code::SecretMisplaced, at, message, "a token belongs under `share_token`; write another value");
     }
 
     fn contradicts(&mut self, at: At, key: &str, set: &str) {

@@ -161,6 +161,7 @@ impl<'a> Gather<'a> {
         let messages: Vec<String> = findings.iter().map(|finding| super::snippet::scrub(&finding.message)).collect();
         let place = Place { file: self.sink.shown(at.file).to_owned(), line: at.mark.line };
         let (id, session) = known.unwrap_or_default();
+        let id = id.filter(|id| !crate::mask::holds_secret(id));
         let entry = Entry {
             id: id.or(session.map(|session| session.to_string())).unwrap_or_else(|| place.to_string()),
             place,
@@ -230,11 +231,11 @@ impl<'a> Gather<'a> {
     /// Whether the first token is to be preferred: minted for us, then expiring last, then by its text, so that the
     /// order of rows decides nothing.
     pub(super) fn is_better(&self, one: &Entry, two: &Entry) -> bool {
-        let key = |entry: &Entry| {
-            let text = entry.token_now.as_ref().map(|token| token.expose().to_owned());
-            (!self.is_foreign(entry), entry.expires_at(), text)
-        };
-        key(one) > key(two)
+        fn text(entry: &Entry) -> Option<&str> {
+            entry.token_now.as_ref().map(ShareToken::expose)
+        }
+        let key = |entry: &Entry| (!self.is_foreign(entry), entry.expires_at());
+        (key(one), text(one)) > (key(two), text(two))
     }
 
     /// Whether the token was minted for another application.

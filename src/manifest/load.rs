@@ -181,7 +181,7 @@ fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded
     if options.tokens {
         check::vendor_data(&raw, &items, sink);
     }
-    Some(Loaded { path: path.to_owned(), raw, items, unused_tokens })
+    Some(Loaded { path: sink.shown(file).to_owned(), raw, items, unused_tokens })
 }
 
 fn decode(text: &str, file: FileId, bounds: &Bounds, sink: &mut Sink) -> Option<Raw> {

@@ -1,8 +1,9 @@
 //! Secrets that stand elsewhere: a variable, a file, the output of a program.
 //!
 //! A manifest is data, so a program runs only where the policy allows it: without a shell, without input, for a
-//! limited time, and killed with whoever waits for it. What it prints is the secret or nothing: no error repeats it. A
-//! file is checked against the allowed folders again when it is opened, links followed.
+//! limited time, and killed with whoever waits for it. What it prints is the secret or nothing: no error repeats it. It
+//! has our environment, but a program that gives a token has not the variables that hold keys. A file is checked against
+//! the allowed folders again when it is opened, links followed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,9 @@ pub struct SecretPolicy {
     pub timeout: Duration,
     /// Where variables are looked up.
     pub env: Environment,
+    /// Variables that programs are not given: those that hold the receiving applications' keys, for programs that
+    /// fetch or mint a token, which comes from another application.
+    pub withheld: Vec<String>,
 }
 
 /// Why a secret can't be had. Holds names and paths, never a value.
@@ -102,7 +106,7 @@ pub async fn resolve(reference: &SecretRef, policy: &SecretPolicy) -> Result<Zer
             if !policy.allow_exec {
                 return Err(SecretError::ExecNotAllowed(program));
             }
-            let running = run(command, folder);
+            let running = run(command, folder, &policy.withheld);
             let result = match tokio::time::timeout(policy.timeout, running).await {
                 Ok(result) => result,
                 Err(_) => Err(format!("it took longer than {} s", policy.timeout.as_secs_f64())),
@@ -130,9 +134,13 @@ pub(super) fn read_file(written: &str, path: &Path, roots: &[PathBuf]) -> Result
 }
 
 /// Runs a program without a shell and takes its output. Dropping the future kills it.
-async fn run(command: &[String], folder: &Path) -> Result<Zeroizing<String>, String> {
+async fn run(command: &[String], folder: &Path, withheld: &[String]) -> Result<Zeroizing<String>, String> {
     let (program, arguments) = command.split_first().ok_or("no program is named")?;
-    let mut child = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    for name in withheld {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -170,7 +178,7 @@ mod tests {
 
     fn policy(allow_exec: bool) -> SecretPolicy {
         let env = Environment::new(|name| (name == "KEY").then(|| " s3cret\n".to_owned()));
-        SecretPolicy { allow_exec, timeout: Duration::from_secs(20), env }
+        SecretPolicy { allow_exec, timeout: Duration::from_secs(20), env, withheld: Vec::new() }
     }
 
     fn exec(words: &[&str]) -> SecretRef {
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failing_program_is_told_without_its_output() {
+    async fn promise_5_a_failing_program_is_told_without_its_output() {
         let error =
             resolve(&exec(&["sh", "-c", "echo s3cret; echo s3cret >&2; exit 3"]), &policy(true)).await.unwrap_err();
         let shown = format!("{error} {error:?}");

@@ -3,11 +3,13 @@
 //! A finding is small and knows only its place; the line it points at is fetched and masked at the very end, by
 //! [`super::snippet`], when there is something to show at all.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::code::Code;
 use super::diagnostic::{Diagnostic, Severity};
 use super::snippet;
+use crate::mask::quoted;
 
 /// A place in some text: line and column from 1, and how many characters are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,8 +91,11 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Makes a file known.
-    pub(super) fn file(&mut self, info: FileInfo) -> FileId {
+    /// Makes a file known. Its name is shown and kept as the place of entries, so a secret in it is masked.
+    pub(super) fn file(&mut self, mut info: FileInfo) -> FileId {
+        if let Cow::Owned(masked) = quoted(&info.shown) {
+            info.shown = masked;
+        }
         self.files.push(info);
         FileId(self.files.len() as u32 - 1)
     }

@@ -9,13 +9,8 @@ use super::keys;
 use super::read;
 use super::sink::{FileInfo, Finding, Mark, Shape};
 use super::yaml::{self, Node, Value};
+use crate::mask::{MASK, Range, merged, quoted, suspects};
 use crate::text::{inert, push_inert};
-
-/// What stands in place of a secret.
-const MASK: &str = "(masked)";
-
-/// Bytes from, to.
-type Range = (usize, usize);
 
 /// Makes diagnostics of findings, which are sorted by file.
 pub(super) fn attach(files: &[FileInfo], findings: Vec<Finding>) -> Vec<Diagnostic> {
@@ -41,17 +36,9 @@ pub(super) fn attach(files: &[FileInfo], findings: Vec<Finding>) -> Vec<Diagnost
     diagnostics
 }
 
-/// A text made fit to be shown: inert, and whatever has a JWT's form masked.
+/// A text made fit to be shown: inert, and whatever may be a secret by its form masked.
 pub(super) fn scrub(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut from = 0;
-    for (start, end) in jwts(text) {
-        out.push_str(&inert(&text[from..start]));
-        out.push_str(MASK);
-        from = end;
-    }
-    out.push_str(&inert(&text[from..]));
-    out
+    inert(&quoted(text))
 }
 
 /// A file whose lines can be shown.
@@ -75,7 +62,7 @@ impl Source {
             Shape::Tokens => vec![(0, text.len())],
             Shape::Opaque => Vec::new(),
         };
-        secrets.sort_unstable();
+        secrets.extend(continued(&text));
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Some(Self { text, lines, secrets: merged(secrets) })
     }
@@ -89,23 +76,11 @@ impl Source {
             .rev()
             .take_while(|range| range.1 > start)
             .map(|range| (range.0.saturating_sub(start), (range.1 - start).min(line.len())))
-            .chain(jwts(line))
+            .chain(suspects(line))
             .collect();
         ranges.sort_unstable();
         Some(draw(line, &ranges, mark))
     }
-}
-
-/// Sorted ranges without overlaps.
-fn merged(sorted: Vec<Range>) -> Vec<Range> {
-    let mut merged: Vec<Range> = Vec::with_capacity(sorted.len());
-    for (start, end) in sorted {
-        match merged.last_mut() {
-            Some(last) if start <= last.1 => last.1 = last.1.max(end),
-            _ => merged.push((start, end)),
-        }
-    }
-    merged
 }
 
 /// The line as shown: secrets masked, the rest inert, and the mark moved along.
@@ -138,19 +113,21 @@ fn draw(line: &str, secrets: &[Range], mark: Mark) -> Snippet {
     Snippet { text, column: from + 1, width }
 }
 
-/// Every run that begins like a JWT and is either dotted or long.
-fn jwts(text: &str) -> Vec<Range> {
+/// Lines that go on with a secret which the line before ends in: a token broken over lines, wherever it stands.
+fn continued(text: &str) -> Vec<Range> {
+    let part = |c: char| c.is_ascii_alphanumeric() || "-_=.+/".contains(c);
     let mut ranges = Vec::new();
-    let mut from = 0;
-    while let Some(at) = text.get(from..).and_then(|rest| rest.find("eyJ")).map(|at| at + from) {
-        let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'.' | b'+' | b'/');
-        let length = text.as_bytes()[at..].iter().take_while(|&&b| part(b)).count();
-        let run = text.as_bytes()[at..at + length].windows(2);
-        let dotted = run.into_iter().any(|pair| pair[0] == b'.' && pair[1].is_ascii_alphanumeric());
-        if length >= 20 || dotted {
-            ranges.push((at, at + length));
+    let (mut start, mut is_open) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_end();
+        let told = bare.trim_matches(|c: char| c.is_whitespace() || "\"'\\#>|-".contains(c));
+        let goes_on = is_open && !told.is_empty() && told.chars().all(part);
+        if goes_on {
+            ranges.push((start, start + bare.len()));
         }
-        from = at + length;
+        let whole = bare.trim_end_matches(['"', '\'', '\\']);
+        is_open = goes_on || suspects(bare).last().is_some_and(|range| range.1 >= whole.len());
+        start += line.len();
     }
     ranges
 }
@@ -300,14 +277,12 @@ mod tests {
 
     fn shown(text: &str, ranges: Vec<Range>, line: usize) -> String {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let mut secrets = ranges;
-        secrets.sort_unstable();
-        let source = Source { text: text.to_owned(), lines, secrets: merged(secrets) };
+        let source = Source { text: text.to_owned(), lines, secrets: merged(ranges) };
         source.snippet(Mark::new(line, 1, 1)).unwrap().text
     }
 
     #[test]
-    fn whatever_stands_at_a_secret_key_is_masked() {
+    fn promise_5_whatever_stands_at_a_secret_key_is_masked() {
         for text in [
             "share_token: hunter2",
             "- {id: a, share_token: hunter2, id: b}",
@@ -342,13 +317,28 @@ mod tests {
     }
 
     #[test]
-    fn jwts_are_masked_wherever_they_stand() {
+    fn promise_5_a_token_broken_over_lines_is_masked_on_each() {
+        for text in [
+            "id: |\n  eyJhbGciOiJIUzI1NiJ9.eyJzZXNz\n  hunter2\n  hunter2==\nnmae: x",
+            "id: eyJhbGciOiJIUzI1NiJ9.eyJzZXNz\n  hunter2\nnmae: x",
+            "# eyJhbGciOiJIUzI1NiJ9.eyJzZXNz\n# hunter2\nnmae: x",
+            "id: \"eyJhbGciOiJIUzI1NiJ9.eyJzZXNz\\\n  hunter2\"\nnmae: x",
+        ] {
+            let lines = text.lines().count();
+            let shown: Vec<String> = (1..=lines).map(|line| shown(text, continued(text), line)).collect();
+            assert!(shown.iter().all(|line| !line.contains("hunter2") && !line.contains("eyJ")), "{shown:?}");
+            assert_eq!(shown[lines - 1], "nmae: x");
+        }
+    }
+
+    #[test]
+    fn promise_5_jwts_are_masked_wherever_they_stand() {
         assert_eq!(scrub("see eyJhbGci.eyJzZXNz.c2ln, and x=eyJhbGciOiJIUzI1NiIsInR5"), "see (masked), and x=(masked)");
         assert_eq!(scrub("heyJude\n"), "heyJude\\n");
     }
 
     #[test]
-    fn cells_and_json_are_masked_by_column() {
+    fn promise_5_cells_and_json_are_masked_by_column() {
         let text = "id,token\nx,\"sec\nret\"\n";
         let ranges = || in_cells(text, b',', "token");
         assert_eq!((shown(text, ranges(), 2), shown(text, ranges(), 3)), ("x,(masked)".into(), "(masked)".into()));

@@ -5,8 +5,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Writes `bytes` to `path`: to a new file beside it first (0600, synced), which then takes its place.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+use crate::mask::masked;
+
+/// Writes `text`, secrets masked, to `path`: to a new file beside it first (0600, synced), which then takes its place.
+pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("not a file name"))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = fs::OpenOptions::new()
@@ -15,7 +17,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|mut file| file.write_all(masked(text).as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // What can't be written can perhaps be removed; the error below says what failed.
@@ -32,10 +34,10 @@ mod tests {
     fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.json");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
+        write_whole(&path, "one").unwrap();
+        write_whole(&path, "two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write_whole(&folder.path().join("no/such/folder.json"), b"x").is_err());
+        assert!(write_whole(&folder.path().join("no/such/folder.json"), "x").is_err());
     }
 }

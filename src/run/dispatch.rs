@@ -185,7 +185,7 @@ impl Dispatcher {
             self.done.push(done);
         }
         if error.is_panic() {
-            self.stop(Halt::Internal("a worker panicked".to_owned()));
+            self.stop(Halt::lost(error));
         }
     }
 

@@ -229,7 +229,7 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
                 };
             }
             Err(error) => {
-                ends.halts.push(Halt::Internal(error.to_string()));
+                ends.halts.push(Halt::lost(&error));
                 ends.died = true;
             }
         }
@@ -252,9 +252,8 @@ async fn drive_lane(
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
     let task = tokio::spawn(checking.run(incoming, stop.clone()));
     let mut end = dispatcher.run(stop).await;
-    let verified = task
-        .await
-        .unwrap_or_else(|error| Verified { halts: vec![Halt::Internal(error.to_string())], ..Verified::default() });
+    let verified =
+        task.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
     if let Err(error) = closing.close().await {
         end.halt.get_or_insert(Halt::Ledger(error));
     }
@@ -616,9 +615,8 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     });
     let mut verified = Verified::default();
     for lane in lanes.collect::<Vec<_>>() {
-        let end = lane
-            .await
-            .unwrap_or_else(|error| Verified { halts: vec![Halt::Internal(error.to_string())], ..Verified::default() });
+        let end =
+            lane.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
         verified = verified.and(end);
     }
     verified.findings.sort_by(RunFinding::order);

@@ -1,12 +1,15 @@
-//! Points at which tests make the program die: right before and after each of the two commits of a request.
+//! Points at which tests make the program die: right before and after each of the two commits of a request, and where
+//! a session is verified.
 //!
-//! `DIDIT_SYNC_TEST_STOP_AT=POINT:N` aborts the process when it passes the point for the N-th time. Debug builds only;
-//! a release build has neither the variable nor the points.
+//! `DIDIT_SYNC_TEST_STOP_AT=POINT:N` aborts the process when it passes the point for the N-th time; with
+//! `DIDIT_SYNC_TEST_PANIC=TEXT` it panics there instead, with that text. Debug builds only; a release build has neither
+//! the variables nor the points.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const VARIABLE: &str = "DIDIT_SYNC_TEST_STOP_AT";
+const PANIC: &str = "DIDIT_SYNC_TEST_PANIC";
 
 /// A moment in the life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(super) enum Point {
     LookedUp,
     /// An outcome is durable, and nobody was told.
     Settled,
+    /// A session was fetched to be verified, and is not judged.
+    Fetched,
 }
 
 impl Point {
@@ -31,6 +36,7 @@ impl Point {
             "answered" => Self::Answered,
             "looked-up" => Self::LookedUp,
             "settled" => Self::Settled,
+            "fetched" => Self::Fetched,
             _ => return None,
         })
     }
@@ -44,7 +50,10 @@ impl Point {
             && point == self
             && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == nth
         {
-            std::process::abort();
+            match std::env::var(PANIC) {
+                Ok(text) => panic!("{text}"),
+                Err(_) => std::process::abort(),
+            }
         }
     }
 }

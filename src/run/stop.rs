@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use crate::didit::Failure;
 use crate::exit::Condition;
@@ -51,6 +52,13 @@ pub enum Halt {
 }
 
 impl Halt {
+    /// A task that ended before its work. The message of a panic may quote anything, so it is not told here: that
+    /// there was one, and where, is said when it happens.
+    pub(super) fn lost(error: &JoinError) -> Self {
+        let what = if error.is_panic() { "a worker panicked" } else { "a worker was stopped" };
+        Self::Internal(what.to_owned())
+    }
+
     /// The condition of the exit.
     #[must_use]
     pub fn condition(&self) -> Condition {

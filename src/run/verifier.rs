@@ -13,6 +13,8 @@ use super::events::Event;
 use super::job::is_ill;
 use super::lane::{CallError, Lane};
 use super::means::Means;
+#[cfg(debug_assertions)]
+use super::points::Point;
 use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
 use crate::didit::Class;
@@ -95,7 +97,7 @@ impl Verifier {
                 _ = linger.tick(), if !batch.is_empty() => is_due = true,
                 Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
                     Ok(fetch) => verified.halts.extend(self.take(fetch, &mut batch, &mut streak)),
-                    Err(error) => verified.halts.push(Halt::Internal(error.to_string())),
+                    Err(error) => verified.halts.push(Halt::lost(&error)),
                 },
                 check = incoming.recv(), if open && fetches.len() < most => match check {
                     None => open = false,
@@ -220,7 +222,10 @@ async fn fetch(lane: Arc<Lane>, check: Check) -> Fetch {
     let waits: &[Duration] = if check.fresh { &PATIENCE } else { &[] };
     let mut waits = waits.iter();
     loop {
-        match lane.decision(session).await {
+        let decision = lane.decision(session).await;
+        #[cfg(debug_assertions)]
+        Point::Fetched.pass();
+        match decision {
             Err(failure) => return (check, Err(failure)),
             Ok(Some(decision)) => return (check, Ok(Fetched::Decision(Box::new(decision)))),
             Ok(None) => match waits.next() {

@@ -244,8 +244,7 @@ impl State {
     }
 
     fn import(&mut self, at: Timestamp, request: &Request) -> Response {
-        let body: Value =
-            request.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+        let body: Value = request.body.as_ref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
         let token = body["share_token"].as_str().and_then(|text| ShareToken::parse(text).ok());
         let Some(claims) = token.and_then(|token| token.unverified_claims()) else {
             return answer(400, &json!({"share_token": ["Invalid share token."]}));

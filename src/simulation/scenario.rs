@@ -132,7 +132,7 @@ impl Scenario {
     pub(super) fn secrets(&self, start: Timestamp) -> SecretPolicy {
         let scenario = self.clone();
         let env = Environment::new(move |name| Some(scenario.token(name.parse().ok()?, start)));
-        SecretPolicy { allow_exec: false, timeout: Duration::from_secs(30), env }
+        SecretPolicy { allow_exec: false, timeout: Duration::from_secs(30), env, withheld: Vec::new() }
     }
 
     fn token(&self, n: usize, start: Timestamp) -> String {

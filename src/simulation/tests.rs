@@ -1,8 +1,8 @@
 //! What is promised of schedules, in simulated time. The long forms are in `benches/schedule.rs`, which prints their table.
 
 use proptest::prelude::*;
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 
@@ -56,16 +56,17 @@ fn a_long_run_comes_close_to_the_best_schedule_that_there_is() {
 
 #[test]
 fn deaths_and_restarts_meet_no_429_and_cost_little() {
-    let scenario = Scenario { entries: 3000, ..Scenario::default() };
+    let scenario = Scenario { entries: 5000, ..Scenario::default() };
     let undisturbed = played(&scenario);
-    let mut dice = StdRng::seed_from_u64(7);
-    let mut crashes: Vec<_> = (0..6).map(|_| Duration::from_millis(dice.random_range(0..540_000))).collect();
+    let mut dice = StdRng::seed_from_u64(1);
+    let whole = undisturbed.took.as_millis() as u64;
+    let mut crashes: Vec<_> = (0..10).map(|_| Duration::from_millis(dice.random_range(0..whole))).collect();
     crashes.sort();
     let outcome = played(&Scenario { crashes, ..scenario });
-    assert_eq!((outcome.imported, outcome.processes), (3000, 7));
+    assert_eq!((outcome.imported, outcome.processes), (5000, 11));
     assert_no_429(&outcome);
     let longest = undisturbed.round_trips.iter().max().copied().unwrap();
-    let most = undisturbed.took.mul_f64(1.01) + (longest + RESTART) * 6;
+    let most = undisturbed.took.mul_f64(1.01) + longest * 10;
     assert!(outcome.took <= most, "{:?} against {:?}", outcome.took, undisturbed.took);
 }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Fetched, Finding, Rule, Subject};
 use crate::didit::{Decision, Environment, Presence, Status};
+use crate::mask::masked;
 
 /// Entries that a `duplicate-session` names at most.
 const MAX_NAMED: usize = 5;
@@ -110,7 +111,8 @@ fn vendor_data_drift(subject: &Subject, decision: &Decision) -> Option<Finding> 
         Presence::Absent => return None,
         Presence::Null => None,
         Presence::Value(actual) if actual == expected => return None,
-        Presence::Value(actual) => Some(actual.clone()),
+        // Others write it, and the finding is kept.
+        Presence::Value(actual) => Some(masked(actual).into_owned()),
     };
     let message = match &actual {
         None => "the session has no vendor_data",

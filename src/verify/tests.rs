@@ -153,7 +153,7 @@ fn the_imports_own_answer_must_be_in_review_where_the_review_was_not_trusted() {
 }
 
 #[test]
-fn an_expired_document_is_a_warning_that_does_not_tell_the_date() {
+fn promise_5_an_expired_document_is_a_warning_that_does_not_tell_the_date() {
     let expired = ("document-expired".to_owned(), Severity::Warning, Some("valid".into()), Some("expired".into()));
     let yesterday = json!("2026-11-22");
     assert_eq!(one(&subject(), &with(plural(), "/id_verifications/0/expiration_date", yesterday.clone())), expired);

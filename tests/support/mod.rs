@@ -1,12 +1,14 @@
 //! What the tests share: a folder with manifests, the program in it, and the servers it talks to.
 
+pub mod canary;
 pub mod fake;
 pub mod program;
 pub mod scene;
 pub mod token;
 
+pub use canary::Canaries;
 pub use fake::{Fake, Reply};
-pub use program::Output;
+pub use program::{Folder, Output};
 pub use scene::{Scene, sandbox};
 pub use token::Token;
 

@@ -224,7 +224,7 @@ fn claims_decide_what_the_text_leaves_open() {
 }
 
 #[test]
-fn details_are_made_of_documented_words() {
+fn promise_5_details_are_made_of_documented_words() {
     let fitting = claims(3600, Some(HERE));
     for (status, body, detail) in [
         (400, r#"{"share_token":["Share token has expired."]}"#, "HTTP 400: share_token: Share token has expired."),

@@ -181,7 +181,7 @@ async fn any_2xx_with_a_session_id_is_a_success() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed() {
+async fn promise_8_redirects_are_not_followed() {
     let other = fake(vec![answer("201 Created", &created())]).await;
     for status in
         ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
@@ -194,7 +194,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_no_whole_answer_is_unknown() {
+async fn promise_8_what_is_no_whole_answer_is_unknown() {
     let body = created().to_string();
     let length = format!("Content-Length: {}\r\n", body.len());
     let head = "HTTP/1.1 201 Created\r\n";
@@ -309,7 +309,7 @@ async fn connections_are_reused() {
 }
 
 #[tokio::test]
-async fn sessions_are_listed_page_by_page_on_one_host_only() {
+async fn promise_8_sessions_are_listed_page_by_page_on_one_host_only() {
     let row = json!({"session_id": SESSION, "session_kind": "user", "status": "IN_REVIEW", "vendor_data": null});
     let relative = "/v3/sessions/?limit=1&offset=1";
     let fake = fake(vec![
@@ -411,7 +411,20 @@ async fn a_token_is_minted() {
 }
 
 #[test]
-fn nothing_printable_carries_the_key() {
+fn promise_5_a_body_is_made_to_size_so_that_growing_it_leaves_no_copy() {
+    let token = token();
+    let body = ImportBody {
+        share_token: token.expose(),
+        trust_review: true,
+        workflow_id: Uuid::from_u128(1),
+        vendor_data: Some("\"é\""),
+    };
+    let text = json(&body);
+    assert_eq!((text.capacity(), text.as_slice()), (text.len(), serde_json::to_vec(&body).unwrap().as_slice()));
+}
+
+#[test]
+fn promise_5_nothing_printable_carries_the_key() {
     let client = client(&"https://verification.didit.me".parse().unwrap());
     assert!(!format!("{client:?}").contains("canary"));
     assert_eq!(client.environment(), Some(Environment::Sandbox));

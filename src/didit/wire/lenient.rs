@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_answer_is_none() {
+    fn promise_8_half_an_answer_is_none() {
         let whole = br#"{"session_id": "x", "features": ["A", "B",], "last": 1}"#;
         assert!(parse(whole).is_some());
         for end in 0..whole.len() {
@@ -72,7 +72,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn promise_8_garbage_never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&body);
         }
     }

@@ -19,6 +19,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Environment;
+use crate::mask::holds_secret;
 use crate::token::SessionKind;
 
 pub(super) use lists::{RawPage, read_page, read_rows, read_workflows};
@@ -207,7 +208,7 @@ fn vendor_data(fields: &Map<String, Value>) -> Presence<String> {
 
 fn proper_url(text: &str) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"))?;
-    (text.len() <= 2048).then(|| url.into())
+    (text.len() <= 2048 && !holds_secret(text)).then(|| url.into())
 }
 
 #[cfg(test)]

@@ -92,7 +92,11 @@ fn fold(text: &str) -> String {
 
 fn inert(text: &str) -> String {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_' | b'-'));
-    if plain && text.len() <= MAX_UNKNOWN { text.to_owned() } else { "unrecognised".to_owned() }
+    if plain && text.len() <= MAX_UNKNOWN && !crate::mask::holds_secret(text) {
+        text.to_owned()
+    } else {
+        "unrecognised".to_owned()
+    }
 }
 
 impl fmt::Display for Status {
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_status_is_kept_only_as_plain_words() {
+    fn promise_5_an_unknown_status_is_kept_only_as_plain_words() {
         assert_eq!(Status::parse("On Hold"), Some(Status::Unknown("On Hold".into())));
         assert_eq!(Status::parse("<b>Carmen</b>"), Some(Status::Unknown("unrecognised".into())));
         assert_eq!(Status::parse("\u{202e}"), Some(Status::Unknown("unrecognised".into())));

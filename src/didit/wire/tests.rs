@@ -144,14 +144,14 @@ fn only_a_session_id_is_required_and_odd_fields_are_none() {
 }
 
 #[test]
-fn debug_shows_nothing_personal() {
+fn promise_5_debug_shows_nothing_personal() {
     let decision =
         read(&json!({"session_id": id('1'), "vendor_data": "v", "id_verifications": [{"first_name": "Carmen"}]}));
     assert!(!format!("{decision:?}").contains("Carmen"));
 }
 
 #[test]
-fn rows_keep_nothing_personal() {
+fn promise_5_rows_keep_nothing_personal() {
     let body = json!({"count": 2, "next": "https://x/?offset=1", "previous": null, "results": [
         {"session_id": id('1'), "session_kind": "user", "session_number": 5, "status": "In Review", "full_name": "Carmen",
          "vendor_data": "v", "created_at": "2026-05-17T08:42:11Z", "phone_number": {"number": "+34"}},

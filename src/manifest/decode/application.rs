@@ -1,5 +1,6 @@
 //! `application` and `limits`.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::manifest::draft::RawApplication;
 use crate::manifest::keys;
 use crate::manifest::model::{Limits, SecretRef};
 use crate::manifest::yaml::{Node, Value};
+use crate::mask::{holds_secret, quoted};
 
 /// Where the API is when nothing else is said.
 const BASE_URL: &str = "https://verification.didit.me";
@@ -131,11 +133,19 @@ impl Decoder<'_> {
             );
             return None;
         }
+        if matches!(quoted(name), Cow::Owned(_)) {
+            self.misplaced(node, "the name of a variable");
+            return None;
+        }
         Some(SecretRef::Env(name.to_owned()))
     }
 
     fn file_reference(&mut self, node: &Node<'_>) -> Option<SecretRef> {
         let written = self.text(node, "file")?;
+        if holds_secret(written) {
+            self.misplaced(node, "the path of a file");
+            return None;
+        }
         self.inside(node, written)?;
         // Under the folder's own name, since the ledger keeps it for audits that start elsewhere. The file itself may
         // be a link that changes.
@@ -155,7 +165,18 @@ impl Decoder<'_> {
             self.error(Code::BadValue, node.mark, "`exec` names no program", help);
             return None;
         }
+        if command.iter().any(|word| holds_secret(word)) {
+            self.misplaced(node, "a program and its arguments");
+            return None;
+        }
         Some(SecretRef::Exec { command, folder: self.bounds.home().to_owned() })
+    }
+
+    /// A secret in place of what it is to be had from. A reference is kept in the ledger and shown.
+    fn misplaced(&mut self, node: &Node<'_>, wanted: &str) {
+        let message = format!("a share token or an API key stands where {wanted} is wanted");
+        let help = "have the program or file hold it, and replace it: it was written down";
+        self.error(Code::SecretMisplaced, node.mark, message, help);
     }
 
     /// The path to open, if it stays inside the allowed folders.
@@ -203,6 +224,9 @@ fn check_base_url(text: &str) -> Result<Url, (String, &'static str)> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err((format!("{shown} has a query or fragment"), "drop the `?...` or `#...`"));
+    }
+    if holds_secret(text) {
+        return Err(("the address holds a share token or an API key".to_owned(), usual));
     }
     let path = url.path().trim_end_matches('/');
     if path.ends_with("/v3") {
