@@ -302,6 +302,6 @@ async fn the_readmes_manifest_loads() {
     std::fs::write(dir.path().join("carmen.jwt"), token).unwrap();
     let path = dir.path().join("acme.yaml").to_str().unwrap().to_owned();
     let loaded = manifest::load(&[path], &LoadOptions::default()).unwrap();
-    assert_eq!(loaded.manifests[0].entries.len(), 2);
+    assert_eq!(loaded.manifests[0].entries.len(), 3);
     assert!(loaded.manifests[0].entries.iter().all(|entry| entry.invalid.is_none()));
 }

@@ -178,6 +178,8 @@ fn walk(node: &Node<'_>, token_key: &str, ranges: &mut Vec<Range>) {
             for pair in pairs {
                 // Under `columns` the name of a column is told, not a token.
                 if pair.key == "columns" {
+                } else if pair.key == "partners" {
+                    in_partners(&pair.value, ranges);
                 } else if is_secret_key(&pair.key, token_key) {
                     mask(&pair.value, ranges);
                 } else {
@@ -186,6 +188,23 @@ fn walk(node: &Node<'_>, token_key: &str, ranges: &mut Vec<Range>) {
             }
         }
         _ => {}
+    }
+}
+
+/// Masks whatever in `partners` is not known to be no key: a key may stand where its reference belongs.
+fn in_partners(node: &Node<'_>, ranges: &mut Vec<Range>) {
+    let Value::Map(partners) = &node.value else { return ranges.push(node.bytes) };
+    for partner in partners {
+        let Value::Map(fields) = &partner.value.value else {
+            ranges.push(partner.value.bytes);
+            continue;
+        };
+        for field in fields {
+            match keys::likely(&field.key, keys::PARTNER) {
+                Some("writes_per_minute") if matches!(field.value.value, Value::Number(_)) => {}
+                _ => mask(&field.value, ranges),
+            }
+        }
     }
 }
 
@@ -325,6 +344,11 @@ mod tests {
             "share_token: >-\n  hunter2\n  hunter2",
             "share_token: \"a\n  hunter2\n",
             "share_token: \"a\nhunter2\n",
+            "partners: hunter2",
+            "partners: {bank: hunter2}",
+            "partners:\n  bank: {key: hunter2}",
+            "partners:\n  bank:\n    api_key: hunter2\n    writes_per_minute: hunter2",
+            "partners:\n  bank:\n    api_key: {env: X, key: hunter2}",
         ] {
             for line in 1..=text.lines().count() {
                 let shown = shown(text, in_yaml(text, "share_token"), line);

@@ -46,6 +46,7 @@ impl Context {
     pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
         match &entry.token {
             TokenSource::Missing => Ok(None),
+            TokenSource::Mint(mint) => Err(format!("nothing mints tokens of {} yet", mint.partner)),
             TokenSource::Literal => Ok(entry.token_now.clone()),
             TokenSource::Reference(reference) => {
                 let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;
