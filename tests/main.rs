@@ -13,6 +13,7 @@ mod hostile;
 mod lost_answers;
 mod main_job;
 mod manifest_errors;
+mod minting;
 mod pacing;
 mod planning;
 mod refusals;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::events::{Event, Events};
+use super::mint::Partners;
 use crate::ledger::Ledger;
 use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
@@ -24,6 +25,8 @@ pub struct Context {
     pub items: Vec<Item>,
     /// How references are read.
     pub secrets: SecretPolicy,
+    /// Who mints.
+    pub partners: Partners,
     /// Who watches.
     pub events: Events,
 }
@@ -42,11 +45,11 @@ impl Context {
         &self.items[index]
     }
 
-    /// The entry's token as it is now: read again where it is referred to. `None` without one.
+    /// The entry's token as it is now: read again where it is referred to. `None` without one, and where one is to be
+    /// minted, which [`Job::mint`](super::job::Job::mint) does.
     pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
         match &entry.token {
-            TokenSource::Missing => Ok(None),
-            TokenSource::Mint(mint) => Err(format!("nothing mints tokens of {} yet", mint.partner)),
+            TokenSource::Missing | TokenSource::Mint(_) => Ok(None),
             TokenSource::Literal => Ok(entry.token_now.clone()),
             TokenSource::Reference(reference) => {
                 let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;

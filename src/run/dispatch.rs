@@ -27,6 +27,9 @@ use crate::didit::{Class, Failure};
 use crate::ledger::records::RecordedError;
 use crate::lifecycle::Settled;
 
+/// How long before its slot opens a token is minted: longer than minting usually takes.
+const LEAD: Duration = Duration::from_secs(2);
+
 /// How a lane ended.
 #[derive(Debug)]
 pub struct LaneEnd {
@@ -44,9 +47,14 @@ pub struct Dispatcher {
     guard: Arc<Guard>,
     /// Where new sessions go to be verified; `None` with `--no-verify`.
     verify: Option<mpsc::UnboundedSender<Check>>,
+    /// Jobs that can be sent.
     ready: BinaryHeap<Queued>,
+    /// Jobs whose token is to be minted, when their turn is near.
+    unminted: BinaryHeap<Queued>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     steps: JoinSet<(Job, Stepped)>,
+    /// Mintings under way. Nothing is lost when one is given up.
+    mints: JoinSet<(Job, Stepped)>,
     running: HashMap<Id, Running>,
     done: Vec<Done>,
     streak: Streak,
@@ -68,14 +76,16 @@ impl Dispatcher {
         verify: Option<mpsc::UnboundedSender<Check>>,
         jobs: Vec<Job>,
     ) -> Self {
-        Self {
+        let mut dispatcher = Self {
             context,
             lane,
             guard,
             verify,
-            ready: jobs.into_iter().map(Queued).collect(),
+            ready: BinaryHeap::new(),
+            unminted: BinaryHeap::new(),
             waiting: BinaryHeap::new(),
             steps: JoinSet::new(),
+            mints: JoinSet::new(),
             running: HashMap::new(),
             done: Vec::new(),
             streak: Streak::default(),
@@ -83,7 +93,16 @@ impl Dispatcher {
             give_up_at: None,
             handled: Request::GoOn,
             tried: false,
+        };
+        for job in jobs {
+            dispatcher.enqueue(job);
         }
+        dispatcher
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        let queue = if job.wants_mint(&self.context, &self.lane) { &mut self.unminted } else { &mut self.ready };
+        queue.push(Queued(job));
     }
 
     /// Works until everything is done, or until it is stopped.
@@ -91,15 +110,25 @@ impl Dispatcher {
         self.probe(&mut stop).await;
         while !self.is_finished() {
             self.wake_due();
+            if self.halt.is_some() {
+                self.mints.abort_all();
+            }
+            let ahead = self.ready.len() + self.mints.len();
+            let may_mint = self.may_mint(ahead);
             let may_launch = self.may_launch();
             let next_due = self.next_due();
             let handled = self.handled;
             tokio::select! {
                 biased;
                 asked = wait_for(&mut stop, |asked| *asked != handled) => self.on_request(asked),
-                Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => self.on_step(stepped),
+                Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => {
+                    self.tried = true;
+                    self.on_step(stepped);
+                }
+                Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_step(minted),
                 halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
                 slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
+                () = self.lane.writes.imminent(ahead as u32, LEAD), if may_mint => self.launch_mint(),
                 () = tokio::time::sleep_until(next_due.unwrap_or_else(far)), if next_due.is_some() => self.on_time(),
             }
         }
@@ -120,21 +149,45 @@ impl Dispatcher {
     }
 
     fn is_finished(&self) -> bool {
-        let idle = self.ready.is_empty() && self.waiting.is_empty();
-        self.steps.is_empty() && (idle || self.halt.is_some())
+        let idle = self.ready.is_empty() && self.unminted.is_empty() && self.waiting.is_empty();
+        self.steps.is_empty() && self.mints.is_empty() && (idle || self.halt.is_some())
+    }
+
+    fn width(&self) -> usize {
+        if self.tried { self.lane.limits.concurrency as usize } else { 1 }
     }
 
     fn may_launch(&self) -> bool {
-        let width = if self.tried { self.lane.limits.concurrency as usize } else { 1 };
-        self.halt.is_none() && !self.ready.is_empty() && self.steps.len() < width
+        self.halt.is_none() && !self.ready.is_empty() && self.steps.len() < self.width()
+    }
+
+    /// A token is minted when nothing else waits for the slots that are about to open, so that it is sent at once.
+    fn may_mint(&self, ahead: usize) -> bool {
+        let others = if self.tried { 0 } else { self.steps.len() };
+        self.halt.is_none() && !self.unminted.is_empty() && ahead + others < self.width()
     }
 
     fn launch(&mut self, slot: Slot) {
         let Some(Queued(mut job)) = self.ready.pop() else { return };
-        let running = Running { done: job.left_over(), open: job.open, trace: Arc::clone(&job.trace) };
+        if job.wants_mint(&self.context, &self.lane) {
+            // It died while it waited.
+            return self.unminted.push(Queued(job));
+        }
+        let running = Running::of(&job);
         let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
         let handle = self.steps.spawn(async move {
             let stepped = job.step(&context, &lane, slot).await;
+            (job, stepped)
+        });
+        self.running.insert(handle.id(), running);
+    }
+
+    fn launch_mint(&mut self) {
+        let Some(Queued(mut job)) = self.unminted.pop() else { return };
+        let running = Running::of(&job);
+        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
+        let handle = self.mints.spawn(async move {
+            let stepped = job.mint(&context, &lane).await;
             (job, stepped)
         });
         self.running.insert(handle.id(), running);
@@ -148,12 +201,16 @@ impl Dispatcher {
             }
             Err(error) => return self.on_lost(&error),
         };
-        self.tried = true;
         if let Some(halt) = health.and_then(|health| self.streak.note(health)) {
             self.stop(halt);
         }
         match step {
-            Step::Again(after) if after.is_zero() => self.ready.push(Queued(job)),
+            Step::Again(after) if after.is_zero() => self.enqueue(job),
+            Step::Minted => self.ready.push(Queued(job)),
+            Step::Down(done, halt) => {
+                self.finish(done);
+                self.stop(halt);
+            }
             Step::Again(after) => self.waiting.push(Reverse(Waiting { due: Instant::now() + after, job })),
             Step::Done(done) => self.finish(done),
             Step::Stop(done, failure) => {
@@ -245,18 +302,20 @@ impl Dispatcher {
     fn wake_due(&mut self) {
         let now = Instant::now();
         while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.due <= now) {
-            self.ready.extend(self.waiting.pop().map(|Reverse(waiting)| Queued(waiting.job)));
+            if let Some(Reverse(waiting)) = self.waiting.pop() {
+                self.enqueue(waiting.job);
+            }
         }
     }
 
     fn end(mut self) -> LaneEnd {
-        let ready = self.ready.drain().map(|Queued(job)| job.left_over());
+        let ready = self.ready.drain().chain(self.unminted.drain()).map(|Queued(job)| job.left_over());
         let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
         self.done.extend(ready.chain(waiting));
         // Where lookups found every session, nothing is left that the API would have to be better for.
         let is_complete = self.done.iter().all(|done| done.session.is_some());
         if self.halt.is_none() && !is_complete {
-            self.halt = self.streak.verdict().map(Halt::Unavailable);
+            self.halt = self.streak.verdict().or_else(|| self.context.partners.verdict()).map(Halt::Unavailable);
         }
         LaneEnd { done: self.done, halt: self.halt }
     }
@@ -308,6 +367,12 @@ struct Running {
     done: Done,
     open: bool,
     trace: Arc<Mutex<Trace>>,
+}
+
+impl Running {
+    fn of(job: &Job) -> Self {
+        Self { done: job.left_over(), open: job.open, trace: Arc::clone(&job.trace) }
+    }
 }
 
 /// A job that may be launched; the one whose token dies first comes first, those without a known end last.

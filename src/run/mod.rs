@@ -3,6 +3,7 @@
 //! ```text
 //! plan ─► jobs ─► dispatcher ─► steps ─► ledger        (one lane for each application and key)
 //!                     │            └──► resolve
+//!                     ├─► mint          (a partner's key, for entries whose tokens are minted)
 //!                     └─► verifier ─► rayon ─► findings ─► ledger
 //! ```
 //!
@@ -18,6 +19,7 @@ mod events;
 mod guard;
 mod job;
 mod lane;
+mod mint;
 #[cfg(test)]
 mod model;
 #[cfg(debug_assertions)]
@@ -39,6 +41,7 @@ pub use budget::{Budget, Slot};
 pub use context::Context;
 pub use events::{Event, Events};
 pub use lane::Lane;
+pub use mint::{Partner, Partners};
 pub use stop::{Halt, Listener, Request};
 pub use verifier::{Check, Verified, Verifier};
 
@@ -86,6 +89,8 @@ pub struct Apply {
     pub lanes: Vec<Arc<Lane>>,
     /// For each manifest, its lane; `None` where nothing is to be sent for it.
     pub lane_of: Vec<Option<usize>>,
+    /// Who mints tokens.
+    pub partners: Partners,
     /// How references are read.
     pub secrets: SecretPolicy,
     /// What is asked.
@@ -125,6 +130,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         manifests: Arc::clone(&work.manifests),
         items: work.plan.items.clone(),
         secrets: work.secrets.clone(),
+        partners: work.partners.clone(),
         events: work.events.clone(),
     });
     let mut ends = Ends::default();
@@ -297,6 +303,7 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         last: None,
         source: item.source_session_id,
         given: None,
+        minted_at: None,
         trace: Arc::new(Mutex::new(trace)),
     })
 }
@@ -342,7 +349,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     let mut exit = exit(work, selected, &outcomes, &findings, &ends);
     let halts = ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts));
     let halt = halts.min_by_key(|halt| halt.condition());
-    let requests = work.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), sum);
+    let requests = work.lanes.iter().map(|lane| lane.requests()).fold(work.partners.requests(), sum);
     let mut end = RunEnd {
         at: Timestamp::now(),
         seconds: round(started.elapsed()),
