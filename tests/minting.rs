@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use didit_sync::sandbox::{Config, Privilege, Privileges, RequestRecord, Status};
 use didit_sync::token::SessionKind;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -319,6 +320,27 @@ fn a_partner_that_fails_for_good_ends_with_69() {
     assert_eq!((&row(&document, "e00")["error"]["class"], mints(&scene).len()), (&json!("server"), 5));
 }
 
+/// Runs until so many sessions are imported, then a moment longer, and interrupts.
+fn interrupted_at(scene: &Scene, imported: usize) -> Value {
+    let child = scene.start(&["apply", "m.yaml", "--yes", "--json", "--no-verify"]);
+    let until = Instant::now() + Duration::from_secs(40);
+    while scene.world.imported().len() < imported && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let document = Output::of(child).exits(130).json();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    document
+}
+
+fn minted(entries: &[Uuid], partner: &str) -> String {
+    entries.iter().fold(String::new(), |text, session| {
+        text + &format!("  - mint: {{partner: {partner}, session_id: {session}}}\n")
+    })
+}
+
 /// With one token a minute the second waits; a signal waits for nothing.
 #[test]
 fn a_signal_gives_up_what_is_not_minted_yet() {
@@ -326,16 +348,66 @@ fn a_signal_gives_up_what_is_not_minted_yet() {
     write_all(&scene, "");
     let text = scene.read("m.yaml").replace("API_KEY}}\nimports", "API_KEY}, writes_per_minute: 1}\nimports");
     scene.write("m.yaml", &text);
-    let child = scene.start(&["apply", "m.yaml", "--yes", "--json", "--no-verify"]);
-    let until = Instant::now() + Duration::from_secs(30);
-    while scene.world.imported().is_empty() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::thread::sleep(Duration::from_millis(300));
-    let asked = Instant::now();
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    let document = Output::of(child).exits(130).json();
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let document = interrupted_at(&scene, 1);
     assert_eq!((&document["summary"]["imported"], &document["summary"]["not_sent"]), (&json!(1), &json!(2)));
     assert_eq!(mints(&scene).len(), 1);
+}
+
+/// The one may mint once a minute. The other's entries don't wait for it.
+#[test]
+fn a_partner_that_has_to_wait_keeps_no_other_partner_waiting() {
+    let mut scene = scene(sandbox(50));
+    let key = scene.world.add_partner_key(Privileges::of(&[Privilege::WriteSessions]));
+    scene.set("KIOSK_KEY", &key);
+    let sources: Vec<Uuid> = scene.sources().iter().map(|source| source.id).collect();
+    let partners = PARTNERS.replace("KEY}}", "KEY}, writes_per_minute: 1}") + "  kiosk: {api_key: {env: KIOSK_KEY}}\n";
+    let entries = minted(&sources[..45], "bank") + &minted(&sources[45..], "kiosk");
+    scene.write("m.yaml", &(scene.head("acme") + &partners + "imports:\n" + &entries));
+    let document = interrupted_at(&scene, 6);
+    assert_eq!((&document["summary"]["imported"], &document["summary"]["not_sent"]), (&json!(6), &json!(44)));
+    assert_eq!(document["requests"]["writes"], 12);
+}
+
+/// Two tokens at one a minute take longer than forty imports at forty a minute: the first is minted at once.
+#[test]
+fn a_partners_budget_does_not_lie_idle_while_tokens_that_are_there_go_first() {
+    let scene = scene(sandbox(42));
+    let sources: Vec<Uuid> = scene.sources().iter().map(|source| source.id).collect();
+    let mut text = scene.head("acme") + &PARTNERS.replace("KEY}}", "KEY}, writes_per_minute: 1}");
+    text += "limits: {writes_per_minute: 40, concurrency: 4}\nimports:\n";
+    text += &minted(&sources[..2], "bank");
+    for source in &sources[2..] {
+        let _ = writeln!(text, "  - share_token: {}", scene.mint_for(*source, SignedDuration::from_hours(1)));
+    }
+    scene.write("m.yaml", &text);
+    let document = interrupted_at(&scene, 40);
+    assert_eq!(document["summary"]["imported"], 40);
+    let mint = mints(&scene)[0].arrived;
+    assert!(imports(&scene).iter().filter(|import| import.arrived < mint).count() < 8);
+}
+
+/// Both keys have 300 writes a minute, used side by side: 600 entries take one window, like 600 tokens that are there.
+#[test]
+fn six_hundred_entries_are_minted_and_imported_in_one_window() {
+    let scene = scene(sandbox(600));
+    write_all(&scene, "");
+    let plan = scene.plan().exits(0).json();
+    assert_eq!((&plan["forecast"]["writes"], &plan["forecast"]["seconds"]), (&json!(1200), &json!(60)));
+    let began = Instant::now();
+    let done = scene.apply().exits(0).json();
+    let took = began.elapsed();
+    assert_eq!((&done["summary"]["imported"], scene.world.throttled()), (&json!(600), 0));
+    assert!(took > Duration::from_secs(60) && took < Duration::from_secs(75), "{took:?}");
+    let imports = imports(&scene);
+    let gap = imports[300].arrived - imports[0].arrived;
+    assert!(gap > Duration::from_secs(60) && gap < Duration::from_secs(65), "the window opens after {gap:?}");
+    // No token waited for a window: each was sent right after it was minted.
+    let mints = mints(&scene);
+    let minted = |session: &str| mints.iter().find(|mint| mint.path.contains(session)).unwrap().arrived;
+    let claims = |it: &RequestRecord| {
+        let token = it.body.as_ref().unwrap()["share_token"].as_str().unwrap().to_owned();
+        didit_sync::token::ShareToken::parse(&token).unwrap().unverified_claims().unwrap().session_id.unwrap()
+    };
+    let waited = imports.iter().map(|it| it.arrived - minted(&claims(it).to_string())).max().unwrap();
+    assert!(waited < Duration::from_secs(10), "a token waited {waited:?}");
 }

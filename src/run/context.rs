@@ -46,7 +46,7 @@ impl Context {
     }
 
     /// The entry's token as it is now: read again where it is referred to. `None` without one, and where one is to be
-    /// minted, which [`Job::mint`](super::job::Job::mint) does.
+    /// minted, which `Job::mint` does.
     pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
         match &entry.token {
             TokenSource::Missing | TokenSource::Mint(_) => Ok(None),

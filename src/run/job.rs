@@ -62,6 +62,8 @@ pub struct Job {
     pub given: Option<ShareToken>,
     /// When that was minted.
     pub minted_at: Option<Instant>,
+    /// Attempts to mint it that failed in a row.
+    pub mint_sends: u32,
     /// What the ledger was last told, shared with whoever must answer for this job if its task dies.
     pub trace: Arc<Mutex<Trace>>,
 }

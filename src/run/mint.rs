@@ -4,25 +4,27 @@
 //! lifetime never matters and both budgets, the partner's and the receiver's, are used side by side. It lives in
 //! memory only: in the job that waits to send it.
 //!
-//! Minting twice is harmless, so what may pass is tried again here, and nothing is recorded beforehand. A partner's
-//! first token is minted alone: a key that may not is found by one request.
+//! Minting twice is harmless, so what may pass is tried again, and nothing is recorded beforehand. A partner's first
+//! token is minted alone: a key that may not is found by one request.
 
 use std::collections::HashMap;
+use std::future::Future as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::budget::Budget;
+use super::budget::{Budget, Slot};
 use super::events::{Event, Events};
 use super::job::is_ill;
-use super::lane::can_pass;
 use super::stop::Halt;
 use super::unhealthy::Streak;
 use crate::didit::{Class, Client, Failure, ShareRequest};
 use crate::ledger::records::{RecentRequests, Requests};
 use crate::manifest::{Entry, Manifest};
-use crate::pace::{MAX_SENDS, backoff};
 use crate::token::{Fingerprint, ShareToken};
 
 /// A source application as one key sees it.
@@ -38,7 +40,9 @@ pub struct Partner {
     /// Whether a lane has the same key, and counts for both.
     is_shared: bool,
     /// Whether the key is known to mint.
-    proven: tokio::sync::Mutex<bool>,
+    proven: AtomicBool,
+    /// Until it is, one mints at a time.
+    first: Arc<Semaphore>,
     streak: Mutex<Streak>,
     down: Mutex<Option<Halt>>,
     events: Events,
@@ -54,7 +58,8 @@ impl Partner {
             base_url,
             writes: Arc::new(Budget::new(writes_per_minute)),
             is_shared: false,
-            proven: tokio::sync::Mutex::new(false),
+            proven: AtomicBool::new(false),
+            first: Arc::new(Semaphore::new(1)),
             streak: Mutex::default(),
             down: Mutex::default(),
             events,
@@ -75,47 +80,31 @@ impl Partner {
         }
     }
 
-    /// Mints a token: waits for the budget, and tries again what may pass, at most [`MAX_SENDS`] times (a 429 spends
-    /// nothing). Dropping the future is harmless.
-    pub async fn mint(&self, request: &ShareRequest) -> Result<ShareToken, Failure> {
-        let mut proven = self.proven.lock().await;
-        if !*proven {
-            let minted = self.try_mint(request).await;
-            *proven = !matches!(&minted, Err(failure) if failure.class == Class::Credentials);
-            return minted;
-        }
-        drop(proven);
-        self.try_mint(request).await
+    /// Waits until a token may be minted. Dropping the future, or the turn, takes nothing.
+    pub async fn turn(&self) -> Turn {
+        let alone = if self.is_proven() { None } else { Arc::clone(&self.first).acquire_owned().await.ok() };
+        let alone = alone.filter(|_| !self.is_proven());
+        Turn { slot: self.writes.acquire().await, alone }
     }
 
-    async fn try_mint(&self, request: &ShareRequest) -> Result<ShareToken, Failure> {
-        let mut failed = 0;
-        loop {
-            let slot = self.writes.acquire().await;
-            let answer = self.client.share(request).await;
-            slot.book(&answer);
-            let failure = match answer.result {
-                Ok(token) => {
-                    self.note(Ok(()));
-                    return Ok(token);
-                }
-                Err(failure) if failure.class == Class::Throttled => {
-                    self.events.tell(Event::Throttled { pause: answer.rate.retry_after });
-                    continue;
-                }
-                Err(failure) => failure,
-            };
-            self.note(if is_ill(failure.class) { Err(failure.class) } else { Ok(()) });
-            failed += 1;
-            let wait = backoff(failed, rand::random()).filter(|_| failed < MAX_SENDS && can_pass(&failure));
-            match wait.filter(|_| self.down().is_none()) {
-                Some(after) => {
-                    self.events.tell(Event::Retrying { class: failure.class, after });
-                    tokio::time::sleep(after).await;
-                }
-                None => return Err(failure),
-            }
+    fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// Mints a token. Dropping the future is harmless.
+    async fn mint(&self, slot: Slot, request: &ShareRequest) -> Result<ShareToken, Failure> {
+        let answer = self.client.share(request).await;
+        let class = answer.result.as_ref().err().map(|failure| failure.class);
+        if class == Some(Class::Throttled) {
+            self.events.tell(Event::Throttled { pause: answer.rate.retry_after });
+        } else {
+            self.note(class.filter(|class| is_ill(*class)).map_or(Ok(()), Err));
         }
+        if !matches!(class, Some(Class::Credentials | Class::Throttled)) {
+            self.proven.store(true, Ordering::Release);
+        }
+        slot.book(&answer);
+        answer.result
     }
 
     fn note(&self, health: Result<(), Class>) {
@@ -126,7 +115,8 @@ impl Partner {
     }
 
     /// Why nothing more can be minted, once too much failed in a row.
-    fn down(&self) -> Option<Halt> {
+    #[must_use]
+    pub fn down(&self) -> Option<Halt> {
         self.down.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -140,6 +130,29 @@ impl Partner {
         }
         Requests { writes: self.writes.sent(), reads: 0, throttled: self.writes.throttled() }
     }
+}
+
+/// Leave to mint one token.
+#[derive(Debug)]
+pub struct Turn {
+    /// A slot of the partner's budget.
+    pub slot: Slot,
+    /// As long as the key is not known to mint, nobody else's turn comes before this is dropped.
+    pub alone: Option<OwnedSemaphorePermit>,
+}
+
+/// Waits for the turn of one of these partners; gives its index, too.
+pub async fn turn_of_one<'p>(partners: impl Iterator<Item = (usize, &'p Arc<Partner>)>) -> (usize, Turn) {
+    let mut turns: Vec<_> =
+        partners.map(|(index, partner)| Box::pin(async move { (index, partner.turn().await) })).collect();
+    std::future::poll_fn(|context| {
+        let ready = turns.iter_mut().find_map(|turn| match turn.as_mut().poll(context) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 /// The partners of a run. Manifests that name one key by several names, or in several manifests, share its budget.
@@ -172,34 +185,33 @@ impl Partners {
         self.all.iter().map(|partner| partner.requests()).fold(Requests::default(), super::sum)
     }
 
-    /// Mints a token for an entry whose tokens are minted.
-    pub async fn mint(&self, manifest: &Manifest, entry: &Entry) -> Result<ShareToken, Failure> {
-        let Some(mint) = entry.mint() else {
-            return Err(Failure::here(Class::BadRequest, "nothing says how its token is minted"));
-        };
-        let Some((partner, for_application_id)) = self.get(manifest, &mint.partner).zip(manifest.application.id) else {
-            return Err(Failure::here(Class::BadRequest, "the partner or application.id is missing"));
+    /// The partner of an entry whose tokens are minted.
+    #[must_use]
+    pub fn of(&self, manifest: &Manifest, entry: &Entry) -> Option<&Arc<Partner>> {
+        let name = (manifest.name.clone(), entry.mint()?.partner.clone());
+        self.named.get(&name).map(|index| &self.all[*index])
+    }
+
+    /// Mints a token for an entry of this partner.
+    pub async fn mint(
+        manifest: &Manifest,
+        entry: &Entry,
+        partner: &Partner,
+        slot: Slot,
+    ) -> Result<ShareToken, Failure> {
+        let Some((mint, for_application_id)) = entry.mint().zip(manifest.application.id) else {
+            return Err(Failure::here(Class::BadRequest, "nothing says for which application its token is minted"));
         };
         let request = ShareRequest { session_id: mint.session_id, for_application_id, ttl: Some(mint.ttl) };
-        partner.mint(&request).await.map_err(|failure| {
+        partner.mint(slot, &request).await.map_err(|failure| {
             let detail = format!("minting by partner {}: {}", mint.partner, failure.detail);
             Failure { detail, ..failure }
         })
-    }
-
-    /// Why the entry's partner can't be used any more.
-    #[must_use]
-    pub fn down(&self, manifest: &Manifest, entry: &Entry) -> Option<Halt> {
-        self.get(manifest, &entry.mint()?.partner)?.down()
     }
 
     /// What fewer failures than that amount to, where nothing was minted at all.
     #[must_use]
     pub fn verdict(&self) -> Option<String> {
         self.all.iter().find_map(|partner| partner.verdict())
-    }
-
-    fn get(&self, manifest: &Manifest, name: &str) -> Option<&Arc<Partner>> {
-        self.named.get(&(manifest.name.clone(), name.to_owned())).map(|index| &self.all[*index])
     }
 }

@@ -304,6 +304,7 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         source: item.source_session_id,
         given: None,
         minted_at: None,
+        mint_sends: 0,
         trace: Arc::new(Mutex::new(trace)),
     })
 }

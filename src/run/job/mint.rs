@@ -9,8 +9,12 @@ use super::{Job, Step, Stepped, recorded};
 use crate::didit::{Class, Failure};
 use crate::ledger::LedgerError;
 use crate::lifecycle::{Answer, TokenLife};
+use crate::pace::backoff;
+use crate::run::budget::Slot;
 use crate::run::context::Context;
-use crate::run::lane::Lane;
+use crate::run::events::Event;
+use crate::run::lane::{Lane, can_pass};
+use crate::run::mint::{Partner, Partners};
 use crate::token::ShareToken;
 
 /// How long a minted token has to live still when its turn has come.
@@ -22,8 +26,9 @@ const FRESH: Duration = Duration::from_secs(30);
 impl Job {
     /// Whether a token has to be minted before the entry can be sent: there is none, or it won't live that long.
     pub fn wants_mint(&self, context: &Context, lane: &Lane) -> bool {
-        let (_, entry) = context.entry(self.at);
-        entry.mint().is_some() && !self.given.as_ref().is_some_and(|token| self.will_live(token, lane))
+        let (manifest, entry) = context.entry(self.at);
+        context.partners.of(manifest, entry).is_some()
+            && !self.given.as_ref().is_some_and(|token| self.will_live(token, lane))
     }
 
     /// Whether a minted token lives long enough. Of one just made our clock is not asked: it may be wrong.
@@ -33,27 +38,65 @@ impl Job {
         self.minted_at.is_some_and(|at| at.elapsed() < FRESH) || expires_at().is_none_or(|at| at > until)
     }
 
-    /// Has a token minted.
-    pub async fn mint(&mut self, context: &Context, lane: &Lane) -> Stepped {
-        let step = self.try_mint(context, lane).await.unwrap_or_else(Step::Ledger);
+    /// Whether its token was minted, and waits to be sent.
+    pub fn is_minted(&self) -> bool {
+        self.given.is_some() && self.minted_at.is_some()
+    }
+
+    /// Has a token minted, in this slot of the partner's budget.
+    pub async fn mint(&mut self, context: &Context, lane: &Lane, partner: &Partner, slot: Slot) -> Stepped {
+        let step = self.try_mint(context, lane, partner, slot).await.unwrap_or_else(Step::Ledger);
         (step, None)
     }
 
-    async fn try_mint(&mut self, context: &Context, lane: &Lane) -> Result<Step, LedgerError> {
+    async fn try_mint(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        partner: &Partner,
+        slot: Slot,
+    ) -> Result<Step, LedgerError> {
         let (manifest, entry) = context.entry(self.at);
         self.given = None;
-        let failure = match entry.workflow.map_or(Ok(()), |workflow| lane.takes(workflow)) {
-            Ok(()) => match context.partners.mint(manifest, entry).await {
-                Ok(token) => {
-                    self.learn(token.unverified_claims().as_ref());
-                    (self.given, self.minted_at) = (Some(token), Some(Instant::now()));
-                    return Ok(Step::Minted);
-                }
-                Err(failure) => failure,
-            },
+        let minted = match entry.workflow.map_or(Ok(()), |workflow| lane.takes(workflow)) {
+            Ok(()) => Partners::mint(manifest, entry, partner, slot).await,
             // No token is minted in vain.
-            Err(why) => Failure::here(Class::WorkflowUnknown, why),
+            Err(why) => Err(Failure::here(Class::WorkflowUnknown, why)),
         };
+        let failure = match minted {
+            Ok(token) => {
+                self.learn(token.unverified_claims().as_ref());
+                (self.given, self.minted_at, self.mint_sends) = (Some(token), Some(Instant::now()), 0);
+                return Ok(Step::Minted);
+            }
+            Err(failure) => failure,
+        };
+        match self.mint_again(context, partner, &failure) {
+            Some(after) => Ok(Step::Again(after)),
+            None => self.give_up_minting(context, lane, partner, failure).await,
+        }
+    }
+
+    /// When to try again, if that can help. A 429 spends nothing: the budget knows when it is over.
+    fn mint_again(&mut self, context: &Context, partner: &Partner, failure: &Failure) -> Option<Duration> {
+        if failure.class == Class::Throttled {
+            return Some(Duration::ZERO);
+        }
+        self.mint_sends += 1;
+        let after =
+            backoff(self.mint_sends, rand::random()).filter(|_| can_pass(failure) && partner.down().is_none())?;
+        context.events.tell(Event::Retrying { class: failure.class, after });
+        Some(after)
+    }
+
+    async fn give_up_minting(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        partner: &Partner,
+        failure: Failure,
+    ) -> Result<Step, LedgerError> {
+        let (manifest, entry) = context.entry(self.at);
         let error = recorded(&failure);
         let step = if self.open {
             // What can't be sent can still be looked for. That nothing could be minted says nothing about what was sent.
@@ -67,7 +110,7 @@ impl Job {
         if matches!(failure.class, Class::Credentials | Class::NoCredit) {
             return Ok(Step::Stop(done, failure));
         }
-        Ok(match context.partners.down(manifest, entry) {
+        Ok(match partner.down() {
             Some(halt) => Step::Down(done, halt),
             None => Step::Done(done),
         })
