@@ -1,8 +1,8 @@
 //! The lines that findings point at, with every secret masked.
 //!
 //! Each file that has findings is read once more and its secrets are located: what stands at `share_token` or
-//! `api_key` in YAML and JSON, the token column of cells, every line of a list of tokens, and anything of a JWT's
-//! form anywhere. Where YAML can't be parsed, a rough reading by lines masks rather too much than too little.
+//! `api_key` in YAML and JSON, the token column of cells, every line of a list of tokens, and anything of a JWT's or
+//! key's form anywhere. Where YAML can't be parsed, a rough reading by lines masks rather too much than too little.
 
 use super::diagnostic::{Diagnostic, Snippet};
 use super::keys;
@@ -41,11 +41,11 @@ pub(super) fn attach(files: &[FileInfo], findings: Vec<Finding>) -> Vec<Diagnost
     diagnostics
 }
 
-/// A text made fit to be shown: inert, and whatever has a JWT's form masked.
+/// A text made fit to be shown: inert, and whatever has a secret's form masked.
 pub(super) fn scrub(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
-    for (start, end) in jwts(text) {
+    for (start, end) in formed(text) {
         out.push_str(&inert(&text[from..start]));
         out.push_str(MASK);
         from = end;
@@ -89,7 +89,7 @@ impl Source {
             .rev()
             .take_while(|range| range.1 > start)
             .map(|range| (range.0.saturating_sub(start), (range.1 - start).min(line.len())))
-            .chain(jwts(line))
+            .chain(formed(line))
             .collect();
         ranges.sort_unstable();
         Some(draw(line, &ranges, mark))
@@ -136,6 +136,19 @@ fn draw(line: &str, secrets: &[Range], mark: Mark) -> Snippet {
     let from = from.unwrap_or(shown);
     let width = to.unwrap_or(shown).saturating_sub(from).max(1);
     Snippet { text, column: from + 1, width }
+}
+
+/// Every run that has the form of a secret: a JWT, or one of Didit's newer keys.
+fn formed(text: &str) -> Vec<Range> {
+    let mut ranges = jwts(text);
+    for lead in ["sk_live_", "sk_test_"] {
+        ranges.extend(text.match_indices(lead).map(|(at, _)| {
+            let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            (at, at + text.as_bytes()[at..].iter().take_while(|b| part(b)).count())
+        }));
+    }
+    ranges.sort_unstable();
+    merged(ranges)
 }
 
 /// Every run that begins like a JWT and is either dotted or long.
@@ -369,6 +382,7 @@ mod tests {
     fn jwts_are_masked_wherever_they_stand() {
         assert_eq!(scrub("see eyJhbGci.eyJzZXNz.c2ln, and x=eyJhbGciOiJIUzI1NiIsInR5"), "see (masked), and x=(masked)");
         assert_eq!(scrub("heyJude\n"), "heyJude\\n");
+        assert_eq!(scrub("bank: sk_live_AbC-1_2, or 'sk_test_x'"), "bank: (masked), or '(masked)'");
     }
 
     #[test]
