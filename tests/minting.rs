@@ -386,6 +386,25 @@ fn a_partners_budget_does_not_lie_idle_while_tokens_that_are_there_go_first() {
     assert!(imports(&scene).iter().filter(|import| import.arrived < mint).count() < 8);
 }
 
+/// The server takes two writes a minute of each key, which the manifest doesn't say: the minted token is refused with a
+/// 429, and dies in the pause of a minute.
+#[test]
+fn a_token_that_died_before_it_could_be_sent_is_minted_again() {
+    let scene = scene(Config { writes_per_minute: 2, ..sandbox(3) });
+    let sources: Vec<Uuid> = scene.sources().iter().map(|source| source.id).collect();
+    let mut text = head(&scene) + "limits: {concurrency: 1}\nimports:\n";
+    for source in &sources[..2] {
+        let _ = writeln!(text, "  - share_token: {}", scene.mint(*source));
+    }
+    let _ = writeln!(text, "  - mint: {{partner: bank, session_id: {}, ttl: 60s}}", sources[2]);
+    scene.write("m.yaml", &text);
+    let document = scene.apply().exits(0).json();
+    assert_eq!((&document["summary"]["imported"], mints(&scene).len()), (&json!(3), 2));
+    let tokens = sent_tokens(&scene);
+    assert_eq!(tokens.len(), 4);
+    assert_ne!(tokens[2], tokens[3]);
+}
+
 /// Both keys have 300 writes a minute, used side by side: 600 entries take one window, like 600 tokens that are there.
 #[test]
 fn six_hundred_entries_are_minted_and_imported_in_one_window() {
