@@ -1,6 +1,8 @@
 //! Tokens that the tool mints itself: just in time, with the partner's key and budget, in memory only.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use didit_sync::sandbox::{Config, Privilege, Privileges, RequestRecord, Status};
@@ -9,7 +11,8 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Output, Scene, sandbox};
+use crate::support::fake::{Request, created};
+use crate::support::{Fake, Output, Reply, Scene, Token, sandbox};
 
 const PARTNERS: &str = "partners:\n  bank: {api_key: {env: BANK_DIDIT_API_KEY}}\n";
 
@@ -288,6 +291,70 @@ fn an_open_entry_that_can_not_be_minted_any_more_is_looked_for() {
     let row = row(&document, "e00");
     assert_eq!(row["outcome"], "recovered");
     assert_eq!(row["session_id"], json!(scene.imported_from(sessions[0]).unwrap()));
+}
+
+/// A scripted server whose partner shares session 1 with this answer; its imports are answered as usual.
+fn fake(share: impl Fn() -> Reply + Send + Sync + 'static) -> Fake {
+    let is_share = |request: &Request| request.method == "POST" && request.target.ends_with("/share/");
+    let mut fake = Fake::new(move |request, _| {
+        let imported = || Reply::json(201, &created(Uuid::from_u128(99), request));
+        if is_share(request) { Some(share()) } else { request.is_import().then(imported) }
+    });
+    fake.folder.set("BANK_DIDIT_API_KEY", "sk_test_of_the_bank");
+    let entry = format!("imports: [{{id: e0, mint: {{partner: bank, session_id: {}}}}}]\n", Uuid::from_u128(1));
+    fake.folder.write("m.yaml", &(fake.head() + PARTNERS + &entry));
+    fake
+}
+
+fn token_of(session: u128, ttl: i64) -> Reply {
+    let token = Token { ttl, ..Token::new(Uuid::from_u128(session)) };
+    Reply::json(200, &json!({"share_token": token.text(), "session_kind": "user"}))
+}
+
+#[test]
+fn a_token_for_another_session_is_not_sent() {
+    let fake = fake(|| token_of(2, 900));
+    let document = fake.apply(&[]).exits(3).json();
+    assert_eq!(row(&document, "e0")["error"]["class"], "token_invalid");
+    assert!(fake.imports().is_empty());
+}
+
+/// Our clock, or the partner's, is wrong by an hour: the server decides, and nothing is minted over and over.
+#[test]
+fn a_token_that_looks_dead_when_it_is_minted_is_sent() {
+    let fake = fake(|| token_of(1, -3600));
+    assert_eq!(fake.apply(&["--no-verify"]).exits(0).json()["summary"]["imported"], 1);
+    assert_eq!(fake.requests().iter().filter(|request| request.method == "POST").count(), 2);
+}
+
+#[test]
+fn an_answer_that_is_no_token_is_asked_for_again_and_told() {
+    let fake = fake(|| Reply::json(200, &json!({"detail": "soon"})));
+    let document = fake.apply(&[]).exits(69).json();
+    assert_eq!(row(&document, "e0")["error"]["class"], "protocol");
+    assert_eq!(fake.requests().iter().filter(|request| request.method == "POST").count(), 5);
+}
+
+/// The token of the dead run's request is dead, its session is nowhere, and the partner's is gone: nothing is open.
+#[test]
+fn an_open_entry_is_settled_once_its_tokens_are_dead_and_nothing_is_found() {
+    let deleted = Arc::new(AtomicBool::new(false));
+    let gone = Arc::clone(&deleted);
+    let answer = move || {
+        let is_gone = gone.load(Ordering::SeqCst);
+        if is_gone { Reply::json(404, &json!({"detail": "Not found."})) } else { token_of(1, -3600) }
+    };
+    let mut fake = fake(answer);
+    fake.folder.set("DIDIT_SYNC_TEST_STOP_AT", "intended:1");
+    fake.apply(&[]);
+    fake.folder.unset("DIDIT_SYNC_TEST_STOP_AT");
+    deleted.store(true, Ordering::SeqCst);
+    let plan = fake.folder.run(&["plan", "m.yaml", "--json"]).json();
+    assert_eq!(plan["summary"]["recover"], 1);
+    let document = fake.apply(&[]).exits(3).json();
+    let row = row(&document, "e0");
+    assert_eq!((&row["outcome"], &row["error"]["class"]), (&json!("refused"), &json!("source_gone")));
+    assert_eq!(fake.folder.run(&["plan", "m.yaml", "--json"]).json()["summary"]["retry"], 1);
 }
 
 #[test]

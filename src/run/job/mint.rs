@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Job, Step, Stepped, recorded};
 use crate::didit::{Class, Failure};
 use crate::ledger::LedgerError;
-use crate::lifecycle::{Answer, TokenLife};
+use crate::lifecycle::{Answer, Next, Settled, TokenLife};
 use crate::pace::backoff;
 use crate::run::budget::Slot;
 use crate::run::context::Context;
@@ -99,10 +99,14 @@ impl Job {
         let (manifest, entry) = context.entry(self.at);
         let error = recorded(&failure);
         let step = if self.open {
-            // What can't be sent can still be looked for. That nothing could be minted says nothing about what was sent.
+            // What can't be sent can still be looked for. That nothing could be minted says nothing about what was sent,
+            // as long as a token of it may live.
             self.last = Some((Answer::NotProcessed(failure.class), error));
-            let next = self.look_up(context, lane, TokenLife::Missing).await?;
-            self.follow(context, next).await?
+            let life = self.life_of_sent(context, lane).await?;
+            let (next, found) = self.look_up(context, lane, life).await?;
+            let nothing_is_open = next == Next::Settle(Settled::Expired);
+            let next = if nothing_is_open { Next::Settle(Settled::Refused) } else { next };
+            self.follow(context, (next, found)).await?
         } else {
             self.refuse_unsent(context, lane, manifest, entry, error).await?
         };
@@ -114,5 +118,12 @@ impl Job {
             Some(halt) => Step::Down(done, halt),
             None => Step::Done(done),
         })
+    }
+
+    /// Whether a token that was sent for this entry, in this run or an earlier one, may live still.
+    async fn life_of_sent(&self, context: &Context, lane: &Lane) -> Result<TokenLife, LedgerError> {
+        let Some(row) = self.row else { return Ok(TokenLife::Missing) };
+        let end = context.ledger.sent_tokens_end(row).await?;
+        Ok(if end.is_some_and(|end| end <= lane.server_now()) { TokenLife::Dead } else { TokenLife::Missing })
     }
 }
