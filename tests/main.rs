@@ -29,6 +29,7 @@ mod hostile;
 mod lost_answers;
 mod main_job;
 mod manifest_errors;
+mod minting;
 mod pacing;
 mod planning;
 mod process;

@@ -46,6 +46,8 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     let means = Means::new(ledger, events.clone());
     let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &means).await?;
     setup::recall(&means, lanes.iter()).await?;
+    let partners = setup::partners(&manifests, &wanted(&plan, &args.only), global, &means, &lanes).await?;
+    setup::recall_partners(&means, &partners).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let options = ApplyOptions {
         only: args.only.clone(),
@@ -63,6 +65,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         plan,
         lanes,
         lane_of,
+        partners,
         options,
     };
     events.tell(Event::Phase("importing".to_owned()));
@@ -101,6 +104,13 @@ pub(super) fn progress_mode(global: &Global) -> progress::Mode {
     }
 }
 
+/// The entries, by manifest, for which something is to be sent.
+fn wanted(plan: &Plan, only: &[String]) -> Vec<(usize, usize)> {
+    let is_wanted = |item: &&Item| only.is_empty() || only.iter().any(|name| item.is_named(name));
+    let pending = plan.items.iter().filter(|item| item.action.is_pending());
+    pending.filter(is_wanted).filter_map(|item| item.entry).collect()
+}
+
 /// The lanes of the manifests for which something is to be sent; no other key is read.
 async fn lanes(
     manifests: &Manifests,
@@ -109,11 +119,8 @@ async fn lanes(
     global: &Global,
     means: &Means,
 ) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
-    let is_wanted = |item: &Item| only.is_empty() || only.iter().any(|name| item.is_named(name));
-    let is_pending = |m: usize| {
-        let mut items = plan.items.iter().filter(|item| item.entry.is_some_and(|(of, _)| of == m));
-        items.any(|item| item.action.is_pending() && is_wanted(item))
-    };
+    let wanted = wanted(plan, only);
+    let is_pending = |m: usize| wanted.iter().any(|(of, _)| *of == m);
     let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
     let receivers: Vec<Receiver> = pending.iter().map(|m| Receiver::of(&manifests.manifests[*m])).collect();
     let (lanes, of) = setup::lanes(&receivers, global, means).await?;

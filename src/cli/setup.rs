@@ -1,6 +1,6 @@
 //! What several commands need: manifests, ledger, keys and lanes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::exit::Condition;
 use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
 use crate::manifest::{self, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef};
 use crate::plan::Snapshot;
-use crate::run::{Lane, Means};
+use crate::run::{self, Lane, Means, Partners};
 
 pub(super) fn location(global: &Global) -> Location {
     Location { path: global.ledger.clone(), allow_network_fs: global.allow_network_fs }
@@ -150,6 +150,59 @@ pub(super) async fn recall<'l>(means: &Means, lanes: impl Iterator<Item = &'l Ar
     for lane in lanes {
         let recent = means.ledger.recent_requests(lane.key, now).await?;
         lane.recall(&recent, now);
+    }
+    Ok(())
+}
+
+/// The partners that mint for these entries, reading each one's key. A key that a lane receives with has one budget
+/// for both.
+pub(super) async fn partners(
+    manifests: &Manifests,
+    entries: &[(usize, usize)],
+    global: &Global,
+    means: &Means,
+    lanes: &[Arc<Lane>],
+) -> Result<Partners, Failure> {
+    let mut partners = Partners::default();
+    let mut used: BTreeMap<(usize, &str), &manifest::Partner> = BTreeMap::new();
+    for (m, e) in entries {
+        let manifest = &manifests.manifests[*m];
+        let mint = manifest.entries[*e].mint();
+        let partner = mint.and_then(|mint| manifest.partner(&mint.partner));
+        used.extend(partner.map(|partner| ((*m, partner.name.as_str()), partner)));
+    }
+    let mut keys = Vec::new();
+    for ((m, _), partner) in used {
+        let application = &manifests.manifests[m].application;
+        let timeout = manifests.manifests[m].limits.timeout;
+        let key = read_key(&partner.api_key, global, timeout).await.map_err(|failure| {
+            let help = format!("set the variable, or say in partners.{}.api_key where the key is", partner.name);
+            failure.with_help(help)
+        })?;
+        let fingerprint = key.fingerprint(&means.ledger.identity().key);
+        let client = Client::new(&application.base_url, key, timeout)?;
+        keys.push((m, partner, (fingerprint, application.base()), client));
+    }
+    // Of those that share a key, the narrowest limit holds.
+    let limits: Vec<_> = keys.iter().map(|(_, partner, key, _)| (key.clone(), partner.writes_per_minute)).collect();
+    for (m, partner, key, client) in keys {
+        let limit = limits.iter().filter(|(other, _)| *other == key).map(|(_, limit)| *limit).min().unwrap_or(1);
+        let lane = lanes.iter().find(|lane| lane.key == key.0 && lane.base_url == key.1);
+        let minting = run::Partner::new(client, key.0, key.1, limit, means.clone());
+        let minting = match lane {
+            Some(lane) => minting.sharing(&lane.writes),
+            None => minting,
+        };
+        partners.add(&manifests.manifests[m], &partner.name, minting);
+    }
+    Ok(partners)
+}
+
+/// Lets the partners count what earlier runs sent with their keys in the last minute.
+pub(super) async fn recall_partners(means: &Means, partners: &Partners) -> Result<(), Failure> {
+    let now = means.clock.now();
+    for partner in partners.all() {
+        partner.recall(&means.ledger.recent_requests(partner.key, now).await?, now);
     }
     Ok(())
 }

@@ -38,8 +38,8 @@ impl Job {
     }
 
     fn env(&self) -> Environment {
-        let key = self.sandbox.api_key();
-        Environment::new(move |name| (name == "DIDIT_API_KEY").then(|| key.clone()))
+        let known = self.sandbox.environment();
+        Environment::new(move |name| Some(known.iter().find(|(known, _)| known == name)?.1.clone()))
     }
 
     fn load(&self) -> Manifests {
@@ -74,6 +74,24 @@ impl Job {
         lanes
     }
 
+    /// Every partner of every manifest.
+    async fn partners(&self, manifests: &Manifests) -> run::Partners {
+        let mut partners = run::Partners::default();
+        for manifest in &manifests.manifests {
+            for partner in &manifest.partners {
+                let text = manifest::resolve(&partner.api_key, &self.secrets()).await.unwrap();
+                let key = crate::didit::ApiKey::parse(&text).unwrap();
+                let fingerprint = key.fingerprint(&self.ledger.identity().key);
+                let app = &manifest.application;
+                let client = Client::new(&app.base_url, key, manifest.limits.timeout).unwrap();
+                let limit = partner.writes_per_minute;
+                let minting = run::Partner::new(client, fingerprint, app.base(), limit, self.means());
+                partners.add(manifest, &partner.name, minting);
+            }
+        }
+        partners
+    }
+
     async fn apply(&self) -> Ran {
         let manifests = self.load();
         let snapshot = self.snapshot().await;
@@ -82,6 +100,7 @@ impl Job {
         let options =
             ApplyOptions { only: Vec::new(), limit: None, max_failures: None, max_trusted: None, verify: true };
         let work = Apply {
+            partners: self.partners(&manifests).await,
             means: self.means(),
             snapshot,
             plan,
@@ -194,7 +213,7 @@ async fn secrets_are_for_the_owner_and_nothing_is_overwritten() {
     }
 }
 
-const EXAMPLES: [&str; 3] = ["inline", "migration", "nightly-audit"];
+const EXAMPLES: [&str; 4] = ["group", "inline", "migration", "nightly-audit"];
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")
@@ -227,7 +246,7 @@ fn copy(to: &Path, sandbox: &Running) {
         let text = text.replace("http://127.0.0.1:8787", &sandbox.base_url());
         std::fs::write(to.join(format!("{name}.yaml")), text).unwrap();
     }
-    for file in ["people/roster.csv", "archive/2026.csv"] {
+    for file in ["people/roster.csv", "archive/2026.csv", "bank/branch.csv"] {
         std::fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
         std::fs::copy(examples().join(file), to.join(file)).unwrap();
     }
@@ -252,18 +271,19 @@ async fn the_examples_run_against_the_sandbox() {
     let job = Job::new(&paths, &dir.path().join("ledger.db"), sandbox);
 
     let first = job.apply().await;
-    assert_eq!(verdict::count(&first.outcomes, &["imported"]), 17, "{:?}", first.outcomes);
+    assert_eq!(verdict::count(&first.outcomes, &["imported"]), 20, "{:?}", first.outcomes);
+    assert_eq!(first.end.requests.writes, 23, "three tokens were minted");
     assert_eq!((first.exit.code(), first.findings.len()), (0, 0), "{:?}", first.findings);
     let carmen = first.outcomes.iter().find(|it| it.label == "carmen").unwrap();
     assert_eq!(carmen.session.as_ref().unwrap().status.as_deref(), Some("Approved"), "trusted");
 
     let second = job.apply().await;
-    assert_eq!(verdict::count(&second.outcomes, &["unchanged"]), 17);
+    assert_eq!(verdict::count(&second.outcomes, &["unchanged"]), 20);
     assert_eq!((second.end.requests.writes, second.end.requests.reads), (0, 0));
     // Audits need no tokens; the roster alone is enough.
     std::fs::remove_file(dir.path().join("inbox/1.txt")).unwrap();
     let audit = job.audit().await;
-    assert_eq!((audit.exit.code(), audit.end.verified), (0, Some((17, 17))), "{:?}", audit.findings);
+    assert_eq!((audit.exit.code(), audit.end.verified), (0, Some((20, 20))), "{:?}", audit.findings);
 }
 
 fn readme() -> String {
@@ -304,6 +324,6 @@ async fn the_readmes_manifest_loads() {
     std::fs::write(dir.path().join("carmen.jwt"), token).unwrap();
     let path = dir.path().join("acme.yaml").to_str().unwrap().to_owned();
     let loaded = manifest::load(&[path], &LoadOptions::default()).unwrap();
-    assert_eq!(loaded.manifests[0].entries.len(), 2);
+    assert_eq!(loaded.manifests[0].entries.len(), 3);
     assert!(loaded.manifests[0].entries.iter().all(|entry| entry.invalid.is_none()));
 }

@@ -58,8 +58,10 @@ pub fn classify_import(status: u16, body: &[u8], context: &ImportContext<'_>) ->
         Some(Meaning::TokenInvalidOrExpired) => no(invalid_or_expired),
         Some(Meaning::TokenExpired) => no(Class::TokenExpired),
         Some(Meaning::TokenInvalid) => no(Class::TokenInvalid),
-        Some(Meaning::Field) if !matches!(status, 401 | 403) => no(Class::BadRequest),
-        Some(Meaning::Field | Meaning::NotFound | Meaning::Busy) | None => unexplained_import(status, &said, context),
+        Some(Meaning::Field | Meaning::NoTarget) if !matches!(status, 401 | 403) => no(Class::BadRequest),
+        Some(Meaning::Field | Meaning::NoTarget | Meaning::NotFound | Meaning::Busy) | None => {
+            unexplained_import(status, &said, context)
+        }
     }
 }
 
@@ -97,6 +99,7 @@ pub fn classify_share(status: u16, body: &[u8]) -> Failure {
     match (by_status(status, &said), said.meaning) {
         (Some(failure), _) => failure,
         (None, Some(Meaning::NotShareable)) => refused(status, &said, Class::SourceNotShareable, true),
+        (None, Some(Meaning::NoTarget)) => refused(status, &said, Class::WrongAudience, true),
         (None, _) => unexplained(status, &said),
     }
 }

@@ -36,6 +36,12 @@ impl Failure {
         Self { class, http_status: None, detail: detail.to_owned(), effect: Effect::NotProcessed, recognised: true }
     }
 
+    /// Refused here, without asking the API.
+    #[must_use]
+    pub fn here(class: Class, detail: &str) -> Self {
+        Self { class, http_status: None, detail: detail.to_owned(), effect: Effect::Refused, recognised: true }
+    }
+
     /// The request left, and what came back (if anything) decides nothing.
     pub(super) fn unknown(class: Class, http_status: Option<u16>, detail: String) -> Self {
         Self { class, http_status, detail, effect: Effect::Unknown, recognised: true }

@@ -22,6 +22,8 @@ pub(super) enum Meaning {
     SourceGone,
     /// Minting: the session isn't finished.
     NotShareable,
+    /// Minting: the application to mint for does not exist.
+    NoTarget,
     /// A field is wrong.
     Field,
     TokenInvalidOrExpired,
@@ -68,7 +70,7 @@ const PHRASES: &[Phrase] = &[
     Phrase(Meaning::WrongAudience, &["not intended for"], "Token not intended for your application."),
     Phrase(Meaning::WrongAudience, &["not valid for this application"], AUDIENCE),
     Phrase(Meaning::WrongAudience, &["not valid for your application"], AUDIENCE),
-    Phrase(Meaning::Field, &["target application does not exist"], "Target application does not exist."),
+    Phrase(Meaning::NoTarget, &["target application does not exist"], "Target application does not exist."),
     Phrase(Meaning::Field, &["with the same application"], "Cannot share a session with the same application."),
     Phrase(Meaning::Field, &["json parse error"], "JSON parse error"),
     Phrase(Meaning::Workflow, &["workflow", "does not exist"], WORKFLOW),

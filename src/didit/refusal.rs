@@ -93,7 +93,7 @@ impl Class {
             Self::TokenExpired => "ask the partner for a new token, with a longer lifetime if it died while waiting",
             Self::TokenInvalid => "ask the partner for a new token: this one is damaged or was not minted by Didit",
             Self::WrongAudience => {
-                "ask the partner for a token minted for this application, or use the key of the application it names"
+                "ask the partner for a token minted for this application, or correct application.id and the key"
             }
             Self::AlreadyImported => {
                 "find the session in the console and record it with `didit-sync ledger adopt ID SESSION_ID`"

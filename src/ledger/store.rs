@@ -286,6 +286,23 @@ impl Ledger {
             .await
     }
 
+    /// When the last of the tokens dies that were sent for an entry; `None` where none was sent, or the end of one is
+    /// not known.
+    pub async fn sent_tokens_end(&self, entry: EntryId) -> Result<Option<Timestamp>, LedgerError> {
+        let end: Option<i64> = self
+            .writer
+            .call(move |tx| {
+                tx.query_row(
+                    "SELECT CASE WHEN count(*) = count(token_expires_at) THEN max(token_expires_at) END
+                     FROM attempts WHERE entry = ?1",
+                    params![entry.0],
+                    |row| row.get(0),
+                )
+            })
+            .await?;
+        Ok(end.and_then(|end| Timestamp::from_millisecond(end).ok()))
+    }
+
     /// Records a session for an entry by hand: `ledger adopt`.
     pub async fn adopt(&self, entry: EntryId, run: RunId, session: Uuid, at: Timestamp) -> Result<(), LedgerError> {
         self.writer

@@ -3,10 +3,59 @@
 use std::collections::HashMap;
 
 use super::code::Code;
-use super::draft::Raw;
+use super::decode::{listed, truncated};
+use super::draft::{Field, MintSpec, Raw};
 use super::finish::Item;
+use super::keys;
 use super::load::Loaded;
 use super::sink::{At, Sink};
+
+/// What minting needs: partners that exist and are others than we, and an application to mint for.
+pub(super) fn partners(raw: &Raw, sink: &mut Sink) {
+    let mints = || {
+        let entries = raw.imports.iter().map(|draft| (draft.at, &draft.mint));
+        entries.chain(raw.sources.iter().map(|source| (source.files.at, &source.mint)))
+    };
+    let named = || mints().filter_map(|(_, mint)| Some(&mint.good()?.partner));
+    named().for_each(|partner| known(raw, partner, sink));
+    let is_known = |name: &String| raw.partners.iter().any(|partner| partner.name == *name);
+    // One that is not known may be meant for any of them.
+    let all_known = mints()
+        .all(|(_, mint)| mint.is_absent() || mint.good().is_some_and(|mint| mint.partner.good().is_some_and(is_known)));
+    for partner in &raw.partners {
+        if all_known && !named().any(|name| name.good() == Some(&partner.name)) {
+            let message = format!("nothing is minted by the partner `{}`", partner.name);
+            sink.warning(Code::UnusedPartner, partner.at, message, "drop it, or correct the `partner` of a `mint`");
+        }
+        if let Field::Good(key, at) = &partner.api_key
+            && *key == raw.application.api_key
+        {
+            let message = format!("the key of `{}` is that of the receiving application", partner.name);
+            let help = "name the key of the source application: Didit refuses to share a session with its own";
+            sink.error(Code::SelfPartner, *at, message, help);
+        }
+    }
+    let first = mints().find(|(_, mint): &(At, &Field<MintSpec>)| !mint.is_absent());
+    if let (Some((at, _)), None) = (first, raw.application.id_at) {
+        let help = "write `application: {id: UUID}`: Didit's console shows it under Settings, Application";
+        sink.error(Code::MissingApplicationId, at, "`mint` needs `application.id`, for which tokens are minted", help);
+    }
+}
+
+fn known(raw: &Raw, partner: &Field<String>, sink: &mut Sink) {
+    let Field::Good(name, at) = partner else { return };
+    let names: Vec<&str> = raw.partners.iter().map(|partner| partner.name.as_str()).collect();
+    if names.contains(&name.as_str()) {
+        return;
+    }
+    let shown = truncated(name);
+    let help = match (keys::likely(name, &names), names.as_slice()) {
+        (Some(likely), _) => format!("did you mean `{likely}`?"),
+        (None, []) => "write `partners: {bank: {api_key: {env: NAME}}}` into the manifest".to_owned(),
+        (None, names) => format!("the partners are {}", listed(names)),
+    };
+    sink.error(Code::UnknownPartner, *at, format!("there is no partner `{shown}` in `partners`"), help);
+}
 
 /// Names, ids and source sessions are unique over all manifests: the later of two is an error.
 pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {

@@ -62,8 +62,10 @@ impl TokenRows<'_, '_> {
             return;
         };
         let item = &self.gather.items[index];
-        // What an entry refers to itself is read again before its request, and stands.
-        if matches!(item.entry.token, TokenSource::Reference(_)) || item.entry.token_now.as_ref() == Some(&token) {
+        // What an entry refers to itself is read again before its request, what is minted is made then, and both stand.
+        if matches!(item.entry.token, TokenSource::Reference(_) | TokenSource::Mint(_))
+            || item.entry.token_now.as_ref() == Some(&token)
+        {
             return;
         }
         let delivered = Entry { token: TokenSource::Literal, token_now: Some(token), claims, ..item.entry.clone() };

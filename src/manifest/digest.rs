@@ -29,21 +29,32 @@ pub(super) fn digest(name: &str, raw: &Raw, items: &[Item]) -> String {
 }
 
 fn head(name: &str, raw: &Raw) -> Value {
-    let key = match &raw.application.api_key {
-        SecretRef::Env(name) => json!({ "env": name }),
-        SecretRef::File { .. } => json!("file"),
-        SecretRef::Exec { .. } => json!("exec"),
-    };
-    json!({
+    let mut head = json!({
         "version": 1,
         "name": name,
         "application": {
             "id": raw.application.id,
             "base_url": raw.application.base_url.as_str().trim_end_matches('/'),
-            "api_key": key,
+            "api_key": key(&raw.application.api_key),
         },
         "limits": limits(&raw.limits),
-    })
+    });
+    let partners = raw.partners.iter().map(|partner| {
+        let api_key = partner.api_key.good().map(key);
+        json!({"name": partner.name, "api_key": api_key, "writes_per_minute": partner.writes_per_minute})
+    });
+    if !raw.partners.is_empty() {
+        head["partners"] = partners.collect();
+    }
+    head
+}
+
+fn key(reference: &SecretRef) -> Value {
+    match reference {
+        SecretRef::Env(name) => json!({ "env": name }),
+        SecretRef::File { .. } => json!("file"),
+        SecretRef::Exec { .. } => json!("exec"),
+    }
 }
 
 fn limits(limits: &Limits) -> Value {
@@ -66,13 +77,16 @@ fn entry(item: &Item) -> String {
     // A label that is only the place of the entry says nothing of it.
     let default = entry.source_session_id.map(|session| session.to_string());
     let label = if item.id_at.is_some() { Some(entry.id.clone()) } else { default };
-    json!({
+    let mut line = json!({
         "source_session_id": entry.source_session_id,
         "id": label,
         "workflow_id": entry.workflow,
         "trust_review": entry.trust_review,
         "vendor_data": entry.vendor_data,
         "bad": entry.workflow.is_none(),
-    })
-    .to_string()
+    });
+    if let Some(mint) = entry.mint() {
+        line["mint"] = json!({"partner": mint.partner, "ttl_ms": mint.ttl.as_millis() as u64});
+    }
+    line.to_string()
 }

@@ -1,6 +1,8 @@
 //! An entry on its way: what one place says of it, each setting with its position, before sources and defaults fill
 //! in the rest.
 
+use std::time::Duration;
+
 use url::Url;
 use uuid::Uuid;
 
@@ -62,11 +64,20 @@ pub(super) enum TokenSpec {
     Reference(SecretRef),
 }
 
+/// `mint` as written: of a source without a session, which each row has.
+#[derive(Clone, Debug)]
+pub(super) struct MintSpec {
+    pub(super) partner: Field<String>,
+    pub(super) session: Field<Uuid>,
+    pub(super) ttl: Field<Duration>,
+}
+
 /// One entry as written.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) at: At,
     pub(super) token: Field<TokenSpec>,
+    pub(super) mint: Field<MintSpec>,
     pub(super) session: Field<Uuid>,
     pub(super) id: Field<String>,
     pub(super) settings: Settings,
@@ -74,7 +85,20 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(at: At) -> Self {
-        Self { at, token: Field::Absent, session: Field::Absent, id: Field::Absent, settings: Settings::default() }
+        Self {
+            at,
+            token: Field::Absent,
+            mint: Field::Absent,
+            session: Field::Absent,
+            id: Field::Absent,
+            settings: Settings::default(),
+        }
+    }
+
+    /// The source session that the entry itself names.
+    pub(super) fn own_session(&self) -> Option<Uuid> {
+        let minted = self.mint.good().and_then(|mint| mint.session.good());
+        self.session.good().or(minted).copied()
     }
 }
 
@@ -96,9 +120,15 @@ impl Columns {
         Self(super::keys::COLUMNS.iter().map(|name| Column { name: (*name).to_owned(), named: None }).collect())
     }
 
-    /// Which of our columns a column of the file is.
+    /// Which of our columns a column of the file is. One that was given away under its own name is ours no more.
     pub(super) fn slot(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|column| column.name == name)
+        let of = |named: bool| self.0.iter().position(|column| column.name == name && column.named.is_some() == named);
+        if name.is_empty() { None } else { of(true).or_else(|| of(false)) }
+    }
+
+    /// Lets a column go: whatever is so called in the file means nothing.
+    pub(super) fn forget(&mut self, slot: usize) {
+        self.0[slot] = Column { name: String::new(), named: None };
     }
 }
 
@@ -119,13 +149,26 @@ pub(super) struct Files {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) files: Files,
+    pub(super) mint: Field<MintSpec>,
     pub(super) settings: Settings,
+}
+
+/// One item of `partners`.
+#[derive(Clone, Debug)]
+pub(super) struct RawPartner {
+    pub(super) name: String,
+    /// Where its name stands.
+    pub(super) at: At,
+    pub(super) api_key: Field<SecretRef>,
+    pub(super) writes_per_minute: u32,
 }
 
 /// `application` as written, defaults filled in.
 #[derive(Clone, Debug)]
 pub(super) struct RawApplication {
     pub(super) id: Option<Uuid>,
+    /// Where it stands, right or wrong.
+    pub(super) id_at: Option<At>,
     pub(super) base_url: Url,
     pub(super) base_url_at: Option<At>,
     pub(super) api_key: SecretRef,
@@ -138,6 +181,7 @@ pub(super) struct Raw {
     pub(super) file: FileId,
     pub(super) name: Field<String>,
     pub(super) application: RawApplication,
+    pub(super) partners: Vec<RawPartner>,
     pub(super) limits: Limits,
     pub(super) defaults: Settings,
     pub(super) imports: Vec<Draft>,

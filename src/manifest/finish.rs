@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::code::Code;
 use super::decode::{NOT_A_TOKEN, truncated};
-use super::draft::{Draft, Field, Settings, TokenSpec};
+use super::draft::{Draft, Field, MintSpec, Settings, TokenSpec};
 use super::load::LoadOptions;
-use super::model::{Entry, Place, SecretRef, TokenSource, WorkflowChoice};
+use super::model::{Entry, Mint, Place, SecretRef, TokenSource, WorkflowChoice};
 use super::secrets;
 use super::sink::{At, Sink};
 use super::template::Template;
@@ -71,7 +71,7 @@ impl Finisher<'_> {
         {
             self.secret(*at, "id");
         }
-        let bad = draft.token.is_bad() || draft.session.is_bad() || draft.id.is_bad();
+        let bad = draft.token.is_bad() || draft.session.is_bad() || draft.id.is_bad() || token.is_none();
         let sound = !bad && self.sink.errors() == errors;
         let vendor_data = self.vendor_data(draft, source, session, &id, sound);
         let workflow = self.workflow(draft, source);
@@ -99,6 +99,11 @@ impl Finisher<'_> {
 
     /// The token, read now unless a program has to give it.
     fn token(&mut self, draft: &Draft) -> Option<Token> {
+        match &draft.mint {
+            Field::Absent => {}
+            Field::Bad => return None,
+            Field::Good(spec, at) => return self.mint(draft, spec, *at),
+        }
         let (spec, at) = match &draft.token {
             Field::Good(spec, at) => (spec, *at),
             Field::Bad => return None,
@@ -149,6 +154,19 @@ impl Finisher<'_> {
         }
     }
 
+    /// A token that is minted when its turn has come.
+    fn mint(&mut self, draft: &Draft, spec: &MintSpec, at: At) -> Option<Token> {
+        if !draft.token.is_absent() {
+            let at = draft.token.at().unwrap_or(at);
+            let message = "the entry has a token, and `mint` is to make one as well";
+            self.sink.error(Code::TokenAndMint, at, message, "keep one of the two");
+            return None;
+        }
+        let mint =
+            Mint { partner: spec.partner.good()?.clone(), session_id: *spec.session.good()?, ttl: *spec.ttl.good()? };
+        Some(Token { source: TokenSource::Mint(mint), now: None, claims: None })
+    }
+
     fn exec(&mut self, draft: &Draft, at: At, command: &[String]) {
         if draft.session.is_absent() {
             let help = "write `source_session_id: UUID`, so that the program need not run for an entry that is done";
@@ -160,7 +178,13 @@ impl Finisher<'_> {
 
     fn session(&mut self, draft: &Draft, claims: Option<&Claims>) -> Option<Uuid> {
         let claimed = claims.and_then(|claims| claims.session_id);
-        let Field::Good(session, _) = &draft.session else { return claimed };
+        let Field::Good(session, at) = &draft.session else { return draft.own_session().or(claimed) };
+        let minted = draft.mint.good().and_then(|mint| mint.session.good());
+        if let Some(other) = minted.filter(|other| *other != session) {
+            let message = format!("a token is minted for session {other}, the entry is for {session}");
+            let help = "correct one of the two, or leave `source_session_id` out";
+            self.sink.error(Code::SessionMismatch, *at, message, help);
+        }
         if let Some(other) = claimed.filter(|other| other != session) {
             let at = draft.token.at().unwrap_or(draft.at);
             let message = format!("the token is for session {other}, the entry for {session}");

@@ -68,12 +68,13 @@ impl<'a> Gather<'a> {
     }
 
     fn source(&mut self, source: &Source) {
-        let wanted = [sources::TOKEN, sources::SESSION];
+        let wanted: &[usize] =
+            if source.mint.is_absent() { &[sources::TOKEN, sources::SESSION] } else { &[sources::MINTED] };
         let origin = Origin { latest: source.files.latest, skip: source.files.skip };
         for (found, format) in self.files(&source.files) {
             let file = self.file(&found, format, &source.files);
             let mut rows = SourceRows { gather: self, source, origin, file };
-            let read = sources::read(&found.path, format, &source.files.columns, &wanted, &mut rows);
+            let read = sources::read(&found.path, format, &source.files.columns, wanted, &mut rows);
             if let Err(broken) = read {
                 self.broken_file(broken, file, &source.files);
             }
@@ -212,6 +213,7 @@ impl<'a> Gather<'a> {
             return;
         }
         match (&first.entry.token_now, &item.entry.token_now) {
+            (None, None) if item.entry.mint().is_some() => self.items[at] = item,
             (_, None) => {}
             (Some(a), Some(b)) if a == b => {}
             (None, Some(_)) => self.items[at] = item,
@@ -314,7 +316,7 @@ struct SourceRows<'g, 'a> {
 
 impl SourceRows<'_, '_> {
     fn item(&mut self, row: &Row<'_>, exact: bool) -> Option<Item> {
-        let draft = sources::draft(row, self.file, exact, self.gather.sink);
+        let draft = sources::draft(row, &self.source.mint, self.file, exact, self.gather.sink);
         self.gather.finisher().finish(&draft, Some(&self.source.settings), Some(self.origin))
     }
 }
@@ -329,9 +331,9 @@ impl Rows for SourceRows<'_, '_> {
             item = self.item(row, true);
             if self.origin.skip {
                 let findings = self.gather.sink.take_from(before);
-                let draft = sources::draft(row, self.file, false, self.gather.sink);
+                let draft = sources::draft(row, &self.source.mint, self.file, false, self.gather.sink);
                 self.gather.sink.take_from(before);
-                let known = (draft.id.good().cloned(), draft.session.good().copied());
+                let known = (draft.id.good().cloned(), draft.own_session());
                 self.gather.invalid(&findings, row.start.of(self.file), Some(known), self.origin);
                 return;
             }
@@ -368,7 +370,14 @@ fn difference(one: &Item, two: &Item) -> Option<&'static str> {
         ("workflow_id", a.workflow != b.workflow),
         ("trust_review", a.trust_review != b.trust_review),
         ("vendor_data", a.vendor_data != b.vendor_data),
+        ("mint", is_minted_otherwise(a, b)),
     ]
     .into_iter()
     .find_map(|(key, differs)| differs.then_some(key))
+}
+
+/// Whether two entries for one session differ in how their token comes about, where that is more than another token.
+fn is_minted_otherwise(one: &Entry, two: &Entry) -> bool {
+    let has_none = |entry: &Entry| matches!(entry.token, TokenSource::Missing);
+    one.mint() != two.mint() && !has_none(one) && !has_none(two)
 }

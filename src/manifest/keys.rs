@@ -11,14 +11,17 @@ pub(super) const ENTRY: &[&str] =
 pub(super) const SOURCE: &[&str] =
     &["file", "columns", "workflow_id", "trust_review", "vendor_data", "on_duplicate", "on_invalid", "expect", "mint"];
 pub(super) const COLUMNS: &[&str] =
-    &["share_token", "source_session_id", "id", "workflow_id", "trust_review", "vendor_data"];
+    &["share_token", "source_session_id", "id", "workflow_id", "trust_review", "vendor_data", "session_id"];
 pub(super) const TOKENS: &[&str] = &["file", "columns", "on_duplicate", "on_invalid"];
 pub(super) const TOKEN_COLUMNS: &[&str] = &["share_token"];
 pub(super) const WORKFLOW: &[&str] = &["user", "business"];
+pub(super) const PARTNER: &[&str] = &["api_key", "writes_per_minute"];
+pub(super) const MINT: &[&str] = &["partner", "session_id", "ttl"];
+pub(super) const SOURCE_MINT: &[&str] = &["partner", "ttl"];
 pub(super) const REFERENCE: &[&str] = &["env", "file", "exec"];
 
 /// Keys of version 1 that a later release will serve: the one list to shorten then.
-pub(super) const LATER: &[&str] = &["expect", "partners", "mint"];
+pub(super) const LATER: &[&str] = &["expect"];
 
 /// The known key that a misspelt one is likely meant to be.
 pub(super) fn likely<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {

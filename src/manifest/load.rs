@@ -10,9 +10,9 @@ use super::code::Code;
 use super::decode::Decoder;
 use super::diagnostic::{Diagnostics, Severity};
 use super::digest;
-use super::draft::{Field, Raw};
+use super::draft::{Field, Raw, RawPartner};
 use super::gather::Gather;
-use super::model::{Application, Manifest, Manifests, SecretRef};
+use super::model::{Application, Manifest, Manifests, Partner, SecretRef};
 use super::read::{self, MANIFEST_LIMIT};
 use super::secrets::Environment;
 use super::sink::{At, FileId, FileInfo, Mark, Shape, Sink};
@@ -81,6 +81,10 @@ impl Loaded {
         let name = self.raw.name.good().cloned().unwrap_or_default();
         let digest = digest::digest(&name, &self.raw, &self.items);
         let application = self.raw.application;
+        let partners = self.raw.partners.into_iter().filter_map(|partner| {
+            let RawPartner { name, api_key, writes_per_minute, .. } = partner;
+            Some(Partner { name, api_key: api_key.good()?.clone(), writes_per_minute })
+        });
         Manifest {
             path: self.path,
             name,
@@ -91,6 +95,7 @@ impl Loaded {
                 api_key: application.api_key,
             },
             limits: self.raw.limits,
+            partners: partners.collect(),
             entries: self.items.into_iter().map(|item| item.entry).collect(),
             unused_tokens: self.unused_tokens,
         }
@@ -175,6 +180,7 @@ fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded
     let bounds = Bounds::of(Path::new(path), &options.roots);
     let raw = decode(text, file, &bounds, sink)?;
     security(&raw, options, sink);
+    check::partners(&raw, sink);
     let mut gather = Gather::new(sink, &raw, &bounds, options);
     gather.all();
     let (items, unused_tokens) = (std::mem::take(&mut gather.items), gather.unused_tokens);
@@ -220,6 +226,11 @@ fn security(raw: &Raw, options: &LoadOptions, sink: &mut Sink) {
     let application = &raw.application;
     if let (SecretRef::Exec { command, .. }, Some(at)) = (&application.api_key, application.api_key_at) {
         super::finish::exec_allowed(sink, options, at, command);
+    }
+    for partner in raw.partners.iter().filter(|_| options.tokens) {
+        if let Field::Good(SecretRef::Exec { command, .. }, at) = &partner.api_key {
+            super::finish::exec_allowed(sink, options, *at, command);
+        }
     }
     let Some(at) = application.base_url_at else { return };
     if may_receive_key(&application.base_url, &options.allow_hosts) {

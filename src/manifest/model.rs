@@ -35,6 +35,8 @@ pub struct Manifest {
     pub application: Application,
     /// Limits with defaults filled in.
     pub limits: Limits,
+    /// The source applications that tokens are minted in, sorted by name.
+    pub partners: Vec<Partner>,
     /// The entries of `imports` and `sources`, sorted by id.
     pub entries: Vec<Entry>,
     /// Tokens of `tokens` that agree with no entry.
@@ -53,12 +55,42 @@ pub struct Application {
     pub api_key: SecretRef,
 }
 
+impl Manifest {
+    /// The partner of this name.
+    #[must_use]
+    pub fn partner(&self, name: &str) -> Option<&Partner> {
+        self.partners.iter().find(|partner| partner.name == name)
+    }
+}
+
 impl Application {
     /// The base URL as text without a trailing slash.
     #[must_use]
     pub fn base(&self) -> String {
         self.base_url.as_str().trim_end_matches('/').to_owned()
     }
+}
+
+/// A source application in which tokens are minted: an item of `partners`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partner {
+    /// Its key in `partners`.
+    pub name: String,
+    /// Where its API key is to be had. Read only by a command about to mint.
+    pub api_key: SecretRef,
+    /// `writes_per_minute` of that key, default 300.
+    pub writes_per_minute: u32,
+}
+
+/// The minting of a token (spec section 10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mint {
+    /// The name of the partner, which [`Manifest::partners`] has.
+    pub partner: String,
+    /// The session to share; it is the entry's source session.
+    pub session_id: Uuid,
+    /// How long the token is to live, 60 s to 24 h, default 15 min.
+    pub ttl: Duration,
 }
 
 /// A reference to a secret that stands elsewhere.
@@ -165,7 +197,7 @@ pub struct Entry {
     pub session_kind: Option<SessionKind>,
     /// Where the token is to be had again just before the request.
     pub token: TokenSource,
-    /// The token as it was when planning; `None` for `exec`, for a roster line without a token, for an invalid row.
+    /// The token as it was when planning; `None` for `exec` and `mint`, for a roster line without a token, for an invalid row.
     pub token_now: Option<ShareToken>,
     /// What `token_now` says.
     pub claims: Option<Claims>,
@@ -187,6 +219,15 @@ impl Entry {
         self.workflow.as_ref()?.resolve(self.session_kind)
     }
 
+    /// How its token is minted, where the tool itself does that.
+    #[must_use]
+    pub fn mint(&self) -> Option<&Mint> {
+        match &self.token {
+            TokenSource::Mint(mint) => Some(mint),
+            TokenSource::Literal | TokenSource::Reference(_) | TokenSource::Missing => None,
+        }
+    }
+
     /// When the token known now expires.
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
@@ -201,6 +242,8 @@ pub enum TokenSource {
     Literal,
     /// It is referred to, and read again (`env`, `file`) or had once (`exec`) just before the request.
     Reference(SecretRef),
+    /// It is minted just before the request.
+    Mint(Mint),
     /// None was delivered.
     Missing,
 }

@@ -25,9 +25,10 @@ pub fn schema() -> Value {
             "sources": {"type": ["array", "null"], "items": {"$ref": "#/$defs/source"}, "description": "Entries in bulk, from files beside the manifest."},
             "tokens": {"type": ["array", "null"], "items": {"$ref": "#/$defs/tokens"}, "description": "Tokens delivered apart from the roster: each goes to the entry whose session its claims name."},
             "partners": {
-                "type": "object",
-                "additionalProperties": {"type": "object", "additionalProperties": false, "required": ["api_key"], "properties": {"api_key": {"$ref": "#/$defs/reference"}}},
-                "description": "Source applications for which tokens are minted. Not served by every release yet."
+                "type": ["object", "null"],
+                "additionalProperties": {"$ref": "#/$defs/partner"},
+                "propertyNames": {"pattern": "^[A-Za-z0-9._-]{1,63}$"},
+                "description": "Source applications of the same group, in which tokens are minted; `mint` names them."
             }
         },
         "$defs": {
@@ -41,6 +42,10 @@ pub fn schema() -> Value {
                 "columns": object("Names in the file, where they differ.", &[], json!({"share_token": {"type": "string", "description": "The column that holds tokens."}})),
                 "on_duplicate": on_duplicate(),
                 "on_invalid": on_invalid(),
+            })),
+            "partner": object("A source application.", &["api_key"], json!({
+                "api_key": {"$ref": "#/$defs/reference", "description": "Where the source application's API key is to be had; it needs write:sessions."},
+                "writes_per_minute": {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 300, "description": "Tokens minted with this key in any 60 seconds."},
             })),
             "reference": reference(),
             "workflow": workflow(),
@@ -81,7 +86,7 @@ fn application() -> Value {
         "The receiving Didit application.",
         &[],
         json!({
-            "id": {"$ref": "#/$defs/uuid", "description": "When given, tokens minted for another application are refused locally."},
+            "id": {"$ref": "#/$defs/uuid", "description": "When given, tokens minted for another application are refused locally. Required where tokens are minted."},
             "base_url": {"type": "string", "format": "uri", "default": "https://verification.didit.me", "description": "https only; http for loopback addresses."},
             "api_key": {"$ref": "#/$defs/reference", "default": {"env": "DIDIT_API_KEY"}, "description": "Where the API key is to be had; never the key itself."},
         }),
@@ -114,20 +119,22 @@ fn entry() -> Value {
             },
             "source_session_id": {"$ref": "#/$defs/uuid", "description": "The shared session in the source application. Without a token here, the token comes from `tokens`."},
             "id": {"type": "string", "minLength": 1, "maxLength": 255, "description": "A label in outputs, unique. Default: the source session id."},
-            "mint": mint(json!({
-                "partner": {"type": "string", "description": "A key of `partners`."},
-                "session_id": {"$ref": "#/$defs/uuid", "description": "The session to share."},
-                "ttl": {"type": "string", "pattern": "^[0-9]+(s|m|h)$", "description": "How long the token lives."},
+            "mint": mint(&["partner", "session_id"], json!({
+                "session_id": {"$ref": "#/$defs/uuid", "description": "The session to share; it is the entry's source session."},
             })),
         })),
     );
     entry["anyOf"] =
         json!([{"required": ["share_token"]}, {"required": ["source_session_id"]}, {"required": ["mint"]}]);
+    entry["not"] = json!({"required": ["share_token", "mint"]});
     entry
 }
 
-fn mint(properties: Value) -> Value {
-    object("Mint the token just before the import. Not served by every release yet.", &["partner"], properties)
+/// `mint`, with `more` properties.
+fn mint(required: &[&str], mut more: Value) -> Value {
+    more["partner"] = json!({"type": "string", "description": "A key of `partners`."});
+    more["ttl"] = json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "default": "15m", "description": "How long the token lives, 60s to 24h."});
+    object("Mint the token just before the import, in place of share_token.", required, more)
 }
 
 fn source() -> Value {
@@ -144,10 +151,11 @@ fn source() -> Value {
                 "workflow_id": column("The column that holds workflows."),
                 "trust_review": column("The column that holds true or false."),
                 "vendor_data": column("The column that holds your reference."),
+                "session_id": column("With `mint`: the column that holds the sessions to share."),
             })),
             "on_duplicate": on_duplicate(),
             "on_invalid": on_invalid(),
-            "mint": mint(json!({"partner": {"type": "string", "description": "A key of `partners`."}})),
+            "mint": mint(&["partner"], json!({})),
         })),
     )
 }
@@ -215,6 +223,9 @@ mod tests {
             ("/$defs/source/properties/columns/properties", keys::COLUMNS),
             ("/$defs/tokens/properties", keys::TOKENS),
             ("/$defs/tokens/properties/columns/properties", keys::TOKEN_COLUMNS),
+            ("/$defs/partner/properties", keys::PARTNER),
+            ("/$defs/entry/properties/mint/properties", keys::MINT),
+            ("/$defs/source/properties/mint/properties", keys::SOURCE_MINT),
             ("/$defs/reference/properties", keys::REFERENCE),
             ("/$defs/workflow/oneOf/1/properties", keys::WORKFLOW),
         ] {

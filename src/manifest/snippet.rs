@@ -1,8 +1,8 @@
 //! The lines that findings point at, with every secret masked.
 //!
 //! Each file that has findings is read once more and its secrets are located: what stands at `share_token` or
-//! `api_key` in YAML and JSON, the token column of cells, every line of a list of tokens, and anything of a JWT's
-//! form anywhere. Where YAML can't be parsed, a rough reading by lines masks rather too much than too little.
+//! `api_key` in YAML and JSON, the token column of cells, every line of a list of tokens, and anything of a JWT's or
+//! key's form anywhere. Where YAML can't be parsed, a rough reading by lines masks rather too much than too little.
 
 use super::diagnostic::{Diagnostic, Snippet};
 use super::keys;
@@ -155,6 +155,8 @@ fn walk(node: &Node<'_>, token_key: &str, ranges: &mut Vec<Range>) {
             for pair in pairs {
                 // Under `columns` the name of a column is told, not a token.
                 if pair.key == "columns" {
+                } else if pair.key == "partners" {
+                    in_partners(&pair.value, ranges);
                 } else if is_secret_key(&pair.key, token_key) {
                     mask(&pair.value, ranges);
                 } else {
@@ -163,6 +165,23 @@ fn walk(node: &Node<'_>, token_key: &str, ranges: &mut Vec<Range>) {
             }
         }
         _ => {}
+    }
+}
+
+/// Masks whatever in `partners` is not known to be no key: a key may stand where its reference belongs.
+fn in_partners(node: &Node<'_>, ranges: &mut Vec<Range>) {
+    let Value::Map(partners) = &node.value else { return ranges.push(node.bytes) };
+    for partner in partners {
+        let Value::Map(fields) = &partner.value.value else {
+            ranges.push(partner.value.bytes);
+            continue;
+        };
+        for field in fields {
+            match keys::likely(&field.key, keys::PARTNER) {
+                Some("writes_per_minute") if matches!(field.value.value, Value::Number(_)) => {}
+                _ => mask(&field.value, ranges),
+            }
+        }
     }
 }
 
@@ -300,6 +319,11 @@ mod tests {
             "share_token: >-\n  hunter2\n  hunter2",
             "share_token: \"a\n  hunter2\n",
             "share_token: \"a\nhunter2\n",
+            "partners: hunter2",
+            "partners: {bank: hunter2}",
+            "partners:\n  bank: {key: hunter2}",
+            "partners:\n  bank:\n    api_key: hunter2\n    writes_per_minute: hunter2",
+            "partners:\n  bank:\n    api_key: {env: X, key: hunter2}",
         ] {
             for line in 1..=text.lines().count() {
                 let shown = shown(text, in_yaml(text, "share_token"), line);
@@ -335,6 +359,7 @@ mod tests {
     fn promise_5_jwts_are_masked_wherever_they_stand() {
         assert_eq!(scrub("see eyJhbGci.eyJzZXNz.c2ln, and x=eyJhbGciOiJIUzI1NiIsInR5"), "see (masked), and x=(masked)");
         assert_eq!(scrub("heyJude\n"), "heyJude\\n");
+        assert_eq!(scrub("bank: sk_live_AbC-1_2, or 'sk_test_x'"), "bank: (masked), or '(masked)'");
     }
 
     #[test]

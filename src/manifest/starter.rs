@@ -52,12 +52,17 @@ defaults:
 #   max_failures: 5%
 #   max_trusted: 100     # no default: more imports with trust_review true than this in one run stop it
 
+# Where both applications belong to one group, tokens can be minted just before each import; that needs application.id.
+# partners:
+#   bank: {api_key: {env: BANK_DIDIT_API_KEY}}   # of the source application, with the privilege write:sessions
+
 # Entries one by one.
 imports: []
 #  - share_token: {env: CARMEN_SHARE_TOKEN}   # or the token itself (eyJ...), {file: PATH}, {exec: [PROGRAM, ARG...]}
 #    id: carmen                               # a label for outputs
 #    trust_review: true
 #  - source_session_id: 20bb3c3b-6146-439f-84a4-bd30d00ac6a2   # its token comes from `tokens`
+#  - mint: {partner: bank, session_id: 20bb3c3b-6146-439f-84a4-bd30d00ac6a2, ttl: 15m}   # its token is minted
 
 # Entries in bulk, from files beside this one: .csv .tsv .ndjson .jsonl .json .yaml, each also as .gz or .zst.
 # sources:
@@ -65,6 +70,8 @@ imports: []
 #     columns: {share_token: token, vendor_data: user_ref}   # names in the file, where they differ
 #     on_duplicate: latest    # of several tokens for one session, take the one that expires last
 #     on_invalid: skip        # report bad rows and go on with the rest
+#   - file: bank/*.csv        # with a column session_id
+#     mint: {partner: bank}
 
 # Tokens delivered apart from the roster above: each goes to the entry whose session it names.
 # tokens:

@@ -103,6 +103,19 @@ impl Window {
         sooner.map_or(Decision::WaitForAnswer, Decision::Wait)
     }
 
+    /// When more than `ahead` further requests may leave, as far as is known; `None` while that hangs on an answer.
+    #[must_use]
+    pub fn opens_at(&self, ahead: u32) -> Option<Duration> {
+        let settled = self.limit.saturating_sub(self.in_flight);
+        if ahead >= settled || self.in_flight.saturating_add(ahead) >= self.abreast {
+            return None;
+        }
+        let has_to_pass = (self.free_at.len() + ahead as usize + 1).saturating_sub(settled as usize);
+        let mut times: Vec<Duration> = self.free_at.iter().map(|Reverse(at)| *at).collect();
+        let opens = has_to_pass.checked_sub(1).map_or(Duration::ZERO, |nth| *times.select_nth_unstable(nth).1);
+        Some(opens.max(self.paused_until))
+    }
+
     fn advance(&mut self, now: Duration) {
         while self.free_at.peek().is_some_and(|Reverse(at)| *at <= now) {
             self.free_at.pop();
@@ -180,6 +193,22 @@ mod tests {
         }
         assert_eq!(window.poll(seconds(2)), Decision::Wait(seconds(61) + GRAIN));
         let _ = go(&mut window, seconds(61) + GRAIN);
+    }
+
+    #[test]
+    fn the_window_tells_when_it_will_open_for_more() {
+        let mut window = Window::new(3);
+        assert_eq!((window.opens_at(2), window.opens_at(3)), (Some(Duration::ZERO), None));
+        let (one, two) = (go(&mut window, seconds(0)), go(&mut window, seconds(0)));
+        assert_eq!((window.opens_at(0), window.opens_at(1)), (Some(Duration::ZERO), None));
+        window.answered(one, seconds(1));
+        window.answered(two, seconds(2));
+        let opens: Vec<_> = (0..4).map(|ahead| window.opens_at(ahead)).collect();
+        assert_eq!(opens, [Some(Duration::ZERO), Some(seconds(61) + GRAIN), Some(seconds(62) + GRAIN), None]);
+        let three = go(&mut window, seconds(3));
+        window.refused(three, seconds(3), Some(seconds(70)), None);
+        // After a pause one request tries the way, and the others wait for its answer.
+        assert_eq!((window.opens_at(0), window.opens_at(1)), (Some(seconds(73) + GRAIN), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Action, Item};
-use crate::manifest::{Manifest, Manifests};
+use crate::manifest::{Entry, Manifest, Manifests, Partner, SecretRef};
 
 /// The span over which the API counts, in seconds.
 const WINDOW: u64 = 60;
@@ -17,11 +17,11 @@ const WINDOW: u64 = 60;
 /// What carrying out a plan takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Forecast {
-    /// Writes to be sent.
+    /// Writes to be sent, of all keys: imports, and the minting of tokens.
     pub writes: u64,
     /// Reads to be sent: the checks before the first send, lookups, and one decision for each import.
     pub reads: u64,
-    /// Seconds spent waiting for windows to open; the answers come on top.
+    /// Seconds spent waiting for windows to open, by the slowest key; the answers come on top.
     pub seconds: u64,
     /// Tokens that expire before their turn.
     pub expire_before_turn: u64,
@@ -30,15 +30,19 @@ pub struct Forecast {
 }
 
 /// Forecasts a plan, and names the items (by index, in order of expiry) whose token dies before its turn. Keys of
-/// several applications have budgets of their own, used side by side.
+/// several applications, partners among them, have budgets of their own, used side by side.
 #[must_use]
 pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forecast, Vec<usize>) {
     let mut budgets: BTreeMap<(String, String), Budget> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
-        let Some((m, _)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
+        let Some((m, e)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
         let manifest = &manifests.manifests[m];
-        let key = (manifest.application.base(), manifest.application.api_key.to_json().to_string());
-        budgets.entry(key).or_default().add(index, item, manifest, now);
+        let key = |key: &SecretRef| (manifest.application.base(), key.to_json().to_string());
+        budgets.entry(key(&manifest.application.api_key)).or_default().add(index, item, manifest, now);
+        let mint = manifest.entries.get(e).and_then(Entry::mint);
+        if let Some(partner) = mint.and_then(|mint| manifest.partner(&mint.partner)) {
+            budgets.entry(key(&partner.api_key)).or_default().mint(partner);
+        }
     }
     let (mut total, mut late) = (Forecast::default(), Vec::new());
     for budget in budgets.into_values() {
@@ -55,13 +59,13 @@ struct Budget {
     reads_per_minute: u64,
     /// Of each item to be sent.
     deadlines: Vec<(Option<Timestamp>, usize)>,
+    minted: u64,
     recovered: u64,
     trusted: u64,
 }
 
 impl Budget {
     fn add(&mut self, index: usize, item: &Item, manifest: &Manifest, now: Timestamp) {
-        let narrow = |known: u64, new: u32| if known == 0 { u64::from(new) } else { known.min(u64::from(new)) };
         self.writes_per_minute = narrow(self.writes_per_minute, manifest.limits.writes_per_minute);
         self.reads_per_minute = narrow(self.reads_per_minute, manifest.limits.reads_per_minute);
         let is_recovered = item.action == Action::Recover;
@@ -71,6 +75,11 @@ impl Budget {
         }
         self.recovered += u64::from(is_recovered);
         self.trusted += u64::from(item.trust_review == Some(true) && item.action != Action::Recover);
+    }
+
+    fn mint(&mut self, partner: &Partner) {
+        self.writes_per_minute = narrow(self.writes_per_minute, partner.writes_per_minute);
+        self.minted += 1;
     }
 
     fn forecast(mut self, now: Timestamp) -> (Forecast, Vec<usize>) {
@@ -85,7 +94,10 @@ impl Budget {
                 writes += 1;
             }
         }
-        let reads = 2 + writes + 2 * self.recovered;
+        // A key that only mints reads nothing.
+        let is_receiver = self.reads_per_minute > 0;
+        let reads = if is_receiver { 2 + writes + 2 * self.recovered } else { 0 };
+        writes += self.minted;
         let last = |count: u64, limit| wait(count.saturating_sub(1), limit);
         let forecast = Forecast {
             writes,
@@ -96,6 +108,10 @@ impl Budget {
         };
         (forecast, late)
     }
+}
+
+fn narrow(known: u64, new: u32) -> u64 {
+    if known == 0 { u64::from(new) } else { known.min(u64::from(new)) }
 }
 
 /// When, in seconds from now, the request with this many before it leaves.
@@ -134,6 +150,15 @@ mod tests {
             let (forecast, _) = budget(count, None).forecast(Timestamp::UNIX_EPOCH);
             assert_eq!((forecast.writes, forecast.seconds), (count as u64, seconds), "{count} entries");
         }
+    }
+
+    #[test]
+    fn a_key_that_only_mints_reads_nothing_and_the_slower_key_decides() {
+        let minting = Budget { writes_per_minute: 100, minted: 250, ..Budget::default() };
+        let (minting, _) = minting.forecast(Timestamp::UNIX_EPOCH);
+        assert_eq!((minting.writes, minting.reads, minting.seconds), (250, 0, 120));
+        let both = budget(250, None).forecast(Timestamp::UNIX_EPOCH).0.beside(minting);
+        assert_eq!((both.writes, both.reads, both.seconds), (500, 252, 120));
     }
 
     #[test]

@@ -6,8 +6,11 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{Action, Plan, Snapshot, plan, receiver};
-use crate::ledger::records::{EntryId, Identity, Record, RunId, Session, Settings, State};
-use crate::manifest::{Application, Entry, Limits, Manifest, Manifests, Place, SecretRef, TokenSource, WorkflowChoice};
+use crate::didit::Class;
+use crate::ledger::records::{EntryId, Identity, Record, RecordedError, RunId, Session, Settings, State};
+use crate::manifest::{
+    Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, TokenSource, WorkflowChoice,
+};
 use crate::token::{FingerprintKey, SessionKind, ShareToken};
 
 fn now() -> Timestamp {
@@ -85,6 +88,7 @@ fn manifests(specs: &[Spec]) -> Manifests {
         .map(|(n, spec)| entry(spec, n))
         .collect();
     let manifest = Manifest {
+        partners: Vec::new(),
         path: "m.yaml".to_owned(),
         name: "m".to_owned(),
         digest: String::new(),
@@ -216,4 +220,47 @@ fn an_entry_that_left_its_manifest_is_an_orphan_and_stays() {
     emptied.manifests[0].entries.clear();
     let second = plan(&emptied, &snapshot, now(), false);
     assert_eq!((second.items.len(), second.items[0].action), (1, Action::Orphan));
+}
+
+/// Manifests whose one entry is minted.
+fn minting() -> Manifests {
+    let spec = Spec { source: Some(1), business: false, trust: true, vendor_data: None, minutes: None };
+    let mut manifests = manifests(&[spec]);
+    let manifest = &mut manifests.manifests[0];
+    manifest.partners =
+        vec![Partner { name: "bank".to_owned(), api_key: SecretRef::Env("BANK".to_owned()), writes_per_minute: 300 }];
+    let entry = &mut manifest.entries[0];
+    let session_id = entry.source_session_id.unwrap();
+    let ttl = std::time::Duration::from_mins(15);
+    entry.token = TokenSource::Mint(Mint { partner: "bank".to_owned(), session_id, ttl });
+    (entry.token_now, entry.claims, entry.session_kind) = (None, None, None);
+    manifests
+}
+
+#[test]
+fn an_entry_that_is_minted_needs_no_token_and_never_expires() {
+    let manifests = minting();
+    let identity = identity();
+    let empty = Snapshot { identity: Some(identity.clone()), records: vec![] };
+    let first = plan(&manifests, &empty, now(), false);
+    let item = &first.items[0];
+    assert_eq!((item.action, item.expires_at), (Action::Import, None));
+    assert_eq!((first.forecast.writes, first.forecast.reads, first.forecast.trusted), (2, 3, 1));
+
+    let mut snapshot = applied(&manifests, &first, &identity);
+    snapshot.records[0].token = Some(identity.key.fingerprint(b"the token minted then"));
+    let action = |snapshot: &Snapshot| plan(&manifests, snapshot, now(), false).items[0].action;
+    assert_eq!(action(&snapshot), Action::Unchanged);
+    for (state, expected) in
+        [(State::Sending, Action::Recover), (State::Expired, Action::Import), (State::Erased, Action::Erased)]
+    {
+        snapshot.records[0].state = state;
+        assert_eq!(action(&snapshot), expected, "{state:?}");
+    }
+    // Whatever it was refused for, a token can be minted anew.
+    snapshot.records[0].state = State::Refused;
+    for class in Class::ALL {
+        snapshot.records[0].error = Some(RecordedError { class, http_status: None, detail: String::new() });
+        assert_eq!(action(&snapshot), Action::Retry, "{class}");
+    }
 }

@@ -30,6 +30,7 @@ fn id(n: u128) -> Uuid {
 
 fn manifests() -> Manifests {
     let manifest = Manifest {
+        partners: Vec::new(),
         path: "manifests/acme.yaml".to_owned(),
         name: "acme-2026q4".to_owned(),
         digest: "0".repeat(64),

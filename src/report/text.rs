@@ -71,14 +71,14 @@ pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, style: Style) ->
         if matches!(action, Action::Unchanged | Action::Orphan) && style.verbose == 0 {
             continue;
         }
-        out += &plan_section(plan, action, now, style);
+        out += &plan_section(manifests, plan, action, now, style);
     }
     out += "\n";
     out += &plan_summary(plan);
     out
 }
 
-fn plan_section(plan: &Plan, action: Action, now: Timestamp, style: Style) -> String {
+fn plan_section(manifests: &Manifests, plan: &Plan, action: Action, now: Timestamp, style: Style) -> String {
     let items: Vec<_> = plan.items.iter().filter(|item| item.action == action).collect();
     if items.is_empty() {
         return String::new();
@@ -93,7 +93,7 @@ fn plan_section(plan: &Plan, action: Action, now: Timestamp, style: Style) -> St
             short(item.session_kind),
             item.workflow_id.map_or_else(|| "-".to_owned(), |id| id.to_string()[..8].to_owned()),
             short(item.vendor_data.as_deref()),
-            expiry(item, now),
+            expiry(manifests, item, now),
             notes(item),
         ]);
     }
@@ -105,8 +105,11 @@ fn plan_section(plan: &Plan, action: Action, now: Timestamp, style: Style) -> St
     out
 }
 
-fn expiry(item: &Item, now: Timestamp) -> String {
+fn expiry(manifests: &Manifests, item: &Item, now: Timestamp) -> String {
+    let entry = item.entry.and_then(|(m, e)| manifests.manifests.get(m)?.entries.get(e));
+    let is_minted = entry.is_some_and(|entry| entry.mint().is_some());
     match item.expires_at {
+        None if is_minted && item.action.is_pending() => "minted".to_owned(),
         None => "-".to_owned(),
         Some(at) if at <= now => "expired".to_owned(),
         Some(at) => duration(at.duration_since(now).as_secs().unsigned_abs()),

@@ -60,6 +60,24 @@ impl Budget {
         }
     }
 
+    /// Waits until more than `ahead` requests may leave within `lead`; takes nothing.
+    pub async fn imminent(&self, ahead: u32, lead: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            let opens_at = self.window().opens_at(ahead);
+            match opens_at.map(|at| at.saturating_sub(lead)) {
+                Some(at) if at <= self.now() => return,
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(self.origin + at) => {}
+                        () = changed => {}
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
     fn book<T>(&self, ticket: Ticket, answer: &Answer<T>) {
         let now = self.now();
         match &answer.result {
@@ -127,5 +145,56 @@ impl Drop for Slot {
             self.budget.window().unsent(ticket);
             self.budget.changed.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes and books a request that is answered at once.
+    async fn spend(budget: &Arc<Budget>) {
+        let slot = budget.acquire().await;
+        slot.book(&Answer {
+            result: Ok(()),
+            rate: crate::didit::RateHeaders::default(),
+            server_date: None,
+            sandbox: false,
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opening_is_told_so_much_earlier_and_not_sooner() {
+        let budget = Arc::new(Budget::new(2));
+        let lead = Duration::from_secs(2);
+        budget.imminent(1, lead).await;
+        spend(&budget).await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        spend(&budget).await;
+        let began = Instant::now();
+        let after = |seconds: f64| {
+            let elapsed = began.elapsed().as_secs_f64();
+            assert!((seconds..seconds + 0.1).contains(&elapsed), "{elapsed} s, not {seconds} s");
+        };
+        budget.imminent(0, lead).await;
+        after(48.0);
+        budget.imminent(1, lead).await;
+        after(58.0);
+        // More than the window holds can't be promised until an answer changes that.
+        assert!(tokio::time::timeout(Duration::from_secs(600), budget.imminent(2, lead)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_given_back_wakes_whoever_waits_for_an_opening() {
+        let budget = Arc::new(Budget::new(1));
+        let slot = budget.acquire().await;
+        let waits = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.imminent(0, Duration::ZERO).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        drop(slot);
+        waits.await.unwrap();
     }
 }

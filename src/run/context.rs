@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::events::Event;
 use super::means::Means;
+use super::mint::Partners;
 use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
 use crate::plan::Item;
@@ -24,6 +25,8 @@ pub struct Context {
     pub items: Vec<Item>,
     /// How references are read.
     pub secrets: SecretPolicy,
+    /// Who mints.
+    pub partners: Partners,
 }
 
 impl Context {
@@ -40,10 +43,11 @@ impl Context {
         &self.items[index]
     }
 
-    /// The entry's token as it is now: read again where it is referred to. `None` without one.
+    /// The entry's token as it is now: read again where it is referred to. `None` without one, and where one is to be
+    /// minted, which `Job::mint` does.
     pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
         match &entry.token {
-            TokenSource::Missing => Ok(None),
+            TokenSource::Missing | TokenSource::Mint(_) => Ok(None),
             TokenSource::Literal => Ok(entry.token_now.clone()),
             TokenSource::Reference(reference) => {
                 let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -20,12 +20,17 @@ use super::events::Event;
 use super::guard::Guard;
 use super::job::{Done, Finished, Job, Step, Stepped, Trace, is_ill};
 use super::lane::{CallError, Lane};
+use super::mint::{Partner, Turn, turn_of_one};
 use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
 use super::verifier::Check;
 use crate::didit::{Class, Failure};
 use crate::ledger::records::RecordedError;
 use crate::lifecycle::Settled;
+use crate::pace::SPAN;
+
+/// How long before its slot opens a token is minted: longer than minting usually takes.
+const LEAD: Duration = Duration::from_secs(2);
 
 /// How a lane ended.
 #[derive(Debug)]
@@ -44,9 +49,16 @@ pub struct Dispatcher {
     guard: Arc<Guard>,
     /// Where new sessions go to be verified; `None` with `--no-verify`.
     verify: Option<mpsc::UnboundedSender<Check>>,
+    /// Jobs that can be sent.
     ready: BinaryHeap<Queued>,
+    /// Jobs whose token is to be minted, when their turn is near.
+    unminted: Vec<(Arc<Partner>, BinaryHeap<Queued>)>,
+    /// Jobs whose token was minted. They go first.
+    minted: BinaryHeap<Queued>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     steps: JoinSet<(Job, Stepped)>,
+    /// Mintings under way. Nothing is lost when one is given up.
+    mints: JoinSet<MintStep>,
     running: HashMap<Id, Running>,
     done: Vec<Done>,
     streak: Streak,
@@ -69,13 +81,16 @@ impl Dispatcher {
         verify: Option<mpsc::UnboundedSender<Check>>,
         jobs: Vec<Job>,
     ) -> Self {
-        Self {
+        let mut dispatcher = Self {
             context,
             guard,
             verify,
-            ready: jobs.into_iter().map(Queued).collect(),
+            ready: BinaryHeap::new(),
+            unminted: Vec::new(),
+            minted: BinaryHeap::new(),
             waiting: BinaryHeap::new(),
             steps: JoinSet::new(),
+            mints: JoinSet::new(),
             running: HashMap::new(),
             done: Vec::new(),
             streak: Streak::default(),
@@ -84,6 +99,27 @@ impl Dispatcher {
             handled: Request::GoOn,
             tried: lane.has_written(),
             lane,
+        };
+        for job in jobs {
+            dispatcher.enqueue(job);
+        }
+        dispatcher
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        if job.wants_mint(&self.context, &self.lane) {
+            return self.enqueue_unminted(job);
+        }
+        let queue = if job.is_minted() { &mut self.minted } else { &mut self.ready };
+        queue.push(Queued(job));
+    }
+
+    fn enqueue_unminted(&mut self, job: Job) {
+        let (manifest, entry) = self.context.entry(job.at);
+        let Some(partner) = self.context.partners.of(manifest, entry) else { return self.ready.push(Queued(job)) };
+        match self.unminted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, partner)) {
+            Some((_, queue)) => queue.push(Queued(job)),
+            None => self.unminted.push((Arc::clone(partner), BinaryHeap::from([Queued(job)]))),
         }
     }
 
@@ -92,15 +128,25 @@ impl Dispatcher {
         self.probe(&mut stop).await;
         while !self.is_finished() {
             self.wake_due();
+            if self.halt.is_some() {
+                self.mints.abort_all();
+            }
+            let ahead = self.ahead();
+            let may_mint = self.may_mint(ahead);
             let may_launch = self.may_launch();
             let next_due = self.next_due();
             let handled = self.handled;
             tokio::select! {
                 biased;
                 asked = wait_for(&mut stop, |asked| *asked != handled) => self.on_request(asked),
-                Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => self.on_step(stepped),
+                Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => {
+                    self.tried = true;
+                    self.on_step(stepped);
+                }
+                Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_minted(minted),
                 halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
                 slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
+                (at, turn) = minting_turn(&self.lane, &self.unminted, ahead), if may_mint => self.launch_mint(at, turn),
                 () = tokio::time::sleep_until(next_due.unwrap_or_else(far)), if next_due.is_some() => self.on_time(),
             }
         }
@@ -121,24 +167,88 @@ impl Dispatcher {
     }
 
     fn is_finished(&self) -> bool {
-        let idle = self.ready.is_empty() && self.waiting.is_empty();
-        self.steps.is_empty() && (idle || self.halt.is_some())
+        let idle = self.sendable() == 0 && self.to_mint() == 0 && self.waiting.is_empty();
+        self.steps.is_empty() && self.mints.is_empty() && (idle || self.halt.is_some())
+    }
+
+    fn width(&self) -> usize {
+        if self.tried { self.lane.limits.concurrency as usize } else { 1 }
     }
 
     fn may_launch(&self) -> bool {
-        let width = if self.tried { self.lane.limits.concurrency as usize } else { 1 };
-        self.halt.is_none() && !self.ready.is_empty() && self.steps.len() < width
+        self.halt.is_none() && self.sendable() > 0 && self.steps.len() < self.width()
+    }
+
+    fn sendable(&self) -> usize {
+        self.minted.len() + self.ready.len()
+    }
+
+    fn to_mint(&self) -> usize {
+        self.unminted.iter().map(|(_, queue)| queue.len()).sum()
+    }
+
+    /// How many of the slots that are about to open are spoken for.
+    fn ahead(&self) -> usize {
+        let others = if self.must_mint_now() { 0 } else { self.ready.len() };
+        self.mints.len() + self.minted.len() + others
+    }
+
+    /// Whether a partner's budget is what takes longest, so that it may not lie idle while entries with tokens go
+    /// first; unless one of their tokens might then die.
+    fn must_mint_now(&self) -> bool {
+        let Some(Queued(first)) = self.ready.peek() else { return false };
+        let (all, limit) = ((self.sendable() + self.to_mint()) as u64, u64::from(self.lane.writes.limit()));
+        let takes_longest = self
+            .unminted
+            .iter()
+            .any(|(partner, queue)| queue.len() as u64 * limit > all * u64::from(partner.writes.limit()));
+        let end = SPAN * u32::try_from(all / limit + 1).unwrap_or(u32::MAX);
+        let in_time = |deadline: Timestamp| self.lane.server_now().checked_add(end).is_ok_and(|end| end < deadline);
+        takes_longest && first.deadline.is_none_or(in_time)
+    }
+
+    /// A token is minted when the slots that are about to open are more than what is to go through them, so that it is
+    /// sent at once.
+    fn may_mint(&self, ahead: usize) -> bool {
+        let others = if self.tried { 0 } else { self.steps.len() };
+        self.halt.is_none() && self.to_mint() > 0 && ahead + others < self.width()
     }
 
     fn launch(&mut self, slot: Slot) {
-        let Some(Queued(mut job)) = self.ready.pop() else { return };
-        let running = Running { done: job.left_over(), open: job.open, trace: Arc::clone(&job.trace) };
+        let Some(Queued(mut job)) = self.minted.pop().or_else(|| self.ready.pop()) else { return };
+        if job.wants_mint(&self.context, &self.lane) {
+            // It died while it waited.
+            return self.enqueue_unminted(job);
+        }
+        let running = Running::of(&job);
         let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
         let handle = self.steps.spawn(async move {
             let stepped = job.step(&context, &lane, slot).await;
             (job, stepped)
         });
         self.running.insert(handle.id(), running);
+    }
+
+    fn launch_mint(&mut self, at: usize, turn: Turn) {
+        let Some((partner, queue)) = self.unminted.get_mut(at) else { return };
+        let Some(Queued(mut job)) = queue.pop() else { return };
+        let partner = Arc::clone(partner);
+        let running = Running::of(&job);
+        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
+        let handle = self.mints.spawn(async move {
+            let stepped = job.mint(&context, &lane, &partner, turn.slot).await;
+            ((job, stepped), turn.alone)
+        });
+        self.running.insert(handle.id(), running);
+    }
+
+    fn on_minted(&mut self, minted: Result<(Id, MintStep), JoinError>) {
+        // Until it is judged whether the key may mint at all, the next has to wait.
+        let (stepped, _alone) = match minted {
+            Ok((id, (stepped, alone))) => (Ok((id, stepped)), alone),
+            Err(error) => (Err(error), None),
+        };
+        self.on_step(stepped);
     }
 
     fn on_step(&mut self, stepped: Result<(Id, (Job, Stepped)), JoinError>) {
@@ -149,12 +259,16 @@ impl Dispatcher {
             }
             Err(error) => return self.on_lost(&error),
         };
-        self.tried = true;
         if let Some(halt) = health.and_then(|health| self.streak.note(health)) {
             self.stop(halt);
         }
         match step {
-            Step::Again(after) if after.is_zero() => self.ready.push(Queued(job)),
+            Step::Again(after) if after.is_zero() => self.enqueue(job),
+            Step::Minted => self.minted.push(Queued(job)),
+            Step::Down(done, halt) => {
+                self.finish(done);
+                self.stop(halt);
+            }
             Step::Again(after) => self.waiting.push(Reverse(Waiting { due: Instant::now() + after, job })),
             Step::Done(done) => self.finish(done),
             Step::Stop(done, failure) => {
@@ -246,21 +360,35 @@ impl Dispatcher {
     fn wake_due(&mut self) {
         let now = Instant::now();
         while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.due <= now) {
-            self.ready.extend(self.waiting.pop().map(|Reverse(waiting)| Queued(waiting.job)));
+            if let Some(Reverse(waiting)) = self.waiting.pop() {
+                self.enqueue(waiting.job);
+            }
         }
     }
 
     fn end(mut self) -> LaneEnd {
-        let ready = self.ready.drain().map(|Queued(job)| job.left_over());
+        let unminted = self.unminted.iter_mut().flat_map(|(_, queue)| queue.drain());
+        let ready = self.ready.drain().chain(self.minted.drain()).chain(unminted);
+        let ready = ready.map(|Queued(job)| job.left_over());
         let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
         self.done.extend(ready.chain(waiting));
         // Where lookups found every session, nothing is left that the API would have to be better for.
         let is_complete = self.done.iter().all(|done| done.session.is_some());
         if self.halt.is_none() && !is_complete {
-            self.halt = self.streak.verdict().map(Halt::Unavailable);
+            self.halt = self.streak.verdict().or_else(|| self.context.partners.verdict()).map(Halt::Unavailable);
         }
         LaneEnd { done: self.done, halt: self.halt }
     }
+}
+
+/// A job whose token was to be minted, and what holds back the next while the partner's key is not known to mint.
+type MintStep = ((Job, Stepped), Option<OwnedSemaphorePermit>);
+
+/// Waits until a slot is about to open for one more than those `ahead`, and a partner that has work may mint.
+async fn minting_turn(lane: &Lane, unminted: &[(Arc<Partner>, BinaryHeap<Queued>)], ahead: usize) -> (usize, Turn) {
+    lane.writes.imminent(u32::try_from(ahead).unwrap_or(u32::MAX), LEAD).await;
+    let busy = unminted.iter().enumerate().filter(|(_, (_, queue))| !queue.is_empty());
+    turn_of_one(busy.map(|(at, (partner, _))| (at, partner))).await
 }
 
 fn far() -> Instant {
@@ -317,6 +445,12 @@ struct Running {
     done: Done,
     open: bool,
     trace: Arc<Mutex<Trace>>,
+}
+
+impl Running {
+    fn of(job: &Job) -> Self {
+        Self { done: job.left_over(), open: job.open, trace: Arc::clone(&job.trace) }
+    }
 }
 
 /// A job that may be launched; the one whose token dies first comes first, those without a known end last.

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::job::{Done, Finished};
 use super::stop::Halt;
 use crate::didit::Class;
+use crate::ledger::records::RecordedError;
 use crate::lifecycle::Settled;
 use crate::manifest::MaxFailures;
 
@@ -53,8 +54,10 @@ impl Guard {
 
     /// Notes the end of an entry.
     pub fn note(&self, context: &Context, done: &Done) {
-        let refused = done.result == Finished::Settled(Settled::Refused) && done.attempts > 0;
-        let counts = refused && done.error.as_ref().is_some_and(|error| counts_as_failure(error.class));
+        let refused = done.result == Finished::Settled(Settled::Refused);
+        // What is refused here, without asking anybody, has no status. The refusal to mint has one.
+        let by_server = |error: &RecordedError| error.http_status.is_some() && counts_as_failure(error.class);
+        let counts = refused && done.error.as_ref().is_some_and(by_server);
         let Some((manifest, _)) = context.item(done.item).entry.filter(|_| counts) else { return };
         let over = {
             let mut all = lock(&self.counts);

@@ -1,10 +1,13 @@
 //! One step in the life of one entry: token, intent, request, answer, and what [`lifecycle`](crate::lifecycle) says
 //! follows. Each step ends with everything that it learnt durably in the ledger.
 
+mod mint;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::budget::Slot;
@@ -14,6 +17,7 @@ use super::lane::{CallError, Lane};
 #[cfg(debug_assertions)]
 use super::points::Point;
 use super::resolve::{Wanted, look_up};
+use super::stop::Halt;
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{
@@ -54,8 +58,12 @@ pub struct Job {
     pub last: Option<(Answer, RecordedError)>,
     /// The source session, once it is known.
     pub source: Option<Uuid>,
-    /// The token that a program gave: it is run once.
+    /// The token that a program gave, which is run once, or that was minted.
     pub given: Option<ShareToken>,
+    /// When that was minted.
+    pub minted_at: Option<Instant>,
+    /// Attempts to mint it that failed in a row.
+    pub mint_sends: u32,
     /// What the ledger was last told, shared with whoever must answer for this job if its task dies.
     pub trace: Arc<Mutex<Trace>>,
 }
@@ -116,6 +124,10 @@ pub enum Step {
     Done(Done),
     /// It is to be sent again after a wait.
     Again(Duration),
+    /// Its token was minted: it can be sent.
+    Minted,
+    /// It is done, and its partner can't be used now.
+    Down(Done, Halt),
     /// It is done, and going on would only repeat it.
     Stop(Done, Failure),
     /// The ledger failed: nothing more may be promised.
@@ -153,12 +165,16 @@ impl Job {
                 return Ok((Step::Done(self.done(Finished::NeedsToken, None, Some(error))), None));
             }
         };
+        if self.wants_mint(context, lane) {
+            // It died while it waited.
+            return Ok((Step::Again(Duration::ZERO), None));
+        }
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
         let life = match &fresh {
             None => TokenLife::Missing,
-            Some(fresh) if Self::is_dead(fresh, lane) => TokenLife::Dead,
+            Some(fresh) if entry.mint().is_none() && Self::is_dead(fresh, lane) => TokenLife::Dead,
             Some(_) => TokenLife::Lives,
         };
         match self.standing(life).begin() {

@@ -19,7 +19,7 @@ use super::send_log::SendLog;
 use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Workflow};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{RecentRequests, Requests};
-use crate::manifest::Limits;
+use crate::manifest::{Limits, WorkflowChoice};
 use crate::pace::backoff;
 use crate::token::{Fingerprint, SessionKind};
 
@@ -209,6 +209,14 @@ impl Lane {
             return Some("the workflow is for sessions of the other kind");
         }
         None
+    }
+
+    /// Why no session at all can be imported with this choice of workflows, as far as the list of workflows tells.
+    pub fn takes(&self, choice: WorkflowChoice) -> Result<(), &'static str> {
+        let of_kind = |kind| choice.resolve(Some(kind)).map(|id| self.refuses_workflow(id, Some(kind)));
+        let refusals = [SessionKind::User, SessionKind::Business].into_iter().filter_map(of_kind);
+        let refusals: Option<Vec<&'static str>> = refusals.collect();
+        refusals.and_then(|refusals| refusals.first().copied()).map_or(Ok(()), Err)
     }
 
     /// Whether both ids name one workflow: a manifest may use a version's id where a decision names the group's.

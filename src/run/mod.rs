@@ -3,6 +3,7 @@
 //! ```text
 //! plan ─► jobs ─► dispatcher ─► steps ─► ledger        (one lane for each application and key)
 //!                     │            └──► resolve
+//!                     ├─► mint          (a partner's key, for entries whose tokens are minted)
 //!                     └─► verifier ─► rayon ─► findings ─► ledger
 //! ```
 //!
@@ -20,6 +21,7 @@ mod job;
 mod lane;
 mod listing;
 mod means;
+mod mint;
 #[cfg(test)]
 mod model;
 #[cfg(debug_assertions)]
@@ -42,6 +44,7 @@ pub use context::Context;
 pub use events::{Event, Events};
 pub use lane::{CallError, Lane};
 pub use means::{Clock, Means};
+pub use mint::{Partner, Partners};
 pub use stop::{Halt, Listener, Request};
 pub use verifier::{Check, Verified, Verifier};
 
@@ -89,6 +92,8 @@ pub struct Apply {
     pub lanes: Vec<Arc<Lane>>,
     /// For each manifest, its lane; `None` where nothing is to be sent for it.
     pub lane_of: Vec<Option<usize>>,
+    /// Who mints tokens.
+    pub partners: Partners,
     /// How references are read.
     pub secrets: SecretPolicy,
     /// What is asked.
@@ -126,6 +131,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         manifests: Arc::clone(&work.manifests),
         items: work.plan.items.clone(),
         secrets: work.secrets.clone(),
+        partners: work.partners.clone(),
     });
     let mut ends = Ends::default();
     if let Some(message) = selected.too_many_trusted(&work) {
@@ -295,6 +301,8 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         last: None,
         source: item.source_session_id,
         given: None,
+        minted_at: None,
+        mint_sends: 0,
         trace: Arc::new(Mutex::new(trace)),
     })
 }
@@ -340,7 +348,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     let mut exit = exit(work, selected, &outcomes, &findings, &ends);
     let halts = ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts));
     let halt = halts.min_by_key(|halt| halt.condition());
-    let requests = work.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), sum);
+    let requests = work.lanes.iter().map(|lane| lane.requests()).fold(work.partners.requests(), sum);
     let mut end = RunEnd {
         at: work.means.clock.now(),
         seconds: round(started.elapsed()),

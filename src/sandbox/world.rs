@@ -141,6 +141,12 @@ impl World {
         self.shared.state().add_key(self.shared.names.receiver, privileges)
     }
 
+    /// Another key of the partner, with these privileges.
+    #[must_use]
+    pub fn add_partner_key(&self, privileges: Privileges) -> String {
+        self.shared.state().add_key(self.shared.names.partner, privileges)
+    }
+
     /// Revokes a key.
     pub fn revoke_key(&self, key: &str) {
         self.shared.state().remove_key(key);

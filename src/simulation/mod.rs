@@ -33,7 +33,7 @@ use crate::ledger::records::Origin;
 use crate::ledger::{Ledger, LedgerError, Location};
 use crate::manifest::Manifests;
 use crate::plan::{self, Snapshot};
-use crate::run::{self, Apply, ApplyOptions, Clock, Events, Lane, Means, Ran, Request};
+use crate::run::{self, Apply, ApplyOptions, Clock, Events, Lane, Means, Partners, Ran, Request};
 use crate::token::FingerprintKey;
 use crate::verify::Judging;
 
@@ -133,6 +133,7 @@ impl Process<'_> {
         let work = Apply {
             lane_of: vec![Some(0)],
             lanes: vec![lane],
+            partners: Partners::default(),
             secrets: self.scenario.secrets(START),
             manifests: Arc::clone(self.manifests),
             means,

@@ -93,6 +93,7 @@ impl Scenario {
                 concurrency: self.concurrency,
                 ..Limits::default()
             },
+            partners: Vec::new(),
             entries: (0..self.entries).map(|n| self.entry(n, start)).collect(),
             unused_tokens: 0,
         };

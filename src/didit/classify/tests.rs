@@ -252,7 +252,7 @@ const SHARE: &[Row] = &[
         true,
         "3",
     ),
-    (400, r#"{"for_application_id":["Target application does not exist."]}"#, BadRequest, Refused, true, "3"),
+    (400, r#"{"for_application_id":["Target application does not exist."]}"#, WrongAudience, Refused, true, "3"),
     (
         400,
         r#"{"for_application_id":["Cannot share a session with the same application."]}"#,

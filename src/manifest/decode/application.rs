@@ -23,6 +23,7 @@ impl Decoder<'_> {
     pub(super) fn application(&mut self, node: Option<&Node<'_>>) -> RawApplication {
         let mut application = RawApplication {
             id: None,
+            id_at: None,
             base_url: Url::parse(BASE_URL).expect("the default base URL is a URL"),
             base_url_at: None,
             api_key: SecretRef::Env(API_KEY.to_owned()),
@@ -31,6 +32,7 @@ impl Decoder<'_> {
         let Some(node) = node.filter(|node| !matches!(node.value, Value::Null)) else { return application };
         let Some(fields) = self.map(node, "`application`", keys::APPLICATION) else { return application };
         if let Some(node) = fields.get("id") {
+            application.id_at = Some(self.at(node));
             application.id = self.uuid(node, "id").good().copied();
         }
         if let Some(node) = fields.get("base_url") {
@@ -48,7 +50,7 @@ impl Decoder<'_> {
         application
     }
 
-    fn api_key(&mut self, node: &Node<'_>) -> Option<SecretRef> {
+    pub(super) fn api_key(&mut self, node: &Node<'_>) -> Option<SecretRef> {
         match &node.value {
             Value::Text(_) | Value::Number(_) | Value::Bool(_) => {
                 let message = "an API key may not stand in the manifest";

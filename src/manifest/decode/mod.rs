@@ -4,6 +4,7 @@
 //! Positions: the key for an unknown key, the value for a bad value, the first line of the map for something missing.
 
 mod application;
+mod mint;
 mod scalar;
 mod settings;
 
@@ -46,12 +47,13 @@ impl Decoder<'_> {
         self.version(fields);
         let name = self.name(fields);
         let application = self.application(fields.get("application"));
+        let partners = self.partners(fields.get("partners"));
         let limits = fields.get("limits").map_or_else(Limits::default, |node| self.limits(node));
         let defaults = self.defaults(fields.get("defaults"));
         let imports = self.list(fields.get("imports"), "imports", Self::entry);
         let sources = self.list(fields.get("sources"), "sources", Self::source);
         let tokens = self.list(fields.get("tokens"), "tokens", Self::tokens);
-        Some(Raw { file: self.file, name, application, limits, defaults, imports, sources, tokens })
+        Some(Raw { file: self.file, name, application, partners, limits, defaults, imports, sources, tokens })
     }
 
     fn version(&mut self, fields: Fields<'_, '_>) {
@@ -100,17 +102,16 @@ impl Decoder<'_> {
             fields.get("source_session_id").map_or(Field::Absent, |node| self.uuid(node, "source_session_id"));
         draft.id = fields.get("id").map_or(Field::Absent, |node| self.label(node));
         draft.settings = self.settings(fields);
-        // An entry that waits for `mint` lacks its token on purpose.
-        if fields.get("mint").is_some() && draft.token.is_absent() {
-            draft.token = Field::Bad;
-        }
+        draft.mint = fields.get("mint").map_or(Field::Absent, |node| self.mint(node, keys::MINT));
         Some(draft)
     }
 
     fn source(&mut self, node: &Node<'_>) -> Option<Source> {
         let fields = self.map(node, "a source", keys::SOURCE)?;
-        let files = self.files(fields, keys::COLUMNS, "a source");
-        Some(Source { files, settings: self.settings(fields) })
+        let mut files = self.files(fields, keys::COLUMNS, "a source");
+        let mint = fields.get("mint").map_or(Field::Absent, |node| self.mint(node, keys::SOURCE_MINT));
+        self.check_minting_columns(&mut files.columns, !mint.is_absent());
+        Some(Source { files, mint, settings: self.settings(fields) })
     }
 
     fn tokens(&mut self, node: &Node<'_>) -> Option<Files> {

@@ -1,17 +1,24 @@
 //! A row becomes a draft: each cell read for what its column means.
 
-use super::{Cell, ID, Row, SESSION, TOKEN, TRUST, VENDOR, WORKFLOW};
+use super::{Cell, ID, MINTED, Row, SESSION, TOKEN, TRUST, VENDOR, WORKFLOW};
 use crate::manifest::code::Code;
 use crate::manifest::decode::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN, UUID_HELP, parse_uuid, truncated};
-use crate::manifest::draft::{Draft, Field, TokenSpec};
+use crate::manifest::draft::{Draft, Field, MintSpec, TokenSpec};
 use crate::manifest::keys;
 use crate::manifest::model::WorkflowChoice;
 use crate::manifest::sink::{At, FileId, Mark, Sink};
 use crate::manifest::template::Template;
 use crate::token::ShareToken;
 
-/// Reads a row. With `exact`, fields know the place of their cell, else only that of the row.
-pub(in crate::manifest) fn draft(row: &Row<'_>, file: FileId, exact: bool, sink: &mut Sink) -> Draft {
+/// Reads a row of a source that mints as `mint` says, if it does. With `exact`, fields know the place of their cell,
+/// else only that of the row.
+pub(in crate::manifest) fn draft(
+    row: &Row<'_>,
+    mint: &Field<MintSpec>,
+    file: FileId,
+    exact: bool,
+    sink: &mut Sink,
+) -> Draft {
     let mut builder = Builder { row, file, exact, sink };
     let mut draft = Draft::new(row.start.of(file));
     if row.expect {
@@ -19,6 +26,7 @@ pub(in crate::manifest) fn draft(row: &Row<'_>, file: FileId, exact: bool, sink:
         builder.sink.error(Code::BadRow, draft.at, "`expect` is not accepted in rows", help);
     }
     draft.token = builder.token();
+    draft.mint = builder.mint(mint);
     draft.session = builder.uuid(SESSION);
     draft.id = builder.label();
     draft.settings.workflow = match builder.uuid(WORKFLOW) {
@@ -88,6 +96,21 @@ impl<'r> Builder<'r, '_, '_> {
             Field::Bad => Field::Bad,
             Field::Absent => Field::Absent,
         }
+    }
+
+    /// What the source says of minting, with the row's session.
+    fn mint(&mut self, mint: &Field<MintSpec>) -> Field<MintSpec> {
+        let Field::Good(mint, _) = mint else { return mint.clone() };
+        let session = match self.uuid(MINTED) {
+            Field::Absent => {
+                let help = "name the session to share; `columns: {session_id: NAME}` says in which column they stand";
+                let at = self.row.start.of(self.file);
+                self.sink.error(Code::MissingKey, at, "the row has no `session_id`, of which a token is minted", help);
+                Field::Bad
+            }
+            known => known,
+        };
+        Field::Good(MintSpec { session, ..mint.clone() }, self.at(MINTED))
     }
 
     fn uuid(&mut self, slot: usize) -> Field<uuid::Uuid> {

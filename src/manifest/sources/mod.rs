@@ -33,6 +33,8 @@ pub(super) const WORKFLOW: usize = 3;
 pub(super) const TRUST: usize = 4;
 /// The slot of `vendor_data`.
 pub(super) const VENDOR: usize = 5;
+/// The slot of `session_id`: the session of which a source that mints has its token.
+pub(super) const MINTED: usize = 6;
 /// How many columns are ours.
 pub(super) const SLOTS: usize = keys::COLUMNS.len();
 

@@ -9,7 +9,7 @@ fn wrong(text: &str) -> String {
 #[test]
 fn keys_and_types() {
     let text = format!(
-        "version: 1\nname: acme\nnmae: x\nsurprise: 1\ndefaults:\n  trust_revew: true\n  workflow_id: {WORKFLOW}\n  trust_review: yes\nimports:\n  - source_session_id: {}\n    vendor_data: 42\n    id: true\n  - text\nsources: {{}}\nexpect: []\npartners: {{}}\n",
+        "version: 1\nname: acme\nnmae: x\nsurprise: 1\ndefaults:\n  trust_revew: true\n  workflow_id: {WORKFLOW}\n  trust_review: yes\nimports:\n  - source_session_id: {}\n    vendor_data: 42\n    id: true\n  - text\nsources: {{}}\nexpect: []\npartners: []\n",
         session(1)
     );
     insta::assert_snapshot!(wrong(&text));
@@ -85,7 +85,7 @@ fn files_that_are_no_manifests() {
 #[test]
 fn sources_and_tokens() {
     let text = format!(
-        "{}sources:\n  - file: people.xlsx\n  - trust_review: true\n  - file: ../out.csv\n  - file: p/*.csv\n    columns: {{share_tokn: x, vendor_data: a, id: a}}\n    on_duplicate: newest\n    on_invalid: 1\n    mint: {{partner: bank}}\ntokens:\n  - file: t.txt\n",
+        "{}sources:\n  - file: people.xlsx\n  - trust_review: true\n  - file: ../out.csv\n    expect: []\n  - file: p/*.csv\n    columns: {{share_tokn: x, vendor_data: a, id: a}}\n    on_duplicate: newest\n    on_invalid: 1\ntokens:\n  - file: t.txt\n",
         head()
     );
     let folder = Folder::new(&[("m.yaml", &text), ("t.txt", &format!("secret {CANARY}\n"))]);

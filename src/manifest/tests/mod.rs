@@ -1,6 +1,7 @@
 //! Tests of the whole way from files to entries.
 
 mod errors;
+mod mint;
 mod properties;
 mod rows;
 mod security;

@@ -262,6 +262,14 @@ fn a_named_column_has_to_exist() {
 }
 
 #[test]
+fn a_column_given_away_under_its_own_name_is_ours_no_more() {
+    let rows = format!("source_session_id,id\n{},user-1\n", session(1));
+    let folder = with_source(", columns: {vendor_data: id}", &[("people/a.csv", &rows)]);
+    let entry = folder.manifest().entries.remove(0);
+    assert_eq!((entry.vendor_data.as_deref(), entry.id), (Some("user-1"), session(1)));
+}
+
+#[test]
 fn malformed_tokens_are_errors_or_one_warning() {
     let manifest = |skip: &str| {
         Folder::new(&[
