@@ -56,7 +56,7 @@ impl Ledger {
 /// [`Lock`](super::Lock), and has closed the ledger.
 pub fn scrub(location: &Location) -> Result<(), LedgerError> {
     let path = &location.path;
-    let connection = file::open_for_writing(location)?;
+    let connection = file::open_for_writing(location)?.connection;
     connection.execute_batch("VACUUM").map_err(|e| LedgerError::sqlite(path, &e))?;
     let is_busy: bool = connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
