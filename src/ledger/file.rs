@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 use rusqlite_migration::{M, Migrations};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use uuid::Uuid;
 
 use super::place::{refuse_network_file_system, resolve};
@@ -45,6 +46,7 @@ pub(super) fn open_with(location: &Location, versions: &[&str]) -> Result<ForWri
     let path = &location.path;
     prepare_folder(location)?;
     create_private(path)?;
+    refuse_read_only(path)?;
     let mut watch = Watch::new(path);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let sqlite = |error: &rusqlite::Error| LedgerError::sqlite(path, error);
@@ -161,6 +163,21 @@ pub(super) fn create_private(path: &Path) -> Result<(), LedgerError> {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(LedgerError::io(path, &e)),
     }
+}
+
+/// Refuses what can't be written, before SQLite touches it: it would leave a log beside a read-only file that is
+/// read-only, too, and in the way once the file is writable again.
+fn refuse_read_only(path: &Path) -> Result<(), LedgerError> {
+    let resolved = resolve(path);
+    let folder = resolved.parent().unwrap_or(Path::new("/"));
+    let log = ["-wal", "-shm"].map(|suffix| sibling(&resolved, suffix));
+    let existing = log.iter().map(PathBuf::as_path).filter(|file| file.exists());
+    for place in [resolved.as_path(), folder].into_iter().chain(existing) {
+        accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS).map_err(|error| {
+            LedgerError::io(path, &format!("{} can't be written: {}", place.display(), std::io::Error::from(error)))
+        })?;
+    }
+    Ok(())
 }
 
 /// Refuses what is not ours or newer; says whether it is whole, not only begun.
