@@ -76,12 +76,22 @@ pub(super) async fn run(
                 Some(RunError { code: exit.code(), name: exit.name().to_owned(), message: failure.message })
             }
         };
-        end(&held, run, requests, error, &exit).await?;
+        end(&held, run, requests, error, &exit).await.map_err(|failure| unswept(failure, &ids))?;
     }
     let Held { ledger, lock } = held;
     drop(ledger);
-    scrub(&setup::location(global))?;
+    scrub(&setup::location(global)).map_err(|error| unswept(error.into(), &ids))?;
     tell(lock, &ids, exit, args.entries.json.json, global, console)
+}
+
+/// A failure after the rows were overwritten. By their old names the entries are not known any more.
+fn unswept(failure: Failure, ids: &[EntryId]) -> Failure {
+    let labels: Vec<String> = ids.iter().map(|id| format!("erased-{}", id.0)).collect();
+    failure.with_help(format!(
+        "what was overwritten can still be in the file until it is rewritten: free space, then didit-sync ledger erase {} \
+         --reason TEXT",
+        labels.join(" ")
+    ))
 }
 
 /// Why an entry can't be erased as things are, and what to do about it.
