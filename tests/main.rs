@@ -5,6 +5,7 @@
 
 mod support;
 
+mod answers;
 mod audit;
 mod crash;
 mod disk;
