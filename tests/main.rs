@@ -7,7 +7,9 @@ mod support;
 
 mod answers;
 mod audit;
+mod clock;
 mod crash;
+mod damage;
 mod disk;
 mod exits;
 mod files;

@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant as Monotonic};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
@@ -21,9 +20,6 @@ use crate::token::{Fingerprint, SessionKind};
 
 /// Reads of the check before the first send, at most: a wrong base URL is found by no more.
 const PROBES: u32 = 3;
-
-/// Nothing measured yet.
-const UNKNOWN_SKEW: i64 = i64::MIN;
 
 /// One receiving application as one key sees it.
 #[derive(Debug)]
@@ -43,7 +39,8 @@ pub struct Lane {
     in_flight: Semaphore,
     workflows: Mutex<Option<Arc<Vec<Workflow>>>>,
     seen: Mutex<HashMap<Uuid, Option<Arc<Decision>>>>,
-    skew_millis: AtomicI64,
+    /// The server's time as it was last told, and when that was.
+    heard: Mutex<Option<(Timestamp, Monotonic)>>,
     events: Events,
 }
 
@@ -61,7 +58,7 @@ impl Lane {
             limits,
             workflows: Mutex::new(None),
             seen: Mutex::new(HashMap::new()),
-            skew_millis: AtomicI64::new(UNKNOWN_SKEW),
+            heard: Mutex::new(None),
             events,
         }
     }
@@ -90,9 +87,9 @@ impl Lane {
     pub async fn send<T>(&self, slot: super::budget::Slot, call: impl Future<Output = Answer<T>>) -> Answer<T> {
         // Never closed.
         let _place = self.in_flight.acquire().await;
-        let before = Timestamp::now();
+        let asked_at = Monotonic::now();
         let answer = call.await;
-        self.learn_skew(before, answer.server_date);
+        self.hear(asked_at, answer.server_date);
         if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
             self.events.tell(Event::Throttled { pause: answer.rate.retry_after });
         }
@@ -185,30 +182,24 @@ impl Lane {
         self.read(crate::pace::MAX_SENDS, || self.client.decision(session)).await
     }
 
-    /// The server's clock less ours, as last measured; zero before the first answer.
-    #[must_use]
-    pub fn skew(&self) -> SignedDuration {
-        match self.skew_millis.load(Ordering::Relaxed) {
-            UNKNOWN_SKEW => SignedDuration::ZERO,
-            millis => SignedDuration::from_millis(millis),
-        }
-    }
-
-    /// The server's time now.
+    /// The server's time now: what it said last, and what has passed since by a clock that never jumps. Before the
+    /// first answer, ours.
     #[must_use]
     pub fn server_now(&self) -> Timestamp {
-        let now = Timestamp::now();
-        now.checked_add(self.skew()).unwrap_or(now)
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((time, at)) = heard else { return Timestamp::now() };
+        SignedDuration::try_from(at.elapsed()).ok().and_then(|since| time.checked_add(since).ok()).unwrap_or(time)
     }
 
-    /// `Date` is cut to seconds, so half a second is added.
-    fn learn_skew(&self, before: Timestamp, server: Option<Timestamp>) {
+    /// `Date` is cut to seconds, so half a second is added; it was written half-way between sending and answer.
+    fn hear(&self, asked_at: Monotonic, server: Option<Timestamp>) {
         let Some(server) = server else { return };
-        let middle = i64::midpoint(before.as_millisecond(), Timestamp::now().as_millisecond());
-        let skew = server.as_millisecond() + 500 - middle;
-        // What a second's grain explains is no skew.
-        let skew = if skew.abs() <= 1000 { 0 } else { skew };
-        self.skew_millis.store(skew, Ordering::Relaxed);
+        let told = server.saturating_add(SignedDuration::from_millis(500)).unwrap_or(server);
+        let half = asked_at.elapsed() / 2;
+        let ours = Timestamp::now().checked_sub(half).unwrap_or(server);
+        // What a second's grain explains is no difference of clocks.
+        let time = if told.duration_since(ours).abs() <= SignedDuration::from_secs(1) { ours } else { told };
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, asked_at + half));
     }
 }
 
