@@ -1,7 +1,9 @@
 //! Promise 8 for servers: whatever comes in place of an answer, to an import or to a read, nothing wrong is recorded, no
 //! session is lost or made twice, the key goes nowhere else, and the program stays small and ends.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+#![expect(clippy::print_stdout, reason = "a campaign prints its figures")]
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,6 +138,7 @@ fn promise_8_whatever_an_import_is_answered_its_session_is_found_and_made_once()
     let elsewhere = Arc::new(Fake::new(|_, _| None));
     let cases =
         hostile(&elsewhere.base_url).into_iter().flat_map(|case| [(case.clone(), false), (case, true)]).collect();
+    let most = AtomicU64::new(0);
     all(cases, |((what, reply), is_committed)| {
         let what = format!("{what}, {}", if is_committed { "after the commit" } else { "before the commit" });
         let fake = Fake::new(move |request, before| match (request.is_import(), before) {
@@ -145,6 +148,7 @@ fn promise_8_whatever_an_import_is_answered_its_session_is_found_and_made_once()
             (false, before) => well(request, (is_committed && before > 0) || before > 1),
         });
         let ended = apply(&fake);
+        most.fetch_max(ended.1, Ordering::SeqCst);
         assert_sane(&what, &fake, &elsewhere, &ended);
         let done = ended.0.json();
         assert_eq!(done["exit"]["code"], 0, "{what}: {done:#}");
@@ -157,6 +161,7 @@ fn promise_8_whatever_an_import_is_answered_its_session_is_found_and_made_once()
         assert!(fake.imports().len() <= 2, "{what}");
         assert_eq!(done["verification"]["findings"], json!([]), "{what}");
     });
+    println!("the most memory that a run had: {} KiB", most.into_inner());
 }
 
 /// The kinds for which reads are tried; the rest differs in nothing that a read could tell.

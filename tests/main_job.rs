@@ -275,7 +275,7 @@ fn only_and_a_directory_of_manifests() {
 }
 
 #[test]
-fn the_ledger_is_private() {
+fn promise_6_the_ledger_is_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let scene = twelve();
     scene.apply().exits(0);

@@ -265,7 +265,7 @@ fn unavailable(reply: Reply) -> (Fake, Output) {
 }
 
 #[test]
-fn a_base_url_that_is_not_the_api_is_found_by_three_requests() {
+fn promise_8_a_base_url_that_is_not_the_api_is_found_by_three_requests() {
     let answers = [
         Reply::html(404),
         Reply::html(200),
@@ -297,7 +297,7 @@ fn an_api_that_refuses_connections_is_unavailable() {
 }
 
 #[test]
-fn a_redirect_of_an_import_is_not_followed() {
+fn promise_8_a_redirect_of_an_import_is_not_followed() {
     let fake = Fake::new(|request, _| {
         let reply = Reply::Whole(307, vec![("location".to_owned(), "/v3/elsewhere/".to_owned())], String::new());
         request.is_import().then_some(reply)

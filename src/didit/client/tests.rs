@@ -181,7 +181,7 @@ async fn any_2xx_with_a_session_id_is_a_success() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed() {
+async fn promise_8_redirects_are_not_followed() {
     let other = fake(vec![answer("201 Created", &created())]).await;
     for status in
         ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
@@ -194,7 +194,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_no_whole_answer_is_unknown() {
+async fn promise_8_what_is_no_whole_answer_is_unknown() {
     let body = created().to_string();
     let length = format!("Content-Length: {}\r\n", body.len());
     let head = "HTTP/1.1 201 Created\r\n";
@@ -309,7 +309,7 @@ async fn connections_are_reused() {
 }
 
 #[tokio::test]
-async fn sessions_are_listed_page_by_page_on_one_host_only() {
+async fn promise_8_sessions_are_listed_page_by_page_on_one_host_only() {
     let row = json!({"session_id": SESSION, "session_kind": "user", "status": "IN_REVIEW", "vendor_data": null});
     let relative = "/v3/sessions/?limit=1&offset=1";
     let fake = fake(vec![
