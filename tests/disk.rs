@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a campaign prints its figures")]
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -291,4 +292,69 @@ fn promise_8_a_disk_that_is_full_when_the_ledger_is_closed_loses_nothing() {
     scene.apply().exits(0);
     scene.run(&["ledger", "check"]).exits(0);
     assert_eq!(scene.world.imported().len(), 40);
+}
+
+/// A file system in memory over a scene's `state`, gone with it.
+struct Small<'s>(&'s Scene);
+
+impl<'s> Small<'s> {
+    /// `None` where the machine does not let us mount one.
+    fn new(scene: &'s Scene, bytes: u32) -> Option<Self> {
+        std::fs::create_dir_all(scene.path("state")).unwrap();
+        let small = Self(scene);
+        small.mount(&["-t", "tmpfs", "-o", &format!("size={bytes},mode=0700"), "tmpfs"]).then_some(small)
+    }
+
+    fn mount(&self, options: &[&str]) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(options).arg(self.0.path("state")).stderr(Stdio::null());
+        mount.status().is_ok_and(|ended| ended.success())
+    }
+
+    fn grow(&self) {
+        assert!(self.mount(&["-o", "remount,size=64m"]));
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path("state")).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn promise_8_a_file_system_that_is_full_for_log_ledger_and_lock_together_loses_nothing() {
+    let (mut full, mut done_at_once) = (0, 0);
+    for pages in (1..200).step_by(8) {
+        let scene = Scene::new(sandbox(3));
+        scene.write("m.yaml", &(scene.manifest("acme") + "limits: {concurrency: 1}\n"));
+        let Some(small) = Small::new(&scene, pages * 4096) else {
+            // Past the test's capture, so that it is seen.
+            let _ = std::io::stderr().write_all(b"LEFT OUT: a full file system needs the right to mount one\n");
+            return;
+        };
+        let limited = scene.run(&["apply", "m.yaml", "--yes", "--json"]);
+        assert!(!limited.stderr.contains("panicked"), "{pages} pages: {}", limited.stderr);
+        match limited.code {
+            Some(0) => done_at_once += 1,
+            Some(12) => full += 1,
+            other => panic!("{pages} pages: exit {other:?} {} {}", limited.stdout, limited.stderr),
+        }
+        let document = limited.json();
+        let told = document.to_string();
+        for session in scene.world.imported() {
+            assert!(told.contains(&session.session_id.to_string()), "{pages} pages: {document:#}");
+        }
+        small.grow();
+        assert_eq!(attempts(&scene), scene.writes(), "{pages} pages: requests and intents");
+        let done = scene.apply().exits(0).json();
+        for entry in done["imports"].as_array().unwrap() {
+            let source = entry["source_session_id"].as_str().unwrap().parse().unwrap();
+            assert_eq!(entry["session_id"], json!(scene.imported_from(source)), "{pages} pages");
+        }
+        assert_eq!(scene.world.imported().len(), 3, "{pages} pages: a session was made twice");
+        scene.run(&["ledger", "check"]).exits(0);
+    }
+    println!("a file system in memory: {full} runs found it full, {done_at_once} had room");
+    assert!(full >= 5 && done_at_once >= 1, "{full} {done_at_once}");
 }
