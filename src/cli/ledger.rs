@@ -35,7 +35,7 @@ pub(super) async fn run(
         LedgerCommand::Forget(args) => forget(&args, global, console, signals).await,
         LedgerCommand::Erase(args) => erase::run(&args, global, console, signals).await,
         LedgerCommand::Check(args) => check(&args, global, console),
-        LedgerCommand::Backup(args) => backup(&args, global, console),
+        LedgerCommand::Backup(args) => backup(&args, global, console, signals),
     }
 }
 
@@ -162,13 +162,18 @@ struct BackupDocument<'a> {
     exit: &'a Exit,
 }
 
-fn backup(args: &BackupArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+fn backup(args: &BackupArgs, global: &Global, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
     let path = args.path.display().to_string();
     if args.path.symlink_metadata().is_ok() {
         return Err(Failure::new(Condition::Usage, format!("{} exists already", inert(&path)))
             .with_help("name a new file; a backup never takes the place of one"));
     }
-    let copied = back_up(&setup::location(global), &args.path)?;
+    let stop = signals.begin(Duration::ZERO)?;
+    let asked = || stop.borrow().condition();
+    let Some(copied) = back_up(&setup::location(global), &args.path, &|| asked().is_some())? else {
+        let condition = asked().unwrap_or(Condition::Interrupted);
+        return Err(Failure::new(condition, "interrupted; nothing of the copy was left"));
+    };
     let exit = Exit::ok();
     if args.json.json {
         console.json(&BackupDocument {

@@ -208,3 +208,16 @@ async fn promise_8_a_ledger_that_may_not_grow_keeps_all_that_it_acknowledged() {
         assert_eq!(reader.records().unwrap().len() as u128, kept, "{most}");
     }
 }
+
+#[tokio::test]
+async fn promise_7_a_backup_that_is_stopped_leaves_nothing_of_the_copy() {
+    let place = place();
+    with_entries(&place).await;
+    let folder = place.location.path.parent().unwrap();
+    let names = || -> Vec<_> { fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name()).collect() };
+    let before = names();
+    let copy = folder.join("copy.db");
+    assert!(crate::ledger::back_up(&place.location, &copy, &|| true).unwrap().is_none());
+    assert_eq!(names(), before);
+    assert_eq!(crate::ledger::back_up(&place.location, &copy, &|| false).unwrap().unwrap().counts.entries, 200);
+}
