@@ -6,6 +6,8 @@
 //! Whatever is written is held against the forms of share tokens and API keys at the very last, wherever it came from.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -64,13 +66,21 @@ pub struct Style {
 #[derive(Clone, Debug)]
 pub struct Console {
     style: Style,
+    voice: Arc<Voice>,
+}
+
+/// What all clones of a console share.
+#[derive(Debug, Default)]
+struct Voice {
+    is_sealed: AtomicBool,
+    has_told: AtomicBool,
 }
 
 impl Console {
     /// A console of this style.
     #[must_use]
     pub fn new(style: Style) -> Self {
-        Self { style }
+        Self { style, voice: Arc::default() }
     }
 
     /// Its style.
@@ -79,14 +89,38 @@ impl Console {
         self.style
     }
 
+    /// Silences this console and its clones for good, unless one has told a document: then it says no, and all stays.
+    #[must_use]
+    pub fn seal(&self) -> bool {
+        // Under the lock, what is being written ends first.
+        let _stdout = io::stdout().lock();
+        if self.voice.has_told.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.voice.is_sealed.store(true, Ordering::SeqCst);
+        true
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.voice.is_sealed.load(Ordering::SeqCst)
+    }
+
     /// Writes to stdout, secrets masked.
     pub fn out(&self, text: &str) {
-        self.reveal(&masked(text));
+        self.write_out(&masked(text), false);
     }
 
     /// Writes to stdout as it is: for what is asked for because it is a secret, as the sandbox's keys are.
     pub fn reveal(&self, text: &str) {
+        self.write_out(text, false);
+    }
+
+    fn write_out(&self, text: &str, is_document: bool) {
         let mut stdout = io::stdout().lock();
+        if self.is_sealed() {
+            return;
+        }
+        self.voice.has_told.fetch_or(is_document, Ordering::SeqCst);
         // A closed pipe: see the module's documentation.
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     }
@@ -94,7 +128,7 @@ impl Console {
     /// Writes one JSON document to stdout.
     pub fn json(&self, document: &impl serde::Serialize) {
         if let Ok(text) = crate::text::json(document) {
-            self.out(&(text + "\n"));
+            self.write_out(&(text + "\n"), true);
         }
     }
 
@@ -135,6 +169,9 @@ impl Console {
 
     /// Writes text to stderr, secrets masked.
     pub fn err(&self, text: &str) {
+        if self.is_sealed() {
+            return;
+        }
         let _ = io::stderr().lock().write_all(masked(text).as_bytes());
     }
 

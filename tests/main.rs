@@ -21,10 +21,15 @@
 
 mod support;
 
+mod answers;
 mod audit;
+mod clock;
 mod crash;
+mod damage;
 mod disk;
 mod exits;
+mod files;
+mod holders;
 mod hostile;
 mod lost_answers;
 mod main_job;
@@ -39,5 +44,6 @@ mod reports;
 mod resolution;
 mod secrets;
 mod status;
+mod stopping;
 mod tokens;
 mod wire;

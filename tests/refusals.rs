@@ -265,7 +265,7 @@ fn unavailable(reply: Reply) -> (Fake, Output) {
 }
 
 #[test]
-fn a_base_url_that_is_not_the_api_is_found_by_three_requests() {
+fn promise_8_a_base_url_that_is_not_the_api_is_found_by_three_requests() {
     let answers = [
         Reply::html(404),
         Reply::html(200),

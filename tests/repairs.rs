@@ -299,7 +299,7 @@ fn promise_9_what_can_not_be_deleted_stays_as_it_is() {
 }
 
 #[test]
-fn a_backup_is_whole_its_owners_only_and_never_takes_a_files_place() {
+fn promise_6_a_backup_while_an_apply_runs_is_whole_its_owners_only_and_never_takes_a_files_place() {
     let scene = Scene::new(Config { faults: "import.latency=100ms..400ms".parse().unwrap(), ..sandbox(30) });
     scene.write_all();
     scene.run(&["ledger", "backup", "none.db"]).exits(12);
@@ -325,7 +325,7 @@ fn a_backup_is_whole_its_owners_only_and_never_takes_a_files_place() {
 }
 
 #[test]
-fn check_finds_what_does_not_agree() {
+fn promise_6_check_finds_what_does_not_agree() {
     for (damage, rule) in [
         ("UPDATE entries SET attempts = 7 WHERE id = 1", "attempts-miscounted"),
         ("UPDATE entries SET session_id = NULL WHERE id = 1", "imported-without-session"),

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::args::{ApplyArgs, Global};
 use super::setup::{Held, Receiver};
+use super::signals::Signals;
 use super::view::Shown;
-use super::{Failure, origin, setup, signals};
+use super::{Failure, origin, setup};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
@@ -17,7 +18,12 @@ use crate::progress;
 use crate::report::text;
 use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran};
 
-pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    args: &ApplyArgs,
+    global: &Global,
+    console: &Console,
+    signals: &Signals,
+) -> Result<Exit, Failure> {
     let interactive = !args.yes;
     if interactive && !console.can_ask() {
         return Err(Failure::new(Condition::Usage, "there is no terminal to ask on")
@@ -41,13 +47,13 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     if interactive && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
         return Err(Failure::new(Condition::Incomplete, "not carried out; nothing was sent"));
     }
-    let stop = signals::listen(args.grace)?;
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
     let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &means).await?;
     setup::recall(&means, lanes.iter()).await?;
     let partners = setup::partners(&manifests, &wanted(&plan, &args.only), global, &means, &lanes).await?;
     setup::recall_partners(&means, &partners).await?;
+    let stop = signals.begin(args.grace)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let options = ApplyOptions {
         only: args.only.clone(),

@@ -9,7 +9,8 @@ use url::Url;
 use super::apply::{progress_mode, shown};
 use super::args::{AuditArgs, Global};
 use super::setup::{Held, Receiver};
-use super::{Failure, origin, setup, signals};
+use super::signals::Signals;
+use super::{Failure, origin, setup};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
@@ -20,7 +21,12 @@ use crate::progress;
 use crate::run::{self, Audit, Check, Event, Events, Lane, Means};
 use crate::verify::{Sent, Subject};
 
-pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    args: &AuditArgs,
+    global: &Global,
+    console: &Console,
+    signals: &Signals,
+) -> Result<Exit, Failure> {
     let manifests = if args.manifests.is_empty() {
         None
     } else {
@@ -37,11 +43,11 @@ pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) ->
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limited = chosen.len() > limit;
     chosen.truncate(limit);
-    let stop = signals::listen(std::time::Duration::ZERO)?;
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
     let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &means).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
+    let stop = signals.begin(std::time::Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let work = Audit { lanes, limited, origin: origin::of_process(&args.origin), means };
     events.tell(Event::Phase("auditing".to_owned()));

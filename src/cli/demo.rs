@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::{ApplyArgs, AuditArgs, DemoArgs, Global, JsonArgs, ManifestArgs, OriginArgs, OutputArgs, PlanArgs};
-use super::{Failure, apply, audit, plan, sandbox, setup, signals};
+use super::signals::Signals;
+use super::{Failure, apply, audit, plan, sandbox, setup};
 use crate::console::{Console, paint};
 use crate::demo::{Folder, FolderError, Scene, faults, verdict};
 use crate::exit::{Condition, Exit};
@@ -21,8 +22,13 @@ use crate::sandbox::{Config, Running, Sandbox};
 /// After Ctrl-C, the time for what is in flight.
 const GRACE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(args: &DemoArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let stop = signals::listen(GRACE)?;
+pub(super) async fn run(
+    args: &DemoArgs,
+    global: &Global,
+    console: &Console,
+    signals: &Signals,
+) -> Result<Exit, Failure> {
+    let stop = signals.begin(GRACE)?;
     let internal = |error: &dyn std::fmt::Display| Failure::new(Condition::Internal, error.to_string());
     let config = Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -35,7 +41,7 @@ pub(super) async fn run(args: &DemoArgs, global: &Global, console: &Console) -> 
     let scene = Scene::seed(&server).map_err(|error| sandbox::cannot(&error))?;
     folder.write(&scene, &server)?;
     let global = inner(global, &folder);
-    let demo = Demo { server: &server, scene: &scene, folder: &folder, global: &global, console, stop };
+    let demo = Demo { server: &server, scene: &scene, folder: &folder, global: &global, console, signals, stop };
     let ended = demo.steps().await;
     server.shutdown().await;
     ended
@@ -64,6 +70,7 @@ struct Demo<'a> {
     folder: &'a Folder,
     global: &'a Global,
     console: &'a Console,
+    signals: &'a Signals,
     stop: Listener,
 }
 
@@ -127,13 +134,13 @@ impl Demo<'_> {
             output: output(),
             origin: origin(),
         };
-        apply::run(&args, self.global, self.console).await
+        apply::run(&args, self.global, self.console, self.signals).await
     }
 
     async fn audit(&self) -> Result<Exit, Failure> {
         self.title(4, "audit", "Fetches every imported session again; needs no tokens.");
         let args = AuditArgs { manifests: self.manifests().manifests, limit: None, output: output(), origin: origin() };
-        audit::run(&args, self.global, self.console).await
+        audit::run(&args, self.global, self.console, self.signals).await
     }
 
     fn manifests(&self) -> ManifestArgs {

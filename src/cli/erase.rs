@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -10,6 +11,7 @@ use super::args::{EraseArgs, Global};
 use super::ledger::{begin, end, tell};
 use super::names::{self, Problems};
 use super::setup::Held;
+use super::signals::Signals;
 use super::{Failure, audit, setup};
 use crate::console::{Console, Level};
 use crate::didit::{self, Class};
@@ -18,10 +20,15 @@ use crate::ledger::records::{EntryId, ManifestFacts, Record, Requests, RunError,
 use crate::ledger::{Purpose, scrub};
 use crate::manifest::Code;
 use crate::pace::backoff;
-use crate::run::{CallError, Events, Lane, Means};
+use crate::run::{CallError, Events, Lane, Listener, Means, Request, wait_for};
 use crate::text::inert;
 
-pub(super) async fn run(args: &EraseArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    args: &EraseArgs,
+    global: &Global,
+    console: &Console,
+    signals: &Signals,
+) -> Result<Exit, Failure> {
     let origin = &args.entries.origin;
     let Some(reason) = origin.reason.as_deref().filter(|reason| !reason.trim().is_empty()) else {
         return Err(Failure::new(Condition::Usage, "an erasure needs a reason")
@@ -54,10 +61,11 @@ pub(super) async fn run(args: &EraseArgs, global: &Global, console: &Console) ->
     let mut exit = Exit::ok();
     if !asked.is_empty() {
         let deletions = if args.delete { Some(Deletions::new(&asked, &held, global).await?) } else { None };
+        let stop = signals.begin(Duration::ZERO)?;
         let run = begin(&held, "ledger erase", origin).await?;
         let stopped = match &deletions {
             None => forgo(&held, asked.iter().map(|record| record.id).collect(), run).await.map(|()| None),
-            Some(deletions) => deletions.carry_out(&asked, &held, run).await,
+            Some(deletions) => deletions.carry_out(&asked, &held, run, stop).await,
         };
         let requests = deletions.as_ref().map_or_else(Requests::default, Deletions::requests);
         let error = match stopped? {
@@ -68,12 +76,22 @@ pub(super) async fn run(args: &EraseArgs, global: &Global, console: &Console) ->
                 Some(RunError { code: exit.code(), name: exit.name().to_owned(), message: failure.message })
             }
         };
-        end(&held, run, requests, error, &exit).await?;
+        end(&held, run, requests, error, &exit).await.map_err(|failure| unswept(failure, &ids))?;
     }
     let Held { ledger, lock } = held;
     drop(ledger);
-    scrub(&setup::location(global))?;
+    scrub(&setup::location(global)).map_err(|error| unswept(error.into(), &ids))?;
     tell(lock, &ids, exit, args.entries.json.json, global, console)
+}
+
+/// A failure after the rows were overwritten. By their old names the entries are not known any more.
+fn unswept(failure: Failure, ids: &[EntryId]) -> Failure {
+    let labels: Vec<String> = ids.iter().map(|id| format!("erased-{}", id.0)).collect();
+    failure.with_help(format!(
+        "what was overwritten can still be in the file until it is rewritten: free space, then didit-sync ledger erase {} \
+         --reason TEXT",
+        labels.join(" ")
+    ))
 }
 
 /// Why an entry can't be erased as things are, and what to do about it.
@@ -160,11 +178,27 @@ impl Deletions {
         })
     }
 
-    /// Deletes each session and erases its entry, one by one, up to the first that can't be deleted.
-    async fn carry_out(&self, asked: &[&Record], held: &Held, run: RunId) -> Result<Option<Failure>, Failure> {
+    /// Deletes each session and erases its entry, one by one, up to the first that can't be deleted. A signal ends
+    /// that after the deletion that is under way, a second one at once.
+    async fn carry_out(
+        &self,
+        asked: &[&Record],
+        held: &Held,
+        run: RunId,
+        mut stop: Listener,
+    ) -> Result<Option<Failure>, Failure> {
         for record in asked {
+            if let Some(condition) = stop.borrow().condition() {
+                return Ok(Some(interrupted(condition)));
+            }
             if let Some((session, lane)) = record.session.as_ref().zip(self.of.get(&record.id)) {
-                match delete(&self.lanes[*lane], session.session_id).await {
+                let deleted = tokio::select! {
+                    deleted = delete(&self.lanes[*lane], session.session_id) => deleted,
+                    asked = wait_for(&mut stop, |asked| matches!(asked, Request::Now { .. })) => {
+                        return Ok(asked.condition().map(interrupted));
+                    }
+                };
+                match deleted {
                     Ok(()) => {}
                     Err(CallError::Ledger(error)) => return Err(error.into()),
                     Err(CallError::Api(failure)) => return Ok(Some(undeleted(record, &failure))),
@@ -193,6 +227,10 @@ async fn delete(lane: &Lane, session: Uuid) -> Result<(), CallError> {
             None => return Err(CallError::Api(failure)),
         }
     }
+}
+
+fn interrupted(condition: Condition) -> Failure {
+    Failure::new(condition, "interrupted; what was not erased before stays as it is").with_help("erase the rest again")
 }
 
 /// The message is kept with the run, so it names the entry by its number alone.

@@ -1,6 +1,7 @@
 //! `ledger`: repairs by hand. Each is a run with actor and reason.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::args::{AdoptArgs, BackupArgs, CheckArgs, ForgetArgs, Global, LedgerCommand, OriginArgs};
 use super::names::{self, Named, Problems};
 use super::setup::Held;
+use super::signals::Signals;
 use super::{Failure, erase, origin, setup};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
@@ -18,21 +20,26 @@ use crate::manifest::Code;
 use crate::report::{LedgerRef, StatusDocument, StatusEntry};
 use crate::text::inert;
 
-pub(super) async fn run(command: LedgerCommand, global: &Global, console: &Console) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    command: LedgerCommand,
+    global: &Global,
+    console: &Console,
+    signals: &Signals,
+) -> Result<Exit, Failure> {
     if let LedgerCommand::Check(args) = &command {
         return check(args, global, console);
     }
     setup::require_ledger(global)?;
     match command {
-        LedgerCommand::Adopt(args) => adopt(&args, global, console).await,
-        LedgerCommand::Forget(args) => forget(&args, global, console).await,
-        LedgerCommand::Erase(args) => erase::run(&args, global, console).await,
+        LedgerCommand::Adopt(args) => adopt(&args, global, console, signals).await,
+        LedgerCommand::Forget(args) => forget(&args, global, console, signals).await,
+        LedgerCommand::Erase(args) => erase::run(&args, global, console, signals).await,
         LedgerCommand::Check(args) => check(&args, global, console),
-        LedgerCommand::Backup(args) => backup(&args, global, console),
+        LedgerCommand::Backup(args) => backup(&args, global, console, signals),
     }
 }
 
-async fn adopt(args: &AdoptArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+async fn adopt(args: &AdoptArgs, global: &Global, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
     let from = args.from.as_deref();
     let named = match (from, &args.id) {
         (Some(path), _) => names::read(path, true)?,
@@ -71,6 +78,8 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console) -> Result<E
         }
     }
     problems.check()?;
+    // What follows is one moment's work, which a signal does not cut short.
+    signals.begin(Duration::ZERO)?;
     let run = begin(&held, "ledger adopt", &args.origin).await?;
     for (id, session) in &adopted {
         held.ledger.adopt(*id, run, *session, Timestamp::now()).await?;
@@ -80,7 +89,7 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console) -> Result<E
     close_and_tell(held, &ids, args.json.json, global, console)
 }
 
-async fn forget(args: &ForgetArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+async fn forget(args: &ForgetArgs, global: &Global, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
     let from = args.from.as_deref();
     let named = names::all(&args.ids, from)?;
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
@@ -93,6 +102,7 @@ async fn forget(args: &ForgetArgs, global: &Global, console: &Console) -> Result
         ids.extend(record.map(|record| record.id).filter(|id| seen.insert(*id)));
     }
     problems.check()?;
+    signals.begin(Duration::ZERO)?;
     let run = begin(&held, "ledger forget", &args.origin).await?;
     for id in &ids {
         held.ledger.forget(*id, run, Timestamp::now()).await?;
@@ -152,13 +162,18 @@ struct BackupDocument<'a> {
     exit: &'a Exit,
 }
 
-fn backup(args: &BackupArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
+fn backup(args: &BackupArgs, global: &Global, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
     let path = args.path.display().to_string();
     if args.path.symlink_metadata().is_ok() {
         return Err(Failure::new(Condition::Usage, format!("{} exists already", inert(&path)))
             .with_help("name a new file; a backup never takes the place of one"));
     }
-    let copied = back_up(&setup::location(global), &args.path)?;
+    let stop = signals.begin(Duration::ZERO)?;
+    let asked = || stop.borrow().condition();
+    let Some(copied) = back_up(&setup::location(global), &args.path, &|| asked().is_some())? else {
+        let condition = asked().unwrap_or(Condition::Interrupted);
+        return Err(Failure::new(condition, "interrupted; nothing of the copy was left"));
+    };
     let exit = Exit::ok();
     if args.json.json {
         console.json(&BackupDocument {

@@ -27,10 +27,15 @@ use args::{Cli, Color, Command, Global, LedgerCommand};
 use clap::CommandFactory as _;
 use clap::builder::{FalseyValueParser, TypedValueParser as _};
 pub use failure::Failure;
+use signals::{Signals, Source};
+use tokio::sync::oneshot;
 
 use crate::console::{Console, LogFormat, Style};
 use crate::exit::{Condition, Exit};
 use crate::report::ErrorDocument;
+
+/// As much as a main thread has.
+const STACK: usize = 8 << 20;
 
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -43,7 +48,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let console = Console::new(style(&cli.global));
     bug::tell_on(&console);
     let json = wants_json(&cli.command);
-    match bug::caught(|| run(cli, &console)) {
+    // A signal silences what the command says, not what is said of the signal.
+    match bug::caught(|| run(cli, &Console::new(console.style()))) {
         Ok(exit) => exit.code(),
         Err(failure) => fail(&failure, json, &console),
     }
@@ -54,26 +60,63 @@ fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Condition::Internal, format!("the runtime could not be started: {error}")))?;
-    let global = &cli.global;
-    let exit = runtime.block_on(async {
-        match cli.command {
-            Command::Init(args) => files::init(&args, console),
-            Command::Validate(args) => plan::validate(&args, global, console),
-            Command::Plan(args) => plan::run(&args, global, console),
-            Command::Apply(args) => apply::run(&args, global, console).await,
-            Command::Audit(args) => audit::run(&args, global, console).await,
-            Command::Status(args) => status::run(&args, global, console),
-            Command::Report(args) => report::run(&args, global, console),
-            Command::Ledger(command) => ledger::run(command, global, console).await,
-            Command::Sandbox(args) => sandbox::run(args, console).await,
-            Command::Demo(args) => demo::run(&args, global, console).await,
-            Command::Schema => Ok(files::schema(console)),
-            Command::Completions { shell } => Ok(files::completions(shell, console)),
+    let source = {
+        let _within = runtime.enter();
+        Source::new()?
+    };
+    let signals = Signals::new();
+    let (sender, mut ended) = oneshot::channel();
+    let (handle, of_command, console) = (runtime.handle().clone(), signals.clone(), console.clone());
+    let speaker = console.clone();
+    // On a thread of its own, so that a signal ends the program whatever the command waits for.
+    std::thread::Builder::new()
+        .name("command".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let exit = handle.block_on(carry_out(cli, &speaker, &of_command));
+            // Nobody waits any more after a signal.
+            let _ = sender.send(exit);
+        })
+        .map_err(|error| Failure::new(Condition::Internal, format!("no thread could be started: {error}")))?;
+    let panicked = |_| Err(Failure::new(Condition::Internal, "the program failed: this is a bug, please report it"));
+    let interrupted = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            exit = &mut ended => Err(exit.unwrap_or_else(panicked)),
+            failure = signals.serve(source) => Ok(failure),
         }
     });
-    // A hung lookup must not hold the exit; what counts is on record.
-    runtime.shutdown_background();
-    exit
+    match interrupted {
+        // A hung lookup must not hold the exit; what counts is on record.
+        Err(exit) => {
+            runtime.shutdown_background();
+            exit
+        }
+        // What the command has just told stands; else its thread goes with the process, and the runtime under it.
+        Ok(_) if !console.seal() => runtime.block_on(ended).unwrap_or_else(panicked),
+        Ok(failure) => {
+            std::mem::forget(runtime);
+            Err(failure)
+        }
+    }
+}
+
+async fn carry_out(cli: Cli, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Init(args) => files::init(&args, console),
+        Command::Validate(args) => plan::validate(&args, global, console),
+        Command::Plan(args) => plan::run(&args, global, console),
+        Command::Apply(args) => apply::run(&args, global, console, signals).await,
+        Command::Audit(args) => audit::run(&args, global, console, signals).await,
+        Command::Status(args) => status::run(&args, global, console),
+        Command::Report(args) => report::run(&args, global, console),
+        Command::Ledger(command) => ledger::run(command, global, console, signals).await,
+        Command::Sandbox(args) => sandbox::run(args, console, signals).await,
+        Command::Demo(args) => demo::run(&args, global, console, signals).await,
+        Command::Schema => Ok(files::schema(console)),
+        Command::Completions { shell } => Ok(files::completions(shell, console)),
+    }
 }
 
 fn wants_json(command: &Command) -> bool {

@@ -1,12 +1,17 @@
 //! `sandbox`: serves the stand-in until it is interrupted.
 
+use std::time::Duration;
+
 use super::Failure;
 use super::args::SandboxArgs;
+use super::signals::Signals;
 use crate::console::{Console, Level};
 use crate::exit::{Condition, Exit};
+use crate::run::{Request, wait_for};
 use crate::sandbox::{Config, Error, Sandbox, write_manifest};
 
-pub(super) async fn run(args: SandboxArgs, console: &Console) -> Result<Exit, Failure> {
+pub(super) async fn run(args: SandboxArgs, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
+    let mut stop = signals.begin(Duration::ZERO)?;
     let config = Config {
         listen: args.listen,
         seed: args.seed,
@@ -26,13 +31,7 @@ pub(super) async fn run(args: SandboxArgs, console: &Console) -> Result<Exit, Fa
         console.out(&format!("# try: didit-sync plan {}\n", path.display()));
     }
     console.say(Level::Info, &format!("sandbox at {}; Ctrl-C ends it", running.base_url()));
-    let cannot_listen = |error: std::io::Error| Failure::new(Condition::Internal, error.to_string());
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(cannot_listen)?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(cannot_listen)?,
-        _ = terminate.recv() => {}
-    }
+    wait_for(&mut stop, |request| *request != Request::GoOn).await;
     running.shutdown().await;
     Ok(Exit::ok())
 }

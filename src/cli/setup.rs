@@ -67,7 +67,7 @@ pub(super) struct Held {
 pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Result<Held, Failure> {
     let location = location(global);
     let lock = Lock::take(&location, purpose, origin.wait_lock)?;
-    let ledger = Ledger::open(&location)?;
+    let ledger = Ledger::open_held(&location, &lock)?;
     Ok(Held { ledger, lock })
 }
 

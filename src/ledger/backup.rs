@@ -10,26 +10,32 @@ use super::read::Reader;
 use super::records::{Copied, Counts};
 use super::{LedgerError, Location, file};
 
-/// Copies the ledger to a new file of its owner's only, and reads the copy back. A file that is there stays.
-pub fn back_up(location: &Location, to: &Path) -> Result<Copied, LedgerError> {
+/// Pages copied between two looks at whether to go on.
+const PAGES: i32 = 1024;
+
+/// Copies the ledger to a new file of its owner's only, and reads the copy back. A file that is there stays. `None` where
+/// it was stopped before the copy was whole; then nothing is left of it.
+pub fn back_up(location: &Location, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Option<Copied>, LedgerError> {
     let beside = file::sibling(to, &format!(".{}.tmp", std::process::id()));
-    let copied = copy(location, &beside).and_then(|copied| {
+    let copied = copy(location, &beside, is_stopped).and_then(|copied| {
         // Unlike a rename, a link never takes the place of a file.
-        fs::hard_link(&beside, to).map_err(|e| LedgerError::io(to, &e))?;
+        if copied.is_some() {
+            fs::hard_link(&beside, to).map_err(|e| LedgerError::io(to, &e))?;
+        }
         Ok(copied)
     });
     for suffix in ["", "-journal", "-wal", "-shm"] {
         // Mostly there is none.
         let _ = fs::remove_file(file::sibling(&beside, suffix));
     }
-    let copied = copied?;
+    let Some(copied) = copied? else { return Ok(None) };
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| LedgerError::io(to, &e))?;
-    Ok(copied)
+    Ok(Some(copied))
 }
 
-fn copy(location: &Location, to: &Path) -> Result<Copied, LedgerError> {
-    let counts = write(location, to)?;
+fn copy(location: &Location, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Option<Copied>, LedgerError> {
+    let Some(counts) = write(location, to, is_stopped)? else { return Ok(None) };
     let copy = Reader::require(&Location { path: to.to_owned(), allow_network_fs: true })?;
     let wrong = |detail: String| LedgerError::Corrupt { path: location.path.clone(), detail };
     if let Some(flaw) = copy.check()?.into_iter().find(|flaw| flaw.rule == "integrity") {
@@ -40,11 +46,11 @@ fn copy(location: &Location, to: &Path) -> Result<Copied, LedgerError> {
         return Err(wrong("its copy holds other rows than it does".to_owned()));
     }
     let bytes = fs::metadata(to).map_err(|e| LedgerError::io(to, &e))?.len();
-    Ok(Copied { identity: copy.identity()?, bytes, counts })
+    Ok(Some(Copied { identity: copy.identity()?, bytes, counts }))
 }
 
 /// Rows are counted and copied in one read transaction: whoever writes meanwhile is not seen.
-fn write(location: &Location, to: &Path) -> Result<Counts, LedgerError> {
+fn write(location: &Location, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Option<Counts>, LedgerError> {
     let failed = |e: rusqlite::Error| LedgerError::sqlite(&location.path, &e);
     // A connection that may write clears its log away when it closes.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -53,9 +59,13 @@ fn write(location: &Location, to: &Path) -> Result<Counts, LedgerError> {
     let counts = super::read::counts(&snapshot).map_err(failed)?;
     file::create_private(to)?;
     let mut copy = Connection::open_with_flags(to, flags).map_err(|e| LedgerError::sqlite(to, &e))?;
-    let step = Backup::new(&snapshot, &mut copy).and_then(|backup| backup.step(-1)).map_err(failed)?;
-    match step {
-        StepResult::Done => Ok(counts),
-        other => Err(LedgerError::io(to, &format!("the copy was not finished: {other:?}"))),
+    let backup = Backup::new(&snapshot, &mut copy).map_err(failed)?;
+    while !is_stopped() {
+        match backup.step(PAGES).map_err(failed)? {
+            StepResult::Done => return Ok(Some(counts)),
+            StepResult::More => {}
+            other => return Err(LedgerError::io(to, &format!("the copy was not finished: {other:?}"))),
+        }
     }
+    Ok(None)
 }

@@ -60,7 +60,7 @@ impl Ledger {
 /// [`Lock`](super::Lock), and has closed the ledger.
 pub fn scrub(location: &Location) -> Result<(), LedgerError> {
     let path = &location.path;
-    let connection = file::open_for_writing(location)?;
+    let connection = file::open_for_writing(location)?.connection;
     connection.busy_timeout(PATIENCE).map_err(|e| LedgerError::sqlite(path, &e))?;
     connection.execute_batch("VACUUM").map_err(|e| LedgerError::sqlite(path, &e))?;
     let is_busy: bool = connection

@@ -8,8 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 use rusqlite_migration::{M, Migrations};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use uuid::Uuid;
 
+use super::place::{refuse_network_file_system, resolve};
+use super::watch::Watch;
 use super::{LedgerError, Location};
 use crate::token::FingerprintKey;
 
@@ -19,11 +22,12 @@ const APPLICATION_ID: i32 = 0x4453_594e;
 /// One for each version, in order.
 const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema2.sql")];
 
-/// The version that this program writes.
-const NEWEST_VERSION: i64 = MIGRATIONS.len() as i64;
-
-fn migrations() -> Migrations<'static> {
-    Migrations::new(MIGRATIONS.into_iter().map(M::up).collect())
+/// A ledger opened for writing.
+#[derive(Debug)]
+pub(super) struct ForWriting {
+    pub(super) connection: Connection,
+    /// Its files, which must stay where they are.
+    pub(super) watch: Watch,
 }
 
 /// Opens the ledger for writing, making it (0600) where there is none, and migrates it forward after a backup.
@@ -33,22 +37,34 @@ fn migrations() -> Migrations<'static> {
 ///
 /// Nothing here reads the whole file (`quick_check` takes as long as the file is large): damage is found by the read or
 /// write that meets it, see [`LedgerError::sqlite`].
-pub(super) fn open_for_writing(location: &Location) -> Result<Connection, LedgerError> {
+pub(super) fn open_for_writing(location: &Location) -> Result<ForWriting, LedgerError> {
+    open_with(location, &MIGRATIONS)
+}
+
+/// As [`open_for_writing`], with the program's versions given: the last one is what it writes.
+pub(super) fn open_with(location: &Location, versions: &[&str]) -> Result<ForWriting, LedgerError> {
     let path = &location.path;
     prepare_folder(location)?;
     create_private(path)?;
+    refuse_read_only(path)?;
+    let mut watch = Watch::new(path);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let sqlite = |error: &rusqlite::Error| LedgerError::sqlite(path, error);
-    let is_whole = check(&connection, path)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| sqlite(&e))?;
+    let is_whole = check(&connection, path, versions.len())?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(|e| sqlite(&e))?;
+    // Where there can be no log, SQLite keeps its older journal, which is as durable.
+    if mode == "wal" {
+        watch.add_log();
+    }
     connection.pragma_update(None, "synchronous", "FULL").map_err(|e| sqlite(&e))?;
     connection.pragma_update(None, "secure_delete", "ON").map_err(|e| sqlite(&e))?;
     connection.pragma_update(None, "foreign_keys", "ON").map_err(|e| sqlite(&e))?;
-    migrate(&mut connection, path)?;
+    migrate(&mut connection, path, versions)?;
     if !is_whole {
         identify(&connection, path)?;
     }
-    Ok(connection)
+    Ok(ForWriting { connection, watch })
 }
 
 /// A ledger opened for reading.
@@ -71,10 +87,10 @@ pub(super) fn open_for_reading(location: &Location) -> Result<Option<ForReading>
     }
     refuse_network_file_system(location)?;
     let opened = open_as_it_is(path)?;
-    let (opened, whole) = match check(&opened.connection, path) {
+    let (opened, whole) = match check(&opened.connection, path, MIGRATIONS.len()) {
         Err(LedgerError::Corrupt { .. }) if opened.as_of.is_some() => {
             let opened = ForReading { connection: open_through_log(path)?, as_of: None };
-            let whole = check(&opened.connection, path)?;
+            let whole = check(&opened.connection, path, MIGRATIONS.len())?;
             (opened, whole)
         }
         checked => (opened, checked?),
@@ -111,7 +127,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn of(path: &Path) -> Self {
-        let has_log = fs::metadata(sibling(path, "-wal")).is_ok_and(|log| log.len() > 0);
+        let has_log = fs::metadata(sibling(&resolve(path), "-wal")).is_ok_and(|log| log.len() > 0);
         let file = fs::metadata(path).ok();
         let length = file.as_ref().map_or(0, fs::Metadata::len);
         Self { has_log, length, written: file.and_then(|file| file.modified().ok()) }
@@ -149,15 +165,30 @@ pub(super) fn create_private(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
+/// Refuses what can't be written, before SQLite touches it: it would leave a log beside a read-only file that is
+/// read-only, too, and in the way once the file is writable again.
+fn refuse_read_only(path: &Path) -> Result<(), LedgerError> {
+    let resolved = resolve(path);
+    let folder = resolved.parent().unwrap_or(Path::new("/"));
+    let log = ["-wal", "-shm"].map(|suffix| sibling(&resolved, suffix));
+    let existing = log.iter().map(PathBuf::as_path).filter(|file| file.exists());
+    for place in [resolved.as_path(), folder].into_iter().chain(existing) {
+        accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS).map_err(|error| {
+            LedgerError::io(path, &format!("{} can't be written: {}", place.display(), std::io::Error::from(error)))
+        })?;
+    }
+    Ok(())
+}
+
 /// Refuses what is not ours or newer; says whether it is whole, not only begun.
-fn check(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
+fn check(connection: &Connection, path: &Path, newest: usize) -> Result<bool, LedgerError> {
     let read = |sql: &str| {
         connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| LedgerError::sqlite(path, &e))
     };
     let (version, application) = (read("PRAGMA user_version")?, read("PRAGMA application_id")?);
     let is_blank = version == 0 && read("SELECT count(*) FROM sqlite_schema")? == 0;
     let is_ours = application == i64::from(APPLICATION_ID) || (is_blank && application == 0);
-    if is_ours && version > NEWEST_VERSION {
+    if is_ours && version > newest as i64 {
         return Err(LedgerError::Newer(path.to_owned()));
     }
     let corrupt = |detail: &str| LedgerError::Corrupt { path: path.to_owned(), detail: detail.to_owned() };
@@ -174,17 +205,19 @@ fn check(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
     if read("SELECT EXISTS (SELECT 1 FROM runs)")? == 0 { Ok(false) } else { Err(corrupt("its identity is gone")) }
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+fn migrate(connection: &mut Connection, path: &Path, versions: &[&str]) -> Result<(), LedgerError> {
     let sqlite = |error: &rusqlite::Error| LedgerError::sqlite(path, error);
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| sqlite(&e))?;
-    if version < NEWEST_VERSION {
+    if version < versions.len() as i64 {
         if version > 0 {
             back_up(connection, path, version)?;
         }
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(|e| sqlite(&e))?;
-        migrations().to_latest(connection).map_err(|error| match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(&err),
-            other => LedgerError::io(path, &other),
+        Migrations::new(versions.iter().copied().map(M::up).collect()).to_latest(connection).map_err(|error| {
+            match error {
+                rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(&err),
+                other => LedgerError::io(path, &other),
+            }
         })?;
     }
     Ok(())
@@ -211,31 +244,4 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Led
     create_private(&copy)?;
     connection.backup("main", &copy, None).map_err(|e| LedgerError::sqlite(path, &e))?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).map_err(|e| LedgerError::io(path, &e))
-}
-
-/// File systems on which SQLite's locks can't be trusted, by the kernel's magic number (statfs(2)).
-const NETWORK_FILE_SYSTEMS: [(u32, &str); 9] = [
-    (0x6969, "nfs"),
-    (0x517B, "smb"),
-    (0xFF53_4D42, "cifs"),
-    (0xFE53_4D42, "smb2"),
-    (0x5346_414F, "afs"),
-    (0x00C3_6400, "ceph"),
-    (0x0BD0_0BD0, "lustre"),
-    (0x0102_1997, "9p"),
-    (0x4750_4653, "gpfs"),
-];
-
-fn refuse_network_file_system(location: &Location) -> Result<(), LedgerError> {
-    if location.allow_network_fs {
-        return Ok(());
-    }
-    let folder = location.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(facts) = rustix::fs::statfs(folder) else { return Ok(()) };
-    match NETWORK_FILE_SYSTEMS.iter().find(|(magic, _)| *magic == facts.f_type as u32) {
-        None => Ok(()),
-        Some((_, kind)) => {
-            Err(LedgerError::NetworkFileSystem { path: location.path.clone(), kind: (*kind).to_owned() })
-        }
-    }
 }

@@ -6,13 +6,14 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerError, Location, file};
+use super::watch::{FileId, Watch};
+use super::{LedgerError, Location, file, place};
 
 /// What the lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,13 @@ pub enum Purpose {
 /// The lock, released when dropped.
 #[derive(Debug)]
 pub struct Lock {
+    path: PathBuf,
+    id: FileId,
     _file: File,
 }
+
+/// More than any holder writes.
+const MAX_HOLDER: u64 = 4096;
 
 #[derive(Serialize, Deserialize)]
 struct Holder {
@@ -44,34 +50,40 @@ impl Lock {
             Purpose::Change => ".lock",
             Purpose::Audit => ".audit.lock",
         };
-        let path = file::sibling(&location.path, suffix);
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| LedgerError::io(&location.path, &e))?;
+        let path = file::sibling(&place::resolve(&location.path), suffix);
+        let io = |error: std::io::Error| LedgerError::io(&location.path, &error);
         let deadline = Instant::now() + wait;
         loop {
+            let mut lock = open(&path).map_err(io)?;
             match lock.try_lock() {
-                Ok(()) => break,
+                Ok(()) => {
+                    let id = FileId::of(&lock.metadata().map_err(io)?);
+                    // Whoever removed the file while we waited made it lock nothing.
+                    if FileId::at(&path) == Some(id) {
+                        sign(&mut lock, &location.path)?;
+                        return Ok(Self { path, id, _file: lock });
+                    }
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LedgerError::Locked {
-                        path: location.path.clone(),
-                        holder: describe_holder(&mut lock),
-                    });
+                    let holder = describe_holder(&mut lock);
+                    return Err(LedgerError::Locked { path: location.path.clone(), holder });
                 }
-                Err(TryLockError::Error(e)) => return Err(LedgerError::io(&location.path, &e)),
+                Err(TryLockError::Error(e)) => return Err(io(e)),
             }
         }
-        sign(&mut lock, &location.path)?;
-        Ok(Self { _file: lock })
     }
+
+    /// Has the lock's own file watched: without it, anybody could take the lock a second time.
+    pub(super) fn add_to(&self, watch: &mut Watch) {
+        watch.add_lock(&self.path, self.id);
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn sign(lock: &mut File, ledger: &Path) -> Result<(), LedgerError> {
@@ -85,7 +97,7 @@ fn sign(lock: &mut File, ledger: &Path) -> Result<(), LedgerError> {
 
 fn describe_holder(lock: &mut File) -> String {
     let mut text = String::new();
-    let read = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
+    let read = lock.rewind().and_then(|()| lock.take(MAX_HOLDER).read_to_string(&mut text));
     match read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
         Some(Holder { host, pid, since }) => {
             let since = since.round(jiff::Unit::Second).unwrap_or(since);

@@ -18,12 +18,14 @@ mod check;
 mod erase;
 mod file;
 mod lock;
+mod place;
 mod read;
 pub mod records;
 mod sends;
 mod store;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +78,16 @@ pub enum LedgerError {
         /// The kind of file system.
         kind: String,
     },
+    /// The file, its log or its lock was removed or replaced while this process used it.
+    #[error("the ledger {path} is not what this run opened: {what} was removed or replaced meanwhile{}", saved_in(.saved.as_deref()))]
+    Displaced {
+        /// The ledger.
+        path: PathBuf,
+        /// Which of its files.
+        what: &'static str,
+        /// Where a copy of all that it held was saved.
+        saved: Option<PathBuf>,
+    },
     /// The disk is full, the file or its folder is read-only, or the like.
     #[error("the ledger {path} can't be used: {detail}")]
     Io {
@@ -98,9 +110,20 @@ impl LedgerError {
             Self::NetworkFileSystem { .. } => {
                 "move it to a local disk, or pass --allow-network-fs if you know that its locks work"
             }
+            Self::Displaced { .. } => {
+                "keep this output, which names every session of this run; put the ledger back where it was, and run again"
+            }
             Self::Io { .. } => {
                 "free space or correct the permissions, then run again: nothing that was recorded is lost"
             }
+        }
+    }
+
+    /// The same, with word of where a copy is.
+    fn saved_to(self, copy: PathBuf) -> Self {
+        match self {
+            Self::Displaced { path, what, .. } => Self::Displaced { path, what, saved: Some(copy) },
+            other => other,
         }
     }
 
@@ -125,4 +148,8 @@ impl LedgerError {
         }
         Self::io(path, error)
     }
+}
+
+fn saved_in(copy: Option<&Path>) -> String {
+    copy.map_or_else(String::new, |copy| format!("; all that it held is in {}", copy.display()))
 }

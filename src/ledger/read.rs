@@ -337,7 +337,8 @@ fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Res
 }
 
 fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
-    Ok(row.get::<_, Option<String>>(index)?.as_deref().and_then(SessionKind::parse))
+    let text: Option<String> = row.get(index)?;
+    text.map(|text| SessionKind::parse(&text).ok_or_else(|| unreadable("kind"))).transpose()
 }
 
 fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
@@ -345,7 +346,9 @@ fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Opti
 }
 
 fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
-    Ok(row.get::<_, Option<Vec<u8>>>(index)?.as_deref().and_then(Fingerprint::from_slice))
+    // An erasure leaves empty ones.
+    let bytes = row.get::<_, Option<Vec<u8>>>(index)?.filter(|bytes| !bytes.is_empty());
+    bytes.map(|bytes| Fingerprint::from_slice(&bytes).ok_or_else(|| unreadable("fingerprint"))).transpose()
 }
 
 fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {

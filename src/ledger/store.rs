@@ -11,7 +11,7 @@ use super::records::{
     RunEnd, RunFinding, RunId, RunOutcome, State,
 };
 use super::writer::Writer;
-use super::{LedgerError, Location, file, read};
+use super::{LedgerError, Location, Lock, file, read};
 use crate::token::Fingerprint;
 use crate::verify::Finding;
 
@@ -23,16 +23,28 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger, making it where there is none. The caller holds the [`Lock`](super::Lock).
+    /// Opens the ledger, making it where there is none, with the lock that this process holds for it.
+    pub fn open_held(location: &Location, lock: &Lock) -> Result<Self, LedgerError> {
+        Self::start(location, Some(lock))
+    }
+
+    /// Opens the ledger where no other process can come to it.
     pub fn open(location: &Location) -> Result<Self, LedgerError> {
-        let connection = file::open_for_writing(location)?;
+        Self::start(location, None)
+    }
+
+    fn start(location: &Location, lock: Option<&Lock>) -> Result<Self, LedgerError> {
+        let file::ForWriting { connection, mut watch } = file::open_for_writing(location)?;
+        if let Some(lock) = lock {
+            lock.add_to(&mut watch);
+        }
         let identity = read::identity(&connection).map_err(|e| LedgerError::sqlite(&location.path, &e))?;
-        Ok(Self { writer: Writer::start(connection, &location.path)?, identity })
+        Ok(Self { writer: Writer::start(connection, watch, &location.path)?, identity })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
     pub fn open_for_simulation(location: &Location) -> Result<Self, LedgerError> {
-        let connection = file::open_for_writing(location)?;
+        let connection = file::open_for_writing(location)?.connection;
         let failed = |e: rusqlite::Error| LedgerError::sqlite(&location.path, &e);
         connection.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;

@@ -1,5 +1,7 @@
 //! Tests of the promises that the ledger keeps by itself.
 
+mod files;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::LedgerError;
+use super::watch::Watch;
+use super::{LedgerError, file};
 
 /// How many calls wait for the disk at most; past it callers wait to be taken, and so does sending.
 const QUEUE: usize = 1024;
@@ -51,13 +52,13 @@ impl Drop for Thread {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn start(connection: Connection, watch: Watch, path: &Path) -> Result<Self, LedgerError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failure = Arc::new(OnceLock::new());
         let (thread_path, thread_failure) = (path.to_owned(), Arc::clone(&failure));
         let handle = std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || write_all(connection, queue, &thread_path, &thread_failure))
+            .spawn(move || write_all(connection, watch, queue, &thread_path, &thread_failure))
             .map_err(|e| LedgerError::io(path, &e))?;
         Ok(Self::Thread(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
     }
@@ -104,12 +105,18 @@ impl InPlace {
 
 /// Serves calls until every handle is gone. A failed transaction fails every call in it and ends the thread: after a
 /// full disk or a damaged file nothing more may be promised, and whoever calls next is told the same.
-fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Job>, path: &Path, failure: &OnceLock<LedgerError>) {
+fn write_all(
+    mut connection: Connection,
+    mut watch: Watch,
+    mut queue: mpsc::Receiver<Job>,
+    path: &Path,
+    failure: &OnceLock<LedgerError>,
+) {
     let last_word = LastWord { path, failure };
     let mut batch = Vec::new();
     while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
-        if let Err(error) = commit(&mut connection, batch.drain(..)) {
-            return last_word.say(LedgerError::sqlite(path, &error));
+        if let Err(error) = commit(&mut connection, &mut watch, path, batch.drain(..)) {
+            return last_word.say(error);
         }
     }
 }
@@ -134,13 +141,32 @@ impl Drop for LastWord<'_> {
 }
 
 /// One transaction of all jobs. Those of a failed one are dropped unanswered, which tells their callers to look at
-/// the recorded failure.
-fn commit(connection: &mut Connection, jobs: impl Iterator<Item = Job>) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let done = jobs.map(|job| job(&transaction)).collect::<rusqlite::Result<Vec<_>>>()?;
-    transaction.commit()?;
-    for acknowledge in done {
+/// the recorded failure; so are those of one that went into a file which nobody will find.
+fn commit(
+    connection: &mut Connection,
+    watch: &mut Watch,
+    path: &Path,
+    jobs: impl Iterator<Item = Job>,
+) -> Result<(), LedgerError> {
+    let acknowledgements = write(connection, jobs).map_err(|error| LedgerError::sqlite(path, &error))?;
+    watch.check().map_err(|error| if watch.has_ledger() { error } else { save(connection, path, error) })?;
+    for acknowledge in acknowledgements {
         acknowledge();
     }
     Ok(())
+}
+
+fn write(connection: &mut Connection, jobs: impl Iterator<Item = Job>) -> rusqlite::Result<Vec<Acknowledge>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = jobs.map(|job| job(&transaction)).collect::<rusqlite::Result<Vec<_>>>()?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+/// The file is gone from its folder, but while it is open here, all of it can still be read: it is saved beside where
+/// it was, if that can be done.
+fn save(connection: &Connection, path: &Path, error: LedgerError) -> LedgerError {
+    let copy = file::sibling(path, &format!(".saved-{}", std::process::id()));
+    let is_saved = file::create_private(&copy).is_ok() && connection.backup("main", &copy, None).is_ok();
+    if is_saved { error.saved_to(copy) } else { error }
 }

@@ -29,9 +29,6 @@ const PROBES: u32 = 3;
 /// Pages of workflows that are read at most.
 const WORKFLOW_PAGES: u32 = 20;
 
-/// Nothing measured yet.
-const UNKNOWN_SKEW: i64 = i64::MIN;
-
 /// One receiving application as one key sees it.
 #[derive(Debug)]
 pub struct Lane {
@@ -51,6 +48,7 @@ pub struct Lane {
     workflows: Mutex<Option<Arc<Vec<Workflow>>>>,
     seen: Mutex<HashMap<Uuid, Arc<Decision>>>,
     pub(super) lists: Lists,
+    /// The server's clock less ours, as last measured.
     skew_millis: AtomicI64,
     has_written: AtomicBool,
     means: Means,
@@ -87,7 +85,7 @@ impl Lane {
             workflows: Mutex::new(None),
             seen: Mutex::new(HashMap::new()),
             lists: Lists::default(),
-            skew_millis: AtomicI64::new(UNKNOWN_SKEW),
+            skew_millis: AtomicI64::new(0),
             has_written: AtomicBool::new(false),
             log: SendLog::new(means.clone(), key),
             means,
@@ -137,7 +135,7 @@ impl Lane {
         let _place = self.in_flight.acquire().await;
         let before = self.means.clock.now();
         let answer = call.await;
-        self.learn_skew(before, answer.server_date);
+        self.hear(before, answer.server_date);
         if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
             self.means.events.tell(Event::Throttled { pause: answer.rate.retry_after });
         }
@@ -255,24 +253,17 @@ impl Lane {
         self.read(crate::pace::MAX_SENDS, || self.client.decision(session)).await
     }
 
-    /// The server's clock less ours, as last measured; zero before the first answer.
-    #[must_use]
-    pub fn skew(&self) -> SignedDuration {
-        match self.skew_millis.load(Ordering::Relaxed) {
-            UNKNOWN_SKEW => SignedDuration::ZERO,
-            millis => SignedDuration::from_millis(millis),
-        }
-    }
-
-    /// The server's time now.
+    /// The server's time now: what it said last, and what has passed since by a clock that never jumps. Before the
+    /// first answer, ours.
     #[must_use]
     pub fn server_now(&self) -> Timestamp {
+        let skew = SignedDuration::from_millis(self.skew_millis.load(Ordering::Relaxed));
         let now = self.means.clock.now();
-        now.checked_add(self.skew()).unwrap_or(now)
+        now.checked_add(skew).unwrap_or(now)
     }
 
-    /// `Date` is cut to seconds, so half a second is added.
-    fn learn_skew(&self, before: Timestamp, server: Option<Timestamp>) {
+    /// `Date` is cut to seconds, so half a second is added; it was written half-way between sending and answer.
+    fn hear(&self, before: Timestamp, server: Option<Timestamp>) {
         let Some(server) = server else { return };
         let middle = i64::midpoint(before.as_millisecond(), self.means.clock.now().as_millisecond());
         let skew = server.as_millisecond() + 500 - middle;

@@ -45,7 +45,7 @@ pub use events::{Event, Events};
 pub use lane::{CallError, Lane};
 pub use means::{Clock, Means};
 pub use mint::{Partner, Partners};
-pub use stop::{Halt, Listener, Request};
+pub use stop::{Halt, Listener, Request, wait_for};
 pub use verifier::{Check, Verified, Verifier};
 
 use crate::exit::{Condition, Exit};
@@ -360,7 +360,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     if let Err(error) = keep(work, context, selected, &outcomes, &end).await {
         // What could not be recorded is told all the same.
         exit.add(Condition::Ledger);
-        end.error.get_or_insert(run_error(&Halt::Ledger(error)));
+        end.error = Some(run_error(&Halt::Ledger(error)));
         end.conditions = exit.stored();
     }
     Ran { run: context.run, outcomes, findings, end, exit }
@@ -611,9 +611,16 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             let _ = sender.send(check.clone());
         }
         let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
-        let (lane, sessions, stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
+        let (lane, sessions, mut stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
         tokio::spawn(async move {
-            let mut verified = match dispatch::check_key(&lane).await {
+            let checked = tokio::select! {
+                biased;
+                asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
+                    asked.condition().map(Halt::Signal).map_or(Ok(()), Err)
+                }
+                checked = dispatch::check_key(&lane) => checked,
+            };
+            let mut verified = match checked {
                 Ok(()) => checking.run(incoming, stop).await,
                 Err(halt) => Verified { sessions, halts: vec![halt], ..Verified::default() },
             };
@@ -632,7 +639,7 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     exit.add_if(verified.findings.iter().any(RunFinding::is_error), Condition::Findings);
     exit.add_if(work.limited, Condition::Incomplete);
     add_verification(&mut exit, &verified);
-    let end = RunEnd {
+    let mut end = RunEnd {
         at: work.means.clock.now(),
         seconds: round(started.elapsed()),
         requests: work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum),
@@ -640,6 +647,11 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         error: verified.halts.iter().min_by_key(|halt| halt.condition()).map(run_error),
         conditions: exit.stored(),
     };
-    work.means.ledger.end_run(run, end.clone()).await?;
+    if let Err(error) = work.means.ledger.end_run(run, end.clone()).await {
+        // What was found is told all the same.
+        exit.add(Condition::Ledger);
+        end.error = Some(run_error(&Halt::Ledger(error)));
+        end.conditions = exit.stored();
+    }
     Ok(Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit })
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -42,6 +43,14 @@ impl Request {
 pub enum Reply {
     /// A status, more headers, a body.
     Whole(u16, Vec<(String, String)>, String),
+    /// These bytes, then the end of the connection.
+    Bytes(Vec<u8>),
+    /// These bytes, then nothing: the connection stays open.
+    Hang(Vec<u8>),
+    /// These bytes, then one byte after each pause, for ever.
+    Drip(Vec<u8>, Duration),
+    /// These bytes, then more of them (64 KiB, again and again), up to a number.
+    Flood(Vec<u8>, Vec<u8>, u64),
 }
 
 impl Reply {
@@ -64,7 +73,25 @@ impl Reply {
                 headers.push((name.to_owned(), value.to_owned()));
                 Self::Whole(status, headers, body)
             }
+            other => panic!("{other:?} has no headers"),
         }
+    }
+
+    /// What would be a success, cut: the whole `Content-Length` and half of the body.
+    pub fn cut(status: u16, body: &Value) -> Self {
+        let body = body.to_string();
+        let head =
+            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        Self::Bytes([head.as_bytes(), &body.as_bytes()[..body.len() / 2]].concat())
+    }
+
+    /// A gibibyte of spaces, which JSON allows before a value; chunked or with its length.
+    pub fn gibibyte(status: u16, is_chunked: bool) -> Self {
+        let length = if is_chunked { "transfer-encoding: chunked" } else { "content-length: 1073741824" };
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{length}\r\n\r\n").into_bytes();
+        let spaces = vec![b' '; 1 << 16];
+        let piece = if is_chunked { [b"10000\r\n", spaces.as_slice(), b"\r\n"].concat() } else { spaces };
+        Self::Flood(head, piece, 1 << 14)
     }
 }
 
@@ -93,9 +120,9 @@ impl Fake {
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
-                let (script, all) = (Arc::clone(&script), Arc::clone(&all));
+                let (script, all, ended) = (Arc::clone(&script), Arc::clone(&all), Arc::clone(&ended));
                 if let Ok(line) = line {
-                    std::thread::spawn(move || serve(line, &script, &all));
+                    std::thread::spawn(move || serve(line, &script, &all, &ended));
                 }
             }
         });
@@ -150,7 +177,7 @@ impl Drop for Fake {
     }
 }
 
-fn serve(mut line: TcpStream, script: &Script, log: &Mutex<Vec<Request>>) {
+fn serve(mut line: TcpStream, script: &Script, log: &Mutex<Vec<Request>>, ended: &AtomicBool) {
     let Some(request) = read(&line) else { return };
     let before = {
         let mut log = log.lock().unwrap();
@@ -165,10 +192,43 @@ fn serve(mut line: TcpStream, script: &Script, log: &Mutex<Vec<Request>>) {
             for (name, value) in headers {
                 head += &format!("{name}: {value}\r\n");
             }
-            format!("{head}\r\n{body}")
+            format!("{head}\r\n{body}").into_bytes()
+        }
+        Reply::Bytes(bytes) => bytes,
+        Reply::Hang(bytes) => {
+            if line.write_all(&bytes).is_ok() {
+                pause_until(ended, Duration::MAX);
+            }
+            return;
+        }
+        Reply::Drip(bytes, pause) => {
+            let mut sent = line.write_all(&bytes);
+            while sent.is_ok() && pause_until(ended, pause) {
+                sent = line.write_all(b" ");
+            }
+            return;
+        }
+        Reply::Flood(bytes, piece, times) => {
+            let mut sent = line.write_all(&bytes);
+            for _ in 0..times {
+                if sent.is_err() || ended.load(Ordering::SeqCst) {
+                    break;
+                }
+                sent = line.write_all(&piece);
+            }
+            return;
         }
     };
-    let _ = line.write_all(bytes.as_bytes()).and_then(|()| line.flush());
+    let _ = line.write_all(&bytes).and_then(|()| line.flush());
+}
+
+/// Sleeps, but not beyond the server's end; says whether it goes on.
+fn pause_until(ended: &AtomicBool, pause: Duration) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < pause && !ended.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(20).min(pause));
+    }
+    !ended.load(Ordering::SeqCst)
 }
 
 fn read(line: &TcpStream) -> Option<Request> {
