@@ -215,7 +215,7 @@ impl Partners {
                 let detail = format!("minting by partner {}: {}", mint.partner, failure.detail);
                 CallError::Api(Failure { detail, ..failure })
             }
-            error => error,
+            error @ CallError::Ledger(_) => error,
         })
     }
 
