@@ -248,6 +248,14 @@ pub enum TokenSource {
     Missing,
 }
 
+impl TokenSource {
+    /// Whether a program gives it.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        matches!(self, Self::Reference(SecretRef::Exec { .. }))
+    }
+}
+
 /// `workflow_id`, one for all or by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]

@@ -75,7 +75,12 @@ impl Window {
     /// How many of the window's requests may leave now or as soon as it opens.
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.limit.min(self.share.size()).saturating_sub(self.own())
+        self.most().saturating_sub(self.own())
+    }
+
+    /// How many requests of a window are ours at most.
+    fn most(&self) -> u32 {
+        self.limit.min(self.share.size())
     }
 
     /// Our requests in the window.
@@ -106,7 +111,7 @@ impl Window {
     /// When more than `ahead` further requests may leave, as far as is known; `None` while that hangs on an answer.
     #[must_use]
     pub fn opens_at(&self, ahead: u32) -> Option<Duration> {
-        let settled = self.limit.saturating_sub(self.in_flight);
+        let settled = self.most().saturating_sub(self.in_flight);
         if ahead >= settled || self.in_flight.saturating_add(ahead) >= self.abreast {
             return None;
         }

@@ -29,8 +29,10 @@ use crate::ledger::records::RecordedError;
 use crate::lifecycle::Settled;
 use crate::pace::SPAN;
 
-/// How long before its slot opens a token is minted: longer than minting usually takes.
+/// How long before its slot opens a token is minted, or had from its program: longer than that usually takes.
 const LEAD: Duration = Duration::from_secs(2);
+/// What a slow program can stretch that to.
+const LONGEST_LEAD: Duration = Duration::from_secs(20);
 
 /// How a lane ended.
 #[derive(Debug)]
@@ -53,11 +55,15 @@ pub struct Dispatcher {
     ready: BinaryHeap<Queued>,
     /// Jobs whose token is to be minted, when their turn is near.
     unminted: Vec<(Arc<Partner>, BinaryHeap<Queued>)>,
-    /// Jobs whose token was minted. They go first.
+    /// Jobs whose token a program gives, which is run when their turn is near.
+    unasked: BinaryHeap<Queued>,
+    /// How long before its slot opens a program is run: as long as the slowest took.
+    lead: Duration,
+    /// Jobs whose token was minted or given by a program. They go first.
     minted: BinaryHeap<Queued>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     steps: JoinSet<(Job, Stepped)>,
-    /// Mintings under way. Nothing is lost when one is given up.
+    /// Mintings and programs under way. Nothing is lost when one is given up.
     mints: JoinSet<MintStep>,
     running: HashMap<Id, Running>,
     done: Vec<Done>,
@@ -87,6 +93,8 @@ impl Dispatcher {
             verify,
             ready: BinaryHeap::new(),
             unminted: Vec::new(),
+            unasked: BinaryHeap::new(),
+            lead: LEAD,
             minted: BinaryHeap::new(),
             waiting: BinaryHeap::new(),
             steps: JoinSet::new(),
@@ -110,7 +118,13 @@ impl Dispatcher {
         if job.wants_mint(&self.context, &self.lane) {
             return self.enqueue_unminted(job);
         }
-        let queue = if job.is_minted() { &mut self.minted } else { &mut self.ready };
+        let queue = if job.is_prepared() {
+            &mut self.minted
+        } else if job.wants_program(&self.context) {
+            &mut self.unasked
+        } else {
+            &mut self.ready
+        };
         queue.push(Queued(job));
     }
 
@@ -132,7 +146,7 @@ impl Dispatcher {
                 self.mints.abort_all();
             }
             let ahead = self.ahead();
-            let may_mint = self.may_mint(ahead);
+            let (may_mint, may_ask) = (self.may_mint(ahead), self.may_ask(ahead));
             let may_launch = self.may_launch();
             let next_due = self.next_due();
             let handled = self.handled;
@@ -146,6 +160,7 @@ impl Dispatcher {
                 Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_minted(minted),
                 halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
                 slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
+                () = self.lane.writes.imminent(ahead as u32, self.lead), if may_ask => self.launch_program(),
                 (at, turn) = minting_turn(&self.lane, &self.unminted, ahead), if may_mint => self.launch_mint(at, turn),
                 () = tokio::time::sleep_until(next_due.unwrap_or_else(far)), if next_due.is_some() => self.on_time(),
             }
@@ -167,7 +182,7 @@ impl Dispatcher {
     }
 
     fn is_finished(&self) -> bool {
-        let idle = self.sendable() == 0 && self.to_mint() == 0 && self.waiting.is_empty();
+        let idle = self.sendable() == 0 && self.to_prepare() == 0 && self.waiting.is_empty();
         self.steps.is_empty() && self.mints.is_empty() && (idle || self.halt.is_some())
     }
 
@@ -187,6 +202,10 @@ impl Dispatcher {
         self.unminted.iter().map(|(_, queue)| queue.len()).sum()
     }
 
+    fn to_prepare(&self) -> usize {
+        self.to_mint() + self.unasked.len()
+    }
+
     /// How many of the slots that are about to open are spoken for.
     fn ahead(&self) -> usize {
         let others = if self.must_mint_now() { 0 } else { self.ready.len() };
@@ -197,7 +216,7 @@ impl Dispatcher {
     /// first; unless one of their tokens might then die.
     fn must_mint_now(&self) -> bool {
         let Some(Queued(first)) = self.ready.peek() else { return false };
-        let (all, limit) = ((self.sendable() + self.to_mint()) as u64, u64::from(self.lane.writes.limit()));
+        let (all, limit) = ((self.sendable() + self.to_prepare()) as u64, u64::from(self.lane.writes.limit()));
         let takes_longest = self
             .unminted
             .iter()
@@ -210,8 +229,17 @@ impl Dispatcher {
     /// A token is minted when the slots that are about to open are more than what is to go through them, so that it is
     /// sent at once.
     fn may_mint(&self, ahead: usize) -> bool {
+        self.to_mint() > 0 && self.may_prepare(ahead)
+    }
+
+    /// The same for a program.
+    fn may_ask(&self, ahead: usize) -> bool {
+        !self.unasked.is_empty() && self.may_prepare(ahead)
+    }
+
+    fn may_prepare(&self, ahead: usize) -> bool {
         let others = if self.tried { 0 } else { self.steps.len() };
-        self.halt.is_none() && self.to_mint() > 0 && ahead + others < self.width()
+        self.halt.is_none() && ahead + others < self.width()
     }
 
     fn launch(&mut self, slot: Slot) {
@@ -242,6 +270,18 @@ impl Dispatcher {
         self.running.insert(handle.id(), running);
     }
 
+    /// Runs a program while others wait for their slots, so that no slot waits for it.
+    fn launch_program(&mut self) {
+        let Some(Queued(mut job)) = self.unasked.pop() else { return };
+        let running = Running::of(&job);
+        let context = Arc::clone(&self.context);
+        let handle = self.mints.spawn(async move {
+            let took = job.ask_program(&context).await;
+            ((job, (Step::Prepared(took), None)), None)
+        });
+        self.running.insert(handle.id(), running);
+    }
+
     fn on_minted(&mut self, minted: Result<(Id, MintStep), JoinError>) {
         // Until it is judged whether the key may mint at all, the next has to wait.
         let (stepped, _alone) = match minted {
@@ -264,7 +304,10 @@ impl Dispatcher {
         }
         match step {
             Step::Again(after) if after.is_zero() => self.enqueue(job),
-            Step::Minted => self.minted.push(Queued(job)),
+            Step::Prepared(took) => {
+                self.lead = self.lead.max(took * 2).min(LONGEST_LEAD);
+                self.minted.push(Queued(job));
+            }
             Step::Down(done, halt) => {
                 self.finish(done);
                 self.stop(halt);
@@ -368,7 +411,7 @@ impl Dispatcher {
 
     fn end(mut self) -> LaneEnd {
         let unminted = self.unminted.iter_mut().flat_map(|(_, queue)| queue.drain());
-        let ready = self.ready.drain().chain(self.minted.drain()).chain(unminted);
+        let ready = self.ready.drain().chain(self.minted.drain()).chain(self.unasked.drain()).chain(unminted);
         let ready = ready.map(|Queued(job)| job.left_over());
         let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
         self.done.extend(ready.chain(waiting));

@@ -24,7 +24,7 @@ use crate::ledger::records::{
     AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
 use crate::lifecycle::{Answer, Lookup, Next, Settled, Standing, TokenLife};
-use crate::manifest::{Entry, Manifest, SecretRef, TokenSource};
+use crate::manifest::{Entry, Manifest};
 use crate::pace::{PATIENCE, backoff};
 use crate::token::{Claims, SessionKind, ShareToken};
 
@@ -58,7 +58,9 @@ pub struct Job {
     pub last: Option<(Answer, RecordedError)>,
     /// The source session, once it is known.
     pub source: Option<Uuid>,
-    /// The token that a program gave, which is run once, or that was minted.
+    /// What its program gave, once that was run.
+    pub asked: Option<Result<Option<ShareToken>, String>>,
+    /// The token that was minted.
     pub given: Option<ShareToken>,
     /// When that was minted.
     pub minted_at: Option<Instant>,
@@ -124,8 +126,8 @@ pub enum Step {
     Done(Done),
     /// It is to be sent again after a wait.
     Again(Duration),
-    /// Its token was minted: it can be sent.
-    Minted,
+    /// Its token was minted, or its program was run, which took so long: it can be sent.
+    Prepared(Duration),
     /// It is done, and its partner can't be used now.
     Down(Done, Halt),
     /// It is done, and going on would only repeat it.
@@ -192,16 +194,15 @@ impl Job {
         }
     }
 
-    /// The token as it is now. A program is run once; what it gave is kept for sending again.
+    /// The token as it is now. What a program or a partner gave is kept for sending again.
     async fn fresh_token(&mut self, context: &Context, entry: &Entry) -> Result<Option<ShareToken>, String> {
+        if let Some(asked) = &self.asked {
+            return asked.clone();
+        }
         if let Some(given) = &self.given {
             return Ok(Some(given.clone()));
         }
-        let token = context.fresh_token(entry).await?;
-        if matches!(entry.token, TokenSource::Reference(SecretRef::Exec { .. })) {
-            self.given.clone_from(&token);
-        }
-        Ok(token)
+        context.fresh_token(entry).await
     }
 
     fn standing(&self, token: TokenLife) -> Standing {
@@ -220,7 +221,7 @@ impl Job {
 
     fn is_dead(fresh: &Fresh, lane: &Lane) -> bool {
         let expires_at = fresh.claims.as_ref().and_then(|claims| claims.expires_at);
-        expires_at.is_some_and(|at| at <= lane.server_now())
+        expires_at.is_some_and(|at| lane.is_too_late_for(at))
     }
 
     async fn send(

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::budget::Budget;
@@ -51,6 +52,8 @@ pub struct Lane {
     /// The server's clock less ours, as last measured.
     skew_millis: AtomicI64,
     has_written: AtomicBool,
+    /// The shortest round trip.
+    quickest_micros: AtomicU64,
     means: Means,
     log: SendLog,
 }
@@ -87,6 +90,7 @@ impl Lane {
             lists: Lists::default(),
             skew_millis: AtomicI64::new(0),
             has_written: AtomicBool::new(false),
+            quickest_micros: AtomicU64::new(u64::MAX),
             log: SendLog::new(means.clone(), key),
             means,
         }
@@ -134,7 +138,10 @@ impl Lane {
         // Never closed.
         let _place = self.in_flight.acquire().await;
         let before = self.means.clock.now();
-        let answer = call.await;
+        let (left, answer) = (Instant::now(), call.await);
+        if answer.server_date.is_some() {
+            self.quickest_micros.fetch_min(left.elapsed().as_micros() as u64, Ordering::Relaxed);
+        }
         self.hear(before, answer.server_date);
         if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
             self.means.events.tell(Event::Throttled { pause: answer.rate.retry_after });
@@ -260,6 +267,16 @@ impl Lane {
         let skew = SignedDuration::from_millis(self.skew_millis.load(Ordering::Relaxed));
         let now = self.means.clock.now();
         now.checked_add(skew).unwrap_or(now)
+    }
+
+    /// Whether a request that leaves now arrives when this time is past, even if it is as quick as the quickest.
+    #[must_use]
+    pub fn is_too_late_for(&self, end: Timestamp) -> bool {
+        let way = match self.quickest_micros.load(Ordering::Relaxed) {
+            u64::MAX => SignedDuration::ZERO,
+            round_trip => SignedDuration::from_micros((round_trip / 2) as i64),
+        };
+        end <= self.server_now().saturating_add(way).unwrap_or(Timestamp::MAX)
     }
 
     /// `Date` is cut to seconds, so half a second is added; it was written half-way between sending and answer.

@@ -300,6 +300,7 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         sent: unsettled.map(|record| record.settings.clone()),
         last: None,
         source: item.source_session_id,
+        asked: None,
         given: None,
         minted_at: None,
         mint_sends: 0,

@@ -1,4 +1,4 @@
-//! The step before the first: the entry's token is minted, where that is how it comes about.
+//! The step before the first: the entry's token is minted or had from a program, where that is how it comes about.
 
 use std::time::Duration;
 
@@ -38,9 +38,22 @@ impl Job {
         self.minted_at.is_some_and(|at| at.elapsed() < FRESH) || expires_at().is_none_or(|at| at > until)
     }
 
-    /// Whether its token was minted, and waits to be sent.
-    pub fn is_minted(&self) -> bool {
-        self.given.is_some() && self.minted_at.is_some()
+    /// Whether its token was minted, or its program run, and it waits to be sent.
+    pub fn is_prepared(&self) -> bool {
+        (self.given.is_some() && self.minted_at.is_some()) || self.asked.is_some()
+    }
+
+    /// Whether a program is to be run for its token: once for an entry.
+    pub fn wants_program(&self, context: &Context) -> bool {
+        self.asked.is_none() && context.entry(self.at).1.token.is_program()
+    }
+
+    /// Runs the program, and keeps what it gave; how long that took.
+    pub async fn ask_program(&mut self, context: &Context) -> Duration {
+        let began = Instant::now();
+        let (_, entry) = context.entry(self.at);
+        self.asked = Some(context.fresh_token(entry).await);
+        began.elapsed()
     }
 
     /// Has a token minted, in this slot of the partner's budget.
@@ -67,7 +80,7 @@ impl Job {
             Ok(token) => {
                 self.learn(token.unverified_claims().as_ref());
                 (self.given, self.minted_at, self.mint_sends) = (Some(token), Some(Instant::now()), 0);
-                return Ok(Step::Minted);
+                return Ok(Step::Prepared(Duration::ZERO));
             }
             Err(CallError::Ledger(error)) => return Err(error),
             Err(CallError::Api(failure)) => failure,
