@@ -29,10 +29,27 @@ pub struct Forecast {
     pub trusted: u64,
 }
 
-/// Forecasts a plan, and names the items (by index, in order of expiry) whose token dies before its turn. Keys of
-/// several applications, partners among them, have budgets of their own, used side by side.
+/// The items whose token dies before its turn, and what would save them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// By index, in order of expiry.
+    pub items: Vec<usize>,
+    /// What would save them all.
+    pub remedy: Option<Remedy>,
+}
+
+/// What would save all tokens that die before their turn; one of these is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// Tokens that live so many seconds longer.
+    pub longer_seconds: u64,
+    /// So many writes a minute, of one key or of several together.
+    pub writes_per_minute: u64,
+}
+
+/// Forecasts a plan. Keys of several applications, partners among them, have budgets of their own, used side by side.
 #[must_use]
-pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forecast, Vec<usize>) {
+pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forecast, Late) {
     let mut budgets: BTreeMap<(String, String), Budget> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
         let Some((m, e)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
@@ -44,11 +61,11 @@ pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forec
             budgets.entry(key(&partner.api_key)).or_default().mint(partner);
         }
     }
-    let (mut total, mut late) = (Forecast::default(), Vec::new());
+    let (mut total, mut late) = (Forecast::default(), Late::default());
     for budget in budgets.into_values() {
         let (forecast, of_budget) = budget.forecast(now);
         total = total.beside(forecast);
-        late.extend(of_budget);
+        late = late.and(of_budget);
     }
     (total, late)
 }
@@ -82,18 +99,13 @@ impl Budget {
         self.minted += 1;
     }
 
-    fn forecast(mut self, now: Timestamp) -> (Forecast, Vec<usize>) {
+    fn forecast(mut self, now: Timestamp) -> (Forecast, Late) {
         // Earliest deadline first; entries without a known one come last.
         self.deadlines.sort_by_key(|(deadline, index)| (deadline.is_none(), *deadline, *index));
-        let (mut writes, mut late) = (0, Vec::new());
-        for (deadline, index) in &self.deadlines {
-            let turn = now.as_second() + wait(writes, self.writes_per_minute) as i64;
-            if deadline.is_some_and(|deadline| deadline.as_second() <= turn) {
-                late.push(*index);
-            } else {
-                writes += 1;
-            }
-        }
+        let late = self.late(now, self.writes_per_minute);
+        let mut writes = (self.deadlines.len() - late.len()) as u64;
+        let remedy = (!late.is_empty()).then(|| self.remedy(now, &late, writes));
+        let late = Late { items: late.into_iter().map(|(_, index)| index).collect(), remedy };
         // A key that only mints reads nothing.
         let is_receiver = self.reads_per_minute > 0;
         let reads = if is_receiver { 2 + writes + 2 * self.recovered } else { 0 };
@@ -103,10 +115,57 @@ impl Budget {
             writes,
             reads,
             seconds: last(writes, self.writes_per_minute).max(last(reads, self.reads_per_minute)),
-            expire_before_turn: late.len() as u64,
+            expire_before_turn: late.items.len() as u64,
             trusted: self.trusted,
         };
         (forecast, late)
+    }
+
+    /// Which deadlines are missed with so many writes a minute.
+    fn late(&self, now: Timestamp, per_minute: u64) -> Vec<(Timestamp, usize)> {
+        let (mut writes, mut late) = (0, Vec::new());
+        for (deadline, index) in &self.deadlines {
+            match deadline.filter(|deadline| deadline.as_second() <= now.as_second() + wait(writes, per_minute) as i64)
+            {
+                Some(deadline) => late.push((deadline, *index)),
+                None => writes += 1,
+            }
+        }
+        late
+    }
+
+    /// With longer lives the late ones go behind the others; with more writes a minute all go as they are.
+    fn remedy(&self, now: Timestamp, late: &[(Timestamp, usize)], writes: u64) -> Remedy {
+        let too_late = |(nth, (deadline, _)): (usize, &(Timestamp, usize))| {
+            let turn = now.as_second() + wait(writes + nth as u64, self.writes_per_minute) as i64;
+            u64::try_from(turn - deadline.as_second()).unwrap_or(0) + 1
+        };
+        let longer_seconds = late.iter().enumerate().map(too_late).max().unwrap_or(0);
+        // With all of them in the first window none is late, but for what is dead already.
+        let (mut least, mut most) = (self.writes_per_minute, self.deadlines.len() as u64 + 1);
+        while least + 1 < most {
+            let middle = u64::midpoint(least, most);
+            if self.late(now, middle).is_empty() {
+                most = middle;
+            } else {
+                least = middle;
+            }
+        }
+        Remedy { longer_seconds, writes_per_minute: most }
+    }
+}
+
+impl Late {
+    fn and(mut self, other: Self) -> Self {
+        self.items.extend(other.items);
+        self.remedy = match (self.remedy, other.remedy) {
+            (Some(a), Some(b)) => Some(Remedy {
+                longer_seconds: a.longer_seconds.max(b.longer_seconds),
+                writes_per_minute: a.writes_per_minute.max(b.writes_per_minute),
+            }),
+            (a, b) => a.or(b),
+        };
+        self
     }
 }
 
@@ -168,6 +227,8 @@ mod tests {
         budget.deadlines.extend((450..460).map(|index| (None, index)));
         let (forecast, late) = budget.forecast(now);
         assert_eq!((forecast.writes, forecast.expire_before_turn), (310, 150));
-        assert!(late.into_iter().eq(300..450));
+        assert!(late.items.into_iter().eq(300..450));
+        // 150 more in the first window; or those of the last turn, 60 s from now, live past it.
+        assert_eq!(late.remedy, Some(Remedy { longer_seconds: 31, writes_per_minute: 450 }));
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub use action::{Action, Facts, Known, Token, decide};
 pub use diff::{Matches, receiver};
-pub use forecast::{Forecast, forecast};
+pub use forecast::{Forecast, Late, Remedy, forecast};
 
 use crate::ledger::records::{Identity, Record};
 use crate::manifest::{Entry, Manifests};
@@ -87,8 +87,8 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// What carrying it out takes.
     pub forecast: Forecast,
-    /// The items, by index, whose token dies before its turn.
-    pub late: Vec<usize>,
+    /// The items whose token dies before its turn.
+    pub late: Late,
 }
 
 impl Plan {
@@ -123,6 +123,9 @@ pub fn plan(manifests: &Manifests, snapshot: &Snapshot, now: Timestamp, retry_re
     items.extend(matches.orphans().map(|index| orphan(&snapshot.records[index], index)));
     items.sort_by(|a, b| (&a.id, &a.manifest).cmp(&(&b.id, &b.manifest)));
     let (forecast, late) = forecast(&items, manifests, now);
+    for index in &late.items {
+        items[*index].reason.get_or_insert_with(|| "its token expires before its turn".to_owned());
+    }
     Plan { items, forecast, late }
 }
 

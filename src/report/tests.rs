@@ -14,7 +14,7 @@ use crate::ledger::records::{
     Settings, State,
 };
 use crate::manifest::{Application, Limits, Manifest, Manifests, SecretRef};
-use crate::plan::{Action, Forecast, Item, Plan};
+use crate::plan::{Action, Forecast, Item, Late, Plan, Remedy};
 use crate::token::{FingerprintKey, SessionKind};
 
 const STYLE: Style =
@@ -77,11 +77,24 @@ fn a_plan_shows_what_changes_first_and_counts_the_rest() {
             item(15, "other", Action::Conflict, Some("imported with another workflow_id, which Didit can't change")),
         ],
         forecast: Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 0, trusted: 1 },
-        late: Vec::new(),
+        late: Late::default(),
     };
     insta::assert_snapshot!("plan", text::plan(&manifests(), &plan, at(0), STYLE));
-    let nothing = Plan { items: Vec::new(), forecast: Forecast::default(), late: Vec::new() };
+    let nothing = Plan { items: Vec::new(), forecast: Forecast::default(), late: Late::default() };
     insta::assert_snapshot!("plan_of_nothing", text::plan(&manifests(), &nothing, at(0), STYLE));
+}
+
+#[test]
+fn a_plan_names_the_tokens_that_die_before_their_turn_and_says_what_would_save_them() {
+    let items = (0..5).map(|n| item(n, &format!("e{n}"), Action::Import, None)).collect();
+    let plan = Plan {
+        items,
+        forecast: Forecast { writes: 1, reads: 3, seconds: 0, expire_before_turn: 4, trusted: 0 },
+        late: Late { items: vec![1, 2, 3, 4], remedy: Some(Remedy { longer_seconds: 5 * 60, writes_per_minute: 450 }) },
+    };
+    let text = text::plan(&manifests(), &plan, at(0), STYLE);
+    let told = text.split_once("Forecast:").unwrap().1;
+    insta::assert_snapshot!("plan_late", told);
 }
 
 fn outcome(label: &str, outcome: &str, error: Option<(Class, Option<u16>, &str)>) -> RunOutcome {

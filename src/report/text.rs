@@ -138,21 +138,37 @@ fn plan_summary(plan: &Plan) -> String {
             0 => "a few seconds".to_owned(),
             seconds => format!("about {}", duration(seconds)),
         };
-        let _ = writeln!(out, "Forecast: {} writes, {} reads, {time}.", forecast.writes, forecast.reads);
+        let (writes, reads) = (counted(forecast.writes as usize, "write"), counted(forecast.reads as usize, "read"));
+        let _ = writeln!(out, "Forecast: {writes}, {reads}, {time}.");
         if forecast.trusted > 0 {
             let imports = counted(forecast.trusted as usize, "new import");
             let _ = writeln!(out, "  {imports} with trust_review: true, which takes over the partner's status.");
         }
-        if forecast.expire_before_turn > 0 {
-            let _ = writeln!(
-                out,
-                "  {} tokens expire before their turn: ask the partner for a longer lifetime.",
-                forecast.expire_before_turn
-            );
-        }
+        out += &late(plan);
     } else {
         out += "Nothing to send.\n";
     }
+    out
+}
+
+/// Which tokens die before their turn, and what would save them.
+fn late(plan: &Plan) -> String {
+    const SHOWN: usize = 3;
+    let items = &plan.late.items;
+    let Some(remedy) = plan.late.remedy.filter(|_| !items.is_empty()) else { return String::new() };
+    let mut names: Vec<String> = items.iter().take(SHOWN).map(|index| inert(&plan.items[*index].id)).collect();
+    if items.len() > SHOWN {
+        names.push(format!("and {} more", items.len() - SHOWN));
+    }
+    let tokens = counted(items.len(), "token");
+    let mut out = format!("  {tokens} will expire before their turn and not be sent: {}.\n", names.join(", "));
+    let _ = writeln!(
+        out,
+        "  To save them: let them live {} longer, or mint them here (`partners`); or send {} times a minute, where Didit \
+         allows it or with a second key; or leave out as many entries that go before them.",
+        duration(remedy.longer_seconds),
+        remedy.writes_per_minute,
+    );
     out
 }
 

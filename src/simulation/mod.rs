@@ -125,7 +125,7 @@ impl Process<'_> {
         let ledger = Ledger::open_for_simulation(self.location)?;
         let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
         let plan = plan::plan(self.manifests, &snapshot, clock.now(), false);
-        let doomed = plan.late.iter().map(|item| plan.items[*item].id.clone()).collect();
+        let doomed = plan.late.items.iter().map(|item| plan.items[*item].id.clone()).collect();
         let means = Means { ledger, clock, events: Events::none(), judging: Judging::InPlace };
         let lane = self.lane(&means).await?;
         let options = ApplyOptions { verify: self.scenario.verify, ..ApplyOptions::default() };
