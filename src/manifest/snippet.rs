@@ -359,7 +359,7 @@ mod tests {
     fn promise_5_jwts_are_masked_wherever_they_stand() {
         assert_eq!(scrub("see eyJhbGci.eyJzZXNz.c2ln, and x=eyJhbGciOiJIUzI1NiIsInR5"), "see (masked), and x=(masked)");
         assert_eq!(scrub("heyJude\n"), "heyJude\\n");
-        assert_eq!(scrub("bank: sk_live_AbC-1_2, or 'sk_test_x'"), "bank: (masked), or '(masked)'");
+        assert_eq!(scrub("bank: sk_live_AbC-1_2, or 'sk_test_x1y2z3'"), "bank: (masked), or '(masked)'");
     }
 
     #[test]

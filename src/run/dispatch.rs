@@ -440,8 +440,14 @@ fn far() -> Instant {
 
 /// Checks key and workflows. A word for people where the key may not read the workflows.
 async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
-    let (key, workflows) = tokio::join!(check_key(lane), lane.load_workflows());
-    key?;
+    let workflows = if lane.has_written() {
+        // A good key, most likely: both at once, so that a run that goes on after a crash loses no time.
+        let (key, workflows) = tokio::join!(check_key(lane), lane.load_workflows());
+        key.map(|()| workflows)?
+    } else {
+        check_key(lane).await?;
+        lane.load_workflows().await
+    };
     match workflows {
         Ok(()) => Ok(None),
         Err(CallError::Ledger(error)) => Err(Halt::Ledger(error)),

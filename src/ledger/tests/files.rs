@@ -146,24 +146,45 @@ fn version(path: &std::path::Path) -> i64 {
     connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
-const FIRST: &str = include_str!("../schema.sql");
+/// The versions that there are, and one more.
+fn with(next: &'static str) -> Vec<&'static str> {
+    file::MIGRATIONS.into_iter().chain([next]).collect()
+}
+
+const NEWEST: i64 = file::MIGRATIONS.len() as i64;
 
 #[tokio::test]
 async fn promise_6_an_older_ledger_is_migrated_after_a_backup() {
     let place = place();
     with_entries(&place).await;
     let then = Reader::require(&place.location).unwrap().records().unwrap();
-    let opened = file::open_with(&place.location, &[FIRST, "ALTER TABLE entries ADD COLUMN note TEXT"]).unwrap();
+    let opened = file::open_with(&place.location, &with("ALTER TABLE entries ADD COLUMN note TEXT")).unwrap();
     opened.connection.execute("UPDATE entries SET note = 'new'", []).unwrap();
     drop(opened);
-    assert_eq!(version(&place.location.path), 2);
+    assert_eq!(version(&place.location.path), NEWEST + 1);
     assert!(matches!(Ledger::open(&place.location), Err(LedgerError::Newer(_))), "it is newer now");
 
-    let backup = beside(&place, ".v1.bak");
+    let backup = beside(&place, &format!(".v{NEWEST}.bak"));
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
     let reader = Reader::require(&Location { path: backup, allow_network_fs: false }).unwrap();
     assert_eq!(reader.records().unwrap(), then);
     assert_eq!(reader.check().unwrap(), []);
+}
+
+/// A ledger of the first version, as it is in the field.
+#[tokio::test]
+async fn promise_6_a_ledger_of_the_first_version_is_migrated_and_goes_on() {
+    let place = place();
+    fs::create_dir_all(place.location.path.parent().unwrap()).unwrap();
+    drop(file::open_with(&place.location, &file::MIGRATIONS[..1]).unwrap());
+    assert_eq!(version(&place.location.path), 1);
+    assert_eq!(Reader::require(&place.location).unwrap().records().unwrap(), [], "it is read as it is");
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    ledger.intend(intent(run, 1, None)).await.unwrap();
+    drop(ledger);
+    assert_eq!(version(&place.location.path), NEWEST);
+    assert_eq!(version(&beside(&place, ".v1.bak")), 1);
 }
 
 #[tokio::test]
@@ -172,15 +193,15 @@ async fn promise_6_a_migration_that_fails_changes_nothing_and_none_is_made_witho
     with_entries(&place).await;
     let then = Reader::require(&place.location).unwrap().records().unwrap();
     let half = "ALTER TABLE entries ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x TEXT";
-    file::open_with(&place.location, &[FIRST, half]).unwrap_err();
-    assert_eq!(version(&place.location.path), 1);
+    file::open_with(&place.location, &with(half)).unwrap_err();
+    assert_eq!(version(&place.location.path), NEWEST);
     assert_eq!(Ledger::open(&place.location).unwrap().records().await.unwrap(), then);
 
-    let backup = beside(&place, ".v1.bak");
+    let backup = beside(&place, &format!(".v{NEWEST}.bak"));
     fs::remove_file(&backup).unwrap();
     fs::create_dir(&backup).unwrap();
-    file::open_with(&place.location, &[FIRST, "ALTER TABLE entries ADD COLUMN note TEXT"]).unwrap_err();
-    assert_eq!(version(&place.location.path), 1);
+    file::open_with(&place.location, &with("ALTER TABLE entries ADD COLUMN note TEXT")).unwrap_err();
+    assert_eq!(version(&place.location.path), NEWEST);
 }
 
 #[tokio::test]
