@@ -202,6 +202,12 @@ async fn list(lane: &Lane, wanted: &Wanted) -> Result<(Vec<SessionRow>, bool), C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::didit::{ApiKey, Client};
+    use crate::ledger::Location;
+    use crate::ledger::records::{Intent, NewEntry, Origin, Receiver, RunId, Settings};
+    use crate::manifest::Limits;
+    use crate::run::{Events, Means};
+    use crate::token::FingerprintKey;
 
     const SOURCE: Uuid = Uuid::from_u128(1);
     const OTHER: Uuid = Uuid::from_u128(2);
@@ -287,5 +293,81 @@ mod tests {
         let earlier = Wanted { since: None, ..wanted() };
         let older = Candidate { created_at: Some(at(-99_999)), ..session(1, Source::Untold) };
         assert_eq!(verdict(&earlier, &[older]), (Lookup::Found, Some(Uuid::from_u128(101))));
+    }
+
+    /// A server where another entry's session is made while the list is on its way, its answer still to come.
+    async fn busy_server(ledger: Ledger, other: Intent) -> url::Url {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let answer = move |uri: axum::http::Uri| {
+            let (ledger, other) = (ledger.clone(), other.clone());
+            async move {
+                let session = serde_json::json!({
+                    "session_id": Uuid::from_u128(100), "session_kind": "user", "session_number": 7,
+                    "status": "In Review", "vendor_data": "acme-1", "features": [], "created_at": at(1),
+                });
+                if uri.path().ends_with("/decision/") {
+                    return axum::Json(session);
+                }
+                ledger.intend(other).await.unwrap();
+                axum::Json(serde_json::json!({"count": 1, "next": null, "previous": null, "results": [session]}))
+            }
+        };
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        base
+    }
+
+    fn intent(run: RunId, n: u128) -> Intent {
+        let receiver = Receiver { application_id: None, base_url: "http://127.0.0.1".to_owned(), key: None };
+        Intent {
+            entry: None,
+            describe: NewEntry {
+                manifest: "acme".to_owned(),
+                label: format!("entry-{n}"),
+                receiver,
+                source_session_id: Some(Uuid::from_u128(n)),
+                from_application_id: None,
+                session_kind: Some(SessionKind::User),
+                place: "acme.yaml:7".to_owned(),
+            },
+            run,
+            sent_at: at(0),
+            left_at: at(0),
+            token: FingerprintKey::from_bytes([7; 32]).fingerprint(&n.to_be_bytes()),
+            token_expires_at: None,
+            settings: Settings {
+                workflow_id: Some(Uuid::from_u128(9)),
+                trust_review: Some(false),
+                vendor_data: Some("acme-1".to_owned()),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn promise_2_a_session_made_beside_a_lookup_for_an_entry_alike_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location { path: folder.path().join("ledger.db"), allow_network_fs: false };
+        let ledger = Ledger::open(&location).unwrap();
+        let origin = Origin { actor: "ann@host".to_owned(), reason: None, reference: None };
+        let run = ledger.begin_run("apply", origin, at(0)).await.unwrap();
+        let (entry, _) = ledger.intend(intent(run, 1)).await.unwrap();
+        let base = busy_server(ledger.clone(), intent(run, 2)).await;
+        let key = ApiKey::parse("sk_test_key_of_a_busy_server").unwrap();
+        let fingerprint = key.fingerprint(&ledger.identity().key);
+        let client = Client::new(&base, key, std::time::Duration::from_secs(5)).unwrap();
+        let lane = Lane::new(
+            client,
+            fingerprint,
+            base.to_string(),
+            Limits::default(),
+            Means::new(ledger.clone(), Events::none()),
+        );
+        let looked = look_up(&lane, &ledger, Wanted { entry, ..wanted() }).await.unwrap();
+        assert_eq!(
+            (looked.lookup, looked.evidence.session_id),
+            (Lookup::Ambiguous, None),
+            "{}",
+            looked.evidence.detail
+        );
     }
 }
