@@ -2,6 +2,8 @@
 //! follows. Each step ends with everything that it learnt durably in the ledger.
 
 mod mint;
+mod search;
+mod unsent;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,16 +18,15 @@ use super::events::Event;
 use super::lane::{CallError, Lane};
 #[cfg(debug_assertions)]
 use super::points::Point;
-use super::resolve::{Wanted, look_up};
 use super::stop::Halt;
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{
     AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
-use crate::lifecycle::{Answer, Lookup, Next, Settled, Standing, TokenLife};
+use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest};
-use crate::pace::{PATIENCE, backoff};
+use crate::pace::backoff;
 use crate::token::{Claims, SessionKind, ShareToken};
 
 /// An entry that a run works on.
@@ -398,57 +399,6 @@ impl Job {
         }
     }
 
-    /// Looks for the session; the answer says what follows, and what was found.
-    async fn look_up(&mut self, context: &Context, lane: &Lane, token: TokenLife) -> Result<Sought, LedgerError> {
-        let mut waits = PATIENCE.iter();
-        loop {
-            let sought = self.look_once(context, lane, token).await?;
-            let is_absent = sought.1.as_ref().is_some_and(|(_, evidence)| evidence.verdict == "none");
-            // What may have been made a moment ago need not be listed yet; sending again finds that out by itself.
-            match waits.next().filter(|_| is_absent && self.open && sought.0 != Next::Send) {
-                Some(wait) => tokio::time::sleep(*wait).await,
-                None => return Ok(sought),
-            }
-        }
-    }
-
-    async fn look_once(&mut self, context: &Context, lane: &Lane, token: TokenLife) -> Result<Sought, LedgerError> {
-        let Some(row) = self.row else { return Ok((Next::Settle(Settled::Unknown), None)) };
-        let last = self.last.as_ref().map(|(answer, _)| *answer);
-        let standing = self.standing(token);
-        // Only a session that existed before anybody asked here can be older than the first request.
-        let is_older = !self.lost && last == Some(Answer::Refused(Class::AlreadyImported));
-        let wanted = Wanted {
-            entry: row,
-            source: self.source,
-            kind: self.kind,
-            vendor_data: self.sent.as_ref().and_then(|sent| sent.vendor_data.clone()),
-            since: self.first_sent_at.filter(|_| !is_older),
-            vendor_data_is_shared: false,
-        };
-        let looked = look_up(lane, &context.means.ledger, wanted).await;
-        #[cfg(debug_assertions)]
-        Point::LookedUp.pass();
-        match looked {
-            Ok(looked) => {
-                if let Some(decision) = looked.decision.as_ref().filter(|_| looked.lookup == Lookup::Found) {
-                    self.source = self.source.or(decision.shared_from_session);
-                    self.kind = self.kind.or(decision.session_kind);
-                }
-                let found = looked.decision.map(|decision| session(&decision));
-                let lookup =
-                    if looked.lookup == Lookup::Found && found.is_none() { Lookup::Failed } else { looked.lookup };
-                Ok((standing.after_lookup(last, lookup), Some((found, looked.evidence))))
-            }
-            Err(CallError::Api(failure)) => {
-                let detail = format!("the lookup failed: {}", failure.detail);
-                let evidence = Evidence { verdict: "failed", session_id: None, detail };
-                Ok((standing.after_lookup(last, Lookup::Failed), Some((None, evidence))))
-            }
-            Err(CallError::Ledger(error)) => Err(error),
-        }
-    }
-
     /// Carries out what follows, recording it.
     async fn follow(&mut self, context: &Context, (next, found): Sought) -> Result<Step, LedgerError> {
         let (settled, stops) = match next {
@@ -505,35 +455,6 @@ impl Job {
             effect: Effect::Refused,
             recognised: true,
         }
-    }
-
-    async fn expire_unsent(
-        &mut self,
-        context: &Context,
-        lane: &Lane,
-        manifest: &Manifest,
-        entry: &Entry,
-    ) -> Result<Step, LedgerError> {
-        let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
-        let row =
-            context.means.ledger.settle_unsent(self.row, describe, context.run, State::Expired, expired()).await?;
-        self.row = Some(row);
-        Ok(Step::Done(self.done(Finished::Settled(Settled::Expired), None, Some(expired()))))
-    }
-
-    async fn refuse_unsent(
-        &mut self,
-        context: &Context,
-        lane: &Lane,
-        manifest: &Manifest,
-        entry: &Entry,
-        error: RecordedError,
-    ) -> Result<Step, LedgerError> {
-        let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
-        let row =
-            context.means.ledger.settle_unsent(self.row, describe, context.run, State::Refused, error.clone()).await?;
-        self.row = Some(row);
-        Ok(Step::Done(self.done(Finished::Settled(Settled::Refused), None, Some(error))))
     }
 
     /// The end of a job that was not worked on to its end.
