@@ -71,3 +71,29 @@ fn a_429_pauses_and_loses_nothing() {
     let attempts: Vec<_> = done["imports"].as_array().unwrap().iter().map(|row| row["error"].clone()).collect();
     assert_eq!(attempts, [json!(null), json!(null), json!(null)]);
 }
+
+/// Two applications, each with a key and a budget of its own: together they send twice what one key may.
+#[test]
+fn applications_run_side_by_side_each_on_its_own_budget() {
+    let mut one = Scene::new(Config { writes_per_minute: 60, seed: 1, ..sandbox(60) });
+    let two = Scene::new(Config { writes_per_minute: 60, seed: 2, ..sandbox(60) });
+    one.set("OTHER_KEY", &two.running.api_key());
+    let limits = "limits: {writes_per_minute: 60}\n";
+    one.write("one.yaml", &(one.manifest("one") + limits));
+    let text = two.manifest("two").replace("DIDIT_API_KEY", "OTHER_KEY").replace("id: e", "id: f") + limits;
+    one.write("two.yaml", &text);
+    let plan = one.run(&["plan", "one.yaml", "two.yaml", "--json"]).exits(0).json();
+    assert_eq!((&plan["forecast"]["writes"], &plan["forecast"]["seconds"]), (&json!(120), &json!(0)));
+    let done = one.run(&["apply", "one.yaml", "two.yaml", "--yes", "--json", "--no-verify"]).exits(0).json();
+    assert_eq!(done["summary"]["imported"], 120, "{done:#}");
+    assert_eq!((one.writes(), two.writes()), (60, 60));
+    assert_eq!((one.world.throttled(), two.world.throttled()), (0, 0));
+    // On one budget the second sixty would have waited for a minute.
+    assert!(done["seconds"].as_f64().unwrap() < 55.0, "{}", done["seconds"]);
+    let span = |scene: &Scene| {
+        let posts = scene.world.requests().into_iter().filter(|it| it.method == "POST").map(|it| it.arrived);
+        (posts.clone().min().unwrap(), posts.max().unwrap())
+    };
+    let (first, second) = (span(&one), span(&two));
+    assert!(first.0 < second.1 && second.0 < first.1, "side by side, not one after the other");
+}
