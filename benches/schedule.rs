@@ -7,8 +7,10 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what this is for")]
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use didit_sync::sandbox::{Config, Sandbox, write_manifest};
 use didit_sync::simulation::{Outcome, Scenario, Spell, best_schedule, play};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -31,6 +33,9 @@ fn main() {
     restarts(if quick { 1 } else { 5 });
     strangers();
     a_day(if quick { 30_000 } else { 432_000 });
+    if !quick {
+        over_http(900);
+    }
 }
 
 /// Each number of entries: how long the writes took.
@@ -119,6 +124,37 @@ fn a_day(entries: usize) {
     println!("entries  in flight  windows s  best s    took s    best/took  429  longest round trip s");
     row(entries, 32, &outcome);
     println!("{} verified; peak memory {} MB, before {} MB", outcome.verified, peak_memory(), before);
+}
+
+/// The program itself, over real HTTP against the sandbox with Didit's limits.
+fn over_http(entries: usize) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = Config { listen: ([127, 0, 0, 1], 0).into(), sessions: entries, ..Config::default() };
+    let running = runtime.block_on(Sandbox::start(config)).expect("a sandbox");
+    write_manifest(&running, &folder.path().join("m.yaml")).expect("a manifest");
+    let begun = Instant::now();
+    let status = Command::new(env!("CARGO_BIN_EXE_didit-sync"))
+        .args(["apply", "m.yaml", "--yes", "--quiet", "--progress", "none"])
+        .current_dir(folder.path())
+        .envs(running.environment())
+        .stdout(Stdio::null())
+        .status()
+        .expect("the program");
+    let took = begun.elapsed().as_secs_f64();
+    let world = running.world();
+    let counts = world.counts();
+    println!("\n{entries} entries at 300 a minute over HTTP, the whole process with its verification");
+    println!("windows s  took s  429  imported  writes  reads  exit");
+    println!(
+        "{:>9}  {took:>6.1}  {:>3}  {:>8}  {:>6}  {:>5}  {}",
+        60 * (entries - 1) / 300,
+        world.throttled(),
+        world.imported().len(),
+        counts.writes,
+        counts.reads,
+        status.code().unwrap_or(-1),
+    );
 }
 
 /// In MB, of this process so far.
