@@ -44,6 +44,8 @@ fn a_run_knows_what_the_run_before_it_sent() {
     let text = scene.manifest("acme") + "limits: {writes_per_minute: 4}\n";
     scene.write("m.yaml", &text);
     scene.run(&["apply", "m.yaml", "--yes", "--limit", "4"]).exits(8);
+    let seconds = scene.plan().exits(0).json()["forecast"]["seconds"].as_u64().unwrap();
+    assert!((40..=61).contains(&seconds), "the plan knows it, too: {seconds}");
     let mut child = scene.start(&["apply", "m.yaml", "--yes", "--json", "--no-verify"]);
     // The checks before the first send show that the run is under way; a write would follow at once.
     let reads = scene.world.counts().reads;

@@ -34,8 +34,9 @@ pub(super) async fn run(
         setup::require_ledger(global)?;
     }
     let Held { ledger, lock } = setup::hold(global, Purpose::Change, &args.origin)?;
-    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
     let now = Timestamp::now();
+    let (records, recent) = (ledger.records().await?, ledger.recent_imports(now).await?);
+    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent };
     let plan = plan::plan(&manifests, &snapshot, now, args.retry_refused);
     let shown_plan = text::plan(&manifests, &plan, now, console.style());
     if !args.output.json.json {

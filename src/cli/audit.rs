@@ -37,7 +37,7 @@ pub(super) async fn run(
     let records = ledger.records().await?;
     let facts: HashMap<String, ManifestFacts> =
         ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
-    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records };
+    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent: Vec::new() };
     let mut chosen = chosen(manifests.as_ref(), &snapshot);
     chosen.sort_by_key(|record| (record.audited_at, record.id));
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));

@@ -53,7 +53,10 @@ fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Resu
 pub(super) fn snapshot(global: &Global) -> Result<Snapshot, Failure> {
     match Reader::open(&location(global))? {
         None => Ok(Snapshot::default()),
-        Some(reader) => Ok(Snapshot { identity: Some(reader.identity()?), records: reader.records()? }),
+        Some(reader) => {
+            let recent = reader.recent_imports(jiff::Timestamp::now())?;
+            Ok(Snapshot { identity: Some(reader.identity()?), records: reader.records()?, recent })
+        }
     }
 }
 

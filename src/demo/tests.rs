@@ -56,7 +56,8 @@ impl Job {
     }
 
     async fn snapshot(&self) -> Snapshot {
-        Snapshot { identity: Some(self.ledger.identity().clone()), records: self.ledger.records().await.unwrap() }
+        let records = self.ledger.records().await.unwrap();
+        Snapshot { identity: Some(self.ledger.identity().clone()), records, recent: Vec::new() }
     }
 
     /// One lane for each manifest.

@@ -37,7 +37,7 @@ impl Reader {
     }
 
     /// A writer may have begun since the file was opened as immutable: then once more, through the log.
-    fn run_query<T>(&self, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+    pub(super) fn run_query<T>(&self, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         let path = &self.location.path;
         let read = |connection| query(connection).map_err(|e| LedgerError::sqlite(path, &e));
         if let Some(through_log) = self.through_log.get() {

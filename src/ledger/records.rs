@@ -103,6 +103,17 @@ pub struct RecentRequests {
     pub reads: Vec<Timestamp>,
 }
 
+/// The imports of the last minute with one key, named as a manifest names it: a plan has no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentImports {
+    /// The base URL without a trailing slash.
+    pub base_url: String,
+    /// The reference to the key, as kept with the manifest.
+    pub api_key: String,
+    /// By when each had arrived.
+    pub at: Vec<Timestamp>,
+}
+
 /// Which of a key's two budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetKind {

@@ -7,14 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, params};
 
 use super::read::time;
-use super::records::{Block, RecentRequests, Reservation, SendId};
-use super::{Ledger, LedgerError};
+use super::records::{Block, RecentImports, RecentRequests, Reservation, SendId};
+use super::{Ledger, LedgerError, Reader};
 use crate::token::Fingerprint;
 
 /// The API counts over a minute; twice that is kept.
 const KEPT: SignedDuration = SignedDuration::from_mins(2);
-/// A request without an answer arrived at most so long after it left.
-const LONGEST_WAY: SignedDuration = SignedDuration::from_secs(10);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 /// An answer comes at most so long after its request left: no `timeout` is longer.
 const LONGEST_ANSWER: SignedDuration = SignedDuration::from_mins(10);
 
@@ -27,6 +26,11 @@ impl Ledger {
     /// Notes what was sent of a block, and when the last of it left.
     pub async fn close_block(&self, block: Block) -> Result<(), LedgerError> {
         self.writer.call(move |tx| close(tx, &block)).await
+    }
+
+    /// The imports of the last minute, by key as manifests name it.
+    pub async fn recent_imports(&self, now: Timestamp) -> Result<Vec<RecentImports>, LedgerError> {
+        self.writer.call(move |tx| recent_imports(tx, now)).await
     }
 
     /// What earlier runs sent with this key in the last minute.
@@ -57,6 +61,45 @@ fn close(tx: &Transaction<'_>, block: &Block) -> rusqlite::Result<()> {
         .map(drop)
 }
 
+impl Reader {
+    /// The imports of the last minute, by key as manifests name it.
+    pub fn recent_imports(&self, now: Timestamp) -> Result<Vec<RecentImports>, LedgerError> {
+        self.run_query(|connection| recent_imports(connection, now))
+    }
+}
+
+/// When an import that left lately had arrived at the latest (ten seconds later, where it has no answer), with the times that bound this as parameters 1 to 4.
+const ARRIVED: &str = "coalesce(b.answered_at, min(a.left_at + 10000, ?2)) AS at FROM attempts a
+    JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
+    WHERE a.left_at > ?3 AND a.left_at < ?4 AND at > ?1 AND coalesce(b.outcome, '') <> 'not_processed'";
+
+fn times(now: Timestamp) -> [i64; 4] {
+    let earlier = |span| now.saturating_sub(span).unwrap_or(Timestamp::MIN).as_millisecond();
+    let latest = now.saturating_add(MINUTE).unwrap_or(Timestamp::MAX).as_millisecond();
+    [earlier(MINUTE), now.as_millisecond(), earlier(MINUTE + LONGEST_ANSWER), latest]
+}
+
+fn recent_imports(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<RecentImports>> {
+    // A ledger of the first version that is only read.
+    if !connection.column_exists(None, "attempts", "left_at")? {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT m.base_url, m.api_key, at FROM manifests m JOIN (SELECT e.manifest AS name, {ARRIVED}) USING (name)"
+    );
+    let mut query = connection.prepare(&sql)?;
+    let rows = query.query_map(times(now), |row| Ok((row.get(0)?, row.get(1)?, time(row.get(2)?))))?;
+    let mut recent: Vec<RecentImports> = Vec::new();
+    for row in rows {
+        let (base_url, api_key, at): (String, String, Timestamp) = row?;
+        match recent.iter_mut().find(|it| it.base_url == base_url && it.api_key == api_key) {
+            Some(known) => known.at.push(at),
+            None => recent.push(RecentImports { base_url, api_key, at: vec![at] }),
+        }
+    }
+    Ok(recent)
+}
+
 /// A request that the server did not count (a 429, no connection) is none. What lies more than a minute in the future
 /// was noted before the clock was set back, and tells nothing.
 pub(super) fn recent_requests(
@@ -64,30 +107,18 @@ pub(super) fn recent_requests(
     key: Fingerprint,
     now: Timestamp,
 ) -> rusqlite::Result<RecentRequests> {
-    let since = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MIN);
-    let latest = now.saturating_add(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MAX);
     let mut recent = RecentRequests::default();
-    let mut imports = connection.prepare_cached(
-        "SELECT coalesce(b.answered_at, min(a.left_at + ?4, ?3)) AS at FROM attempts a
-         JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
-         WHERE a.left_at > ?5 AND at > ?2 AND a.left_at < ?6 AND e.key = ?1 AND coalesce(b.outcome, '') <> 'not_processed'",
-    )?;
-    let earliest = since.saturating_sub(LONGEST_ANSWER).unwrap_or(Timestamp::MIN);
-    let of = params![
-        key.as_bytes(),
-        since.as_millisecond(),
-        now.as_millisecond(),
-        LONGEST_WAY.as_millis() as i64,
-        earliest.as_millisecond(),
-        latest.as_millisecond(),
-    ];
+    let times = times(now);
+    let [since, _, _, latest] = times;
+    let mut imports = connection.prepare_cached(&format!("SELECT {ARRIVED} AND e.key = ?5"))?;
+    let of = params![times[0], times[1], times[2], times[3], key.as_bytes()];
     for at in imports.query_map(of, |row| row.get(0).map(time))? {
         recent.writes.push(at?.min(now));
     }
     let mut others = connection.prepare_cached(
         "SELECT budget = 'writes', requests, until FROM sends WHERE key = ?1 AND until > ?2 AND until < ?3",
     )?;
-    let rows = others.query_map(params![key.as_bytes(), since.as_millisecond(), latest.as_millisecond()], |row| {
+    let rows = others.query_map(params![key.as_bytes(), since, latest], |row| {
         Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?, time(row.get(2)?)))
     })?;
     for row in rows {

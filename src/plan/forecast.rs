@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Action, Item};
+use crate::ledger::records::RecentImports;
 use crate::manifest::{Entry, Manifest, Manifests, Partner, SecretRef};
 
 /// The span over which the API counts, in seconds.
@@ -49,7 +50,7 @@ pub struct Remedy {
 
 /// Forecasts a plan. Keys of several applications, partners among them, have budgets of their own, used side by side.
 #[must_use]
-pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forecast, Late) {
+pub fn forecast(items: &[Item], manifests: &Manifests, recent: &[RecentImports], now: Timestamp) -> (Forecast, Late) {
     let mut budgets: BTreeMap<(String, String), Budget> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
         let Some((m, e)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
@@ -59,6 +60,11 @@ pub fn forecast(items: &[Item], manifests: &Manifests, now: Timestamp) -> (Forec
         let mint = manifest.entries.get(e).and_then(Entry::mint);
         if let Some(partner) = mint.and_then(|mint| manifest.partner(&mint.partner)) {
             budgets.entry(key(&partner.api_key)).or_default().mint(partner);
+        }
+    }
+    for RecentImports { base_url, api_key, at } in recent {
+        if let Some(budget) = budgets.get_mut(&(base_url.clone(), api_key.clone())) {
+            budget.recall(at, now);
         }
     }
     let (mut total, mut late) = (Forecast::default(), Late::default());
@@ -77,6 +83,8 @@ struct Budget {
     /// Of each item to be sent.
     deadlines: Vec<(Option<Timestamp>, usize)>,
     minted: u64,
+    /// When each slot is free that was used in the last minute, in seconds from now, ascending.
+    taken: Vec<u64>,
     recovered: u64,
     trusted: u64,
 }
@@ -99,6 +107,22 @@ impl Budget {
         self.minted += 1;
     }
 
+    fn recall(&mut self, at: &[Timestamp], now: Timestamp) {
+        let left = |at: &Timestamp| u64::try_from(at.as_second() + WINDOW as i64 + 1 - now.as_second()).ok();
+        self.taken.extend(at.iter().filter_map(left));
+        self.taken.sort_unstable();
+    }
+
+    /// When, in seconds from now, the write with this many before it leaves: slot after slot, those that are free first.
+    fn turn(&self, before: u64, per_minute: u64) -> u64 {
+        let Some(slot) = before.checked_rem(per_minute) else { return 0 };
+        // Of more than a window holds, the last ones decide.
+        let taken = &self.taken[self.taken.len().saturating_sub(per_minute as usize)..];
+        let free = per_minute - taken.len() as u64;
+        let first = slot.checked_sub(free).map_or(0, |nth| taken[nth as usize]);
+        wait(before, per_minute) + first
+    }
+
     fn forecast(mut self, now: Timestamp) -> (Forecast, Late) {
         // Earliest deadline first; entries without a known one come last.
         self.deadlines.sort_by_key(|(deadline, index)| (deadline.is_none(), *deadline, *index));
@@ -110,11 +134,11 @@ impl Budget {
         let is_receiver = self.reads_per_minute > 0;
         let reads = if is_receiver { 2 + writes + 2 * self.recovered } else { 0 };
         writes += self.minted;
-        let last = |count: u64, limit| wait(count.saturating_sub(1), limit);
+        let last_write = if writes > 0 { self.turn(writes - 1, self.writes_per_minute) } else { 0 };
         let forecast = Forecast {
             writes,
             reads,
-            seconds: last(writes, self.writes_per_minute).max(last(reads, self.reads_per_minute)),
+            seconds: last_write.max(wait(reads.saturating_sub(1), self.reads_per_minute)),
             expire_before_turn: late.items.len() as u64,
             trusted: self.trusted,
         };
@@ -125,7 +149,8 @@ impl Budget {
     fn late(&self, now: Timestamp, per_minute: u64) -> Vec<(Timestamp, usize)> {
         let (mut writes, mut late) = (0, Vec::new());
         for (deadline, index) in &self.deadlines {
-            match deadline.filter(|deadline| deadline.as_second() <= now.as_second() + wait(writes, per_minute) as i64)
+            match deadline
+                .filter(|deadline| deadline.as_second() <= now.as_second() + self.turn(writes, per_minute) as i64)
             {
                 Some(deadline) => late.push((deadline, *index)),
                 None => writes += 1,
@@ -137,7 +162,7 @@ impl Budget {
     /// With longer lives the late ones go behind the others; with more writes a minute all go as they are.
     fn remedy(&self, now: Timestamp, late: &[(Timestamp, usize)], writes: u64) -> Remedy {
         let too_late = |(nth, (deadline, _)): (usize, &(Timestamp, usize))| {
-            let turn = now.as_second() + wait(writes + nth as u64, self.writes_per_minute) as i64;
+            let turn = now.as_second() + self.turn(writes + nth as u64, self.writes_per_minute) as i64;
             u64::try_from(turn - deadline.as_second()).unwrap_or(0) + 1
         };
         let longer_seconds = late.iter().enumerate().map(too_late).max().unwrap_or(0);
@@ -209,6 +234,18 @@ mod tests {
             let (forecast, _) = budget(count, None).forecast(Timestamp::UNIX_EPOCH);
             assert_eq!((forecast.writes, forecast.seconds), (count as u64, seconds), "{count} entries");
         }
+    }
+
+    #[test]
+    fn what_was_sent_in_the_last_minute_is_waited_for() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut recalled = budget(150, None);
+        // 200 slots are taken, half of them for 11 s more and half for 41 s.
+        recalled.recall(&[vec![at(950); 100], vec![at(980); 100], vec![at(900); 50]].concat(), now);
+        let turns = [0, 99, 100, 199, 200, 299, 300, 400].map(|before| recalled.turn(before, 300));
+        assert_eq!(turns, [0, 0, 11, 11, 41, 41, 60, 71]);
+        assert_eq!(recalled.forecast(now).0.seconds, 11);
     }
 
     #[test]

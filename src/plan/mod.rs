@@ -20,7 +20,7 @@ pub use action::{Action, Facts, Known, Token, decide};
 pub use diff::{Matches, receiver};
 pub use forecast::{Forecast, Late, Remedy, forecast};
 
-use crate::ledger::records::{Identity, Record};
+use crate::ledger::records::{Identity, RecentImports, Record};
 use crate::manifest::{Entry, Manifests};
 use crate::token::{FingerprintKey, SessionKind};
 
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub identity: Option<Identity>,
     /// Every entry.
     pub records: Vec<Record>,
+    /// What was imported in the last minute, and takes its place in the windows.
+    pub recent: Vec<RecentImports>,
 }
 
 impl Snapshot {
@@ -122,7 +124,7 @@ pub fn plan(manifests: &Manifests, snapshot: &Snapshot, now: Timestamp, retry_re
     }
     items.extend(matches.orphans().map(|index| orphan(&snapshot.records[index], index)));
     items.sort_by(|a, b| (&a.id, &a.manifest).cmp(&(&b.id, &b.manifest)));
-    let (forecast, late) = forecast(&items, manifests, now);
+    let (forecast, late) = forecast(&items, manifests, &snapshot.recent, now);
     for index in &late.items {
         items[*index].reason.get_or_insert_with(|| "its token expires before its turn".to_owned());
     }

@@ -150,7 +150,7 @@ fn applied(manifests: &Manifests, plan: &Plan, identity: &Identity) -> Snapshot 
             }
         })
         .collect();
-    Snapshot { identity: Some(identity.clone()), records }
+    Snapshot { identity: Some(identity.clone()), records, recent: Vec::new() }
 }
 
 proptest! {
@@ -158,7 +158,7 @@ proptest! {
     fn the_plan_of_unchanged_input_after_apply_is_all_unchanged(specs in proptest::collection::vec(spec(), 0..30)) {
         let manifests = manifests(&specs);
         let identity = identity();
-        let empty = Snapshot { identity: Some(identity.clone()), records: Vec::new() };
+        let empty = Snapshot { identity: Some(identity.clone()), records: Vec::new(), recent: Vec::new() };
         let first = plan(&manifests, &empty, now(), false);
         prop_assert_eq!(first.pending() + first.count(Action::Expired), first.items.len() as u64);
         let snapshot = applied(&manifests, &first, &identity);
@@ -190,7 +190,7 @@ proptest! {
     fn another_token_for_the_same_session_makes_no_second_entry(specs in proptest::collection::vec(spec(), 1..20)) {
         let manifests = manifests(&specs);
         let identity = identity();
-        let empty = Snapshot { identity: Some(identity.clone()), records: Vec::new() };
+        let empty = Snapshot { identity: Some(identity.clone()), records: Vec::new(), recent: Vec::new() };
         let first = plan(&manifests, &empty, now(), false);
         let snapshot = applied(&manifests, &first, &identity);
         let mut reminted = manifests.clone();
@@ -214,7 +214,8 @@ fn an_entry_that_left_its_manifest_is_an_orphan_and_stays() {
     let spec = Spec { source: Some(1), business: false, trust: false, vendor_data: None, minutes: Some(9) };
     let manifests = manifests(&[spec]);
     let identity = identity();
-    let first = plan(&manifests, &Snapshot { identity: Some(identity.clone()), records: vec![] }, now(), false);
+    let first =
+        plan(&manifests, &Snapshot { identity: Some(identity.clone()), records: vec![], recent: vec![] }, now(), false);
     let snapshot = applied(&manifests, &first, &identity);
     let mut emptied = manifests;
     emptied.manifests[0].entries.clear();
@@ -241,7 +242,7 @@ fn minting() -> Manifests {
 fn an_entry_that_is_minted_needs_no_token_and_never_expires() {
     let manifests = minting();
     let identity = identity();
-    let empty = Snapshot { identity: Some(identity.clone()), records: vec![] };
+    let empty = Snapshot { identity: Some(identity.clone()), records: vec![], recent: vec![] };
     let first = plan(&manifests, &empty, now(), false);
     let item = &first.items[0];
     assert_eq!((item.action, item.expires_at), (Action::Import, None));

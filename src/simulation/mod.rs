@@ -123,7 +123,11 @@ impl Process<'_> {
         let clock = Clock::starting_at(self.begins);
         self.api.set_clock(clock);
         let ledger = Ledger::open_for_simulation(self.location)?;
-        let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records: ledger.records().await? };
+        let snapshot = Snapshot {
+            identity: Some(ledger.identity().clone()),
+            records: ledger.records().await?,
+            recent: ledger.recent_imports(clock.now()).await?,
+        };
         let plan = plan::plan(self.manifests, &snapshot, clock.now(), false);
         let doomed = plan.late.items.iter().map(|item| plan.items[*item].id.clone()).collect();
         let means = Means { ledger, clock, events: Events::none(), judging: Judging::InPlace };
