@@ -25,6 +25,7 @@ mod audit;
 mod crash;
 mod disk;
 mod exits;
+mod guards;
 mod hostile;
 mod lost_answers;
 mod main_job;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::args::{ApplyArgs, Global};
 use super::setup::{Held, Receiver};
 use super::view::Shown;
-use super::{Failure, origin, setup, signals};
+use super::{Failure, origin, reviewed, setup, signals};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
@@ -15,7 +15,7 @@ use crate::manifest::Manifests;
 use crate::plan::{self, Item, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
-use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran};
+use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran, Reviewed, TimeLimit};
 
 pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
     let interactive = !args.yes;
@@ -23,6 +23,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         return Err(Failure::new(Condition::Usage, "there is no terminal to ask on")
             .with_help("look at the plan first (didit-sync plan), then pass --yes"));
     }
+    let saved = args.plan.as_deref().map(reviewed::read).transpose()?;
     let manifests = setup::load(&args.manifests.manifests, global, true, console)?;
     if args.require_ledger {
         setup::require_ledger(global)?;
@@ -38,22 +39,22 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         console.err(&shown_plan);
     }
     check_names(&args.only, &plan)?;
-    if interactive && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
+    let reviewed = match saved {
+        Some(saved) => Some(saved.judge(&ledger, &manifests, &plan).await?),
+        None => None,
+    };
+    let is_refused = reviewed.as_ref().is_some_and(|reviewed| reviewed.refused.is_some());
+    if interactive && !is_refused && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
         return Err(Failure::new(Condition::Incomplete, "not carried out; nothing was sent"));
     }
     let stop = signals::listen(args.grace)?;
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &means).await?;
+    let is_wanted =
+        |item: &Item| !is_refused && (args.only.is_empty() || args.only.iter().any(|name| item.is_named(name)));
+    let (lanes, lane_of) = lanes(&manifests, &plan, is_wanted, global, &means).await?;
     setup::recall(&means, lanes.iter()).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
-    let options = ApplyOptions {
-        only: args.only.clone(),
-        limit: args.limit,
-        max_failures: args.max_failures,
-        max_trusted: args.max_trusted,
-        verify: !args.no_verify,
-    };
     let work = Apply {
         secrets: setup::token_policy(global, &manifests),
         manifests: Arc::new(manifests),
@@ -63,7 +64,7 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
         plan,
         lanes,
         lane_of,
-        options,
+        options: options(args, reviewed),
     };
     events.tell(Event::Phase("importing".to_owned()));
     let ran = run::apply(work, stop).await;
@@ -74,6 +75,18 @@ pub(super) async fn run(args: &ApplyArgs, global: &Global, console: &Console) ->
     let exit = shown("apply", ran).show(&args.output, console);
     drop(lock);
     exit
+}
+
+fn options(args: &ApplyArgs, reviewed: Option<Reviewed>) -> ApplyOptions {
+    ApplyOptions {
+        only: args.only.clone(),
+        limit: args.limit,
+        max_failures: args.max_failures,
+        max_trusted: args.max_trusted,
+        verify: !args.no_verify,
+        time_limit: args.max_duration.map(|most| TimeLimit { most, grace: args.grace }),
+        reviewed,
+    }
 }
 
 /// A misspelt `--only` must not pass for nothing to do.
@@ -105,11 +118,10 @@ pub(super) fn progress_mode(global: &Global) -> progress::Mode {
 async fn lanes(
     manifests: &Manifests,
     plan: &Plan,
-    only: &[String],
+    is_wanted: impl Fn(&Item) -> bool,
     global: &Global,
     means: &Means,
 ) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
-    let is_wanted = |item: &Item| only.is_empty() || only.iter().any(|name| item.is_named(name));
     let is_pending = |m: usize| {
         let mut items = plan.items.iter().filter(|item| item.entry.is_some_and(|(of, _)| of == m));
         items.any(|item| item.action.is_pending() && is_wanted(item))

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -17,7 +18,7 @@ use crate::ledger::records::{ManifestFacts, Record, State};
 use crate::manifest::{Limits, Manifests, SecretRef};
 use crate::plan::{self, Action, Snapshot};
 use crate::progress;
-use crate::run::{self, Audit, Check, Event, Events, Lane, Means};
+use crate::run::{self, Audit, Check, Event, Events, Lane, Means, TimeLimit};
 use crate::verify::{Sent, Subject};
 
 pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -37,13 +38,14 @@ pub(super) async fn run(args: &AuditArgs, global: &Global, console: &Console) ->
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limited = chosen.len() > limit;
     chosen.truncate(limit);
-    let stop = signals::listen(std::time::Duration::ZERO)?;
+    let stop = signals::listen(Duration::ZERO)?;
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
     let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &means).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
-    let work = Audit { lanes, limited, origin: origin::of_process(&args.origin), means };
+    let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
+    let work = Audit { lanes, limited, time_limit, origin: origin::of_process(&args.origin), means };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);

@@ -96,7 +96,7 @@ impl Demo<'_> {
 
     fn interrupted(&self) -> Option<Condition> {
         match *self.stop.borrow() {
-            Request::GoOn => None,
+            Request::GoOn | Request::TimeUp { .. } => None,
             Request::Wind { condition, .. } | Request::Now { condition } => Some(condition),
         }
     }
@@ -120,6 +120,8 @@ impl Demo<'_> {
             limit: None,
             max_failures: None,
             max_trusted: None,
+            plan: None,
+            max_duration: None,
             grace: GRACE,
             no_verify: false,
             retry_refused: false,
@@ -132,7 +134,13 @@ impl Demo<'_> {
 
     async fn audit(&self) -> Result<Exit, Failure> {
         self.title(4, "audit", "Fetches every imported session again; needs no tokens.");
-        let args = AuditArgs { manifests: self.manifests().manifests, limit: None, output: output(), origin: origin() };
+        let args = AuditArgs {
+            manifests: self.manifests().manifests,
+            limit: None,
+            max_duration: None,
+            output: output(),
+            origin: origin(),
+        };
         audit::run(&args, self.global, self.console).await
     }
 

@@ -182,7 +182,7 @@ fn backup(args: &BackupArgs, global: &Global, console: &Console) -> Result<Exit,
 
 pub(super) async fn begin(held: &Held, command: &str, origin: &OriginArgs) -> Result<RunId, Failure> {
     let run = held.ledger.begin_run(command, origin::of_process(origin), Timestamp::now()).await?;
-    held.ledger.raise_generation().await?;
+    held.ledger.raise_generation(run).await?;
     Ok(run)
 }
 

@@ -17,7 +17,7 @@ use crate::token::FingerprintKey;
 const APPLICATION_ID: i32 = 0x4453_594e;
 
 /// One for each version, in order.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema2.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema2.sql"), include_str!("schema3.sql")];
 
 /// The version that this program writes.
 const NEWEST_VERSION: i64 = MIGRATIONS.len() as i64;

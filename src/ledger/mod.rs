@@ -18,6 +18,7 @@ mod check;
 mod erase;
 mod file;
 mod lock;
+mod plans;
 mod read;
 pub mod records;
 mod sends;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use backup::back_up;
 pub use erase::{scrub, token_hash};
 pub use lock::{Lock, Purpose};
+pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use store::Ledger;
 
