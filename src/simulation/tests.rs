@@ -1,8 +1,8 @@
 //! What is promised of schedules, in simulated time. The long forms are in `benches/schedule.rs`, which prints their table.
 
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 
