@@ -6,8 +6,9 @@ use std::fs;
 use didit_sync::sandbox::Config;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::support::{Scene, sandbox};
+use crate::support::{Fake, Reply, Scene, Token, sandbox};
 
 /// A scene of this many entries with a saved plan, `plan.json`.
 fn planned(entries: usize) -> Scene {
@@ -97,11 +98,13 @@ fn only_and_limit_carry_out_a_part_of_a_plan() {
 fn whatever_sent_a_request_or_repaired_something_since_makes_a_plan_stale_and_is_named() {
     let scene = planned(2);
     scene.apply().exits(0);
-    assert_told(&refused(&scene), &["has changed since, by run 1 (apply,", "e00: planned import, now unchanged", "e01"]);
-    for (command, named) in [
-        (vec!["audit"], "(audit, "),
-        (vec!["ledger", "forget", "e00", "--reason", "x"], "(ledger forget, "),
-    ] {
+    assert_told(
+        &refused(&scene),
+        &["has changed since, by run 1 (apply,", "e00: planned import, now unchanged", "e01"],
+    );
+    for (command, named) in
+        [(vec!["audit"], "(audit, "), (vec!["ledger", "forget", "e00", "--reason", "x"], "(ledger forget, ")]
+    {
         save(&scene);
         scene.run(&command).exits(0);
         assert_told(&refused(&scene), &["has changed since, by run ", named]);
@@ -238,4 +241,148 @@ fn what_is_no_saved_plan_is_a_wrong_flag() {
     assert!(!scene.path("state").exists() && scene.world.counts().requests == 0);
     fs::write(scene.path("bytes.json"), [0xFF, 0x00, 0xC3]).unwrap();
     scene.run(&["apply", "m.yaml", "--yes", "--plan", "bytes.json"]).exits(64);
+}
+
+/// Six sessions whose imports or decisions take their time, one after the other.
+fn slow(faults: &str) -> Scene {
+    let scene = Scene::new(Config { faults: faults.parse().unwrap(), ..sandbox(6) });
+    scene.write("m.yaml", &(scene.manifest("acme") + "limits: {concurrency: 1}\n"));
+    scene
+}
+
+#[test]
+fn max_duration_ends_an_apply_with_what_was_in_flight_on_record_and_the_next_one_goes_on() {
+    let scene = slow("import.latency=400ms");
+    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "1s", "--no-verify"]).exits(8);
+    let done = done.json();
+    let imported = done["summary"]["imported"].as_u64().unwrap();
+    assert!((1..6).contains(&imported), "{done:#}");
+    assert_eq!(done["summary"]["not_sent"], 6 - imported);
+    assert_eq!(imported, scene.world.imported().len() as u64);
+    assert_eq!(done["exit"], json!({"code": 8, "name": "incomplete", "conditions": ["incomplete"]}));
+    let message = "its time is up (--max-duration 1s), and work is left: run again to go on";
+    assert_eq!(done["error"], json!({"code": 8, "name": "incomplete", "message": message, "diagnostics": []}));
+    // Nothing is left when that much time is given.
+    let rest = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "10m"]).exits(0).json();
+    assert_eq!((&rest["summary"]["imported"], &rest["error"]), (&json!(6 - imported), &Value::Null));
+}
+
+#[test]
+fn sessions_not_verified_in_time_are_incomplete_and_no_fault_of_the_api() {
+    let scene = Scene::new(Config { faults: "decision.latency=30s".parse().unwrap(), ..sandbox(6) });
+    scene.write_all();
+    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "2s", "--grace", "0s"]);
+    let done = done.exits(8).json();
+    assert_eq!(done["exit"]["conditions"], json!(["incomplete"]));
+    assert_eq!((&done["summary"]["imported"], &done["summary"]["unknown"]), (&json!(6), &json!(0)));
+    let verification = &done["verification"];
+    assert_eq!((&verification["summary"]["sessions"], &verification["summary"]["checked"]), (&json!(6), &json!(0)));
+    assert_eq!(verification["exit"]["conditions"], json!(["incomplete"]));
+}
+
+#[test]
+fn max_duration_ends_an_audit_and_the_next_one_begins_with_what_is_left() {
+    let mut scene = slow("decision.latency=300ms");
+    scene.run(&["apply", "m.yaml", "--yes", "--no-verify"]).exits(0);
+    scene.set("DIDIT_SYNC_MAX_DURATION", "1s");
+    let first = scene.run(&["audit", "--json"]).exits(8).json();
+    let checked = first["summary"]["checked"].as_u64().unwrap();
+    assert!((1..6).contains(&checked), "{first:#}");
+    assert_eq!((&first["summary"]["sessions"], &first["exit"]["conditions"]), (&json!(6), &json!(["incomplete"])));
+    assert_eq!((&first["error"]["code"], &first["error"]["name"]), (&json!(8), &json!("incomplete")));
+    let unaudited = || {
+        let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+        ledger
+            .query_row("SELECT count(*) FROM entries WHERE audited_at IS NULL", [], |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    assert_eq!(unaudited(), 6 - checked);
+    let left = (6 - checked).to_string();
+    let rest = scene.run(&["audit", "--json", "--max-duration", "1m", "--limit", &left]).exits(8).json();
+    assert_eq!((&rest["summary"]["checked"], &rest["error"]), (&json!(6 - checked), &Value::Null));
+    assert_eq!(unaudited(), 0);
+    let shown = scene.run(&["audit", "--max-duration", "0s"]).exits(8).stdout;
+    assert_told(&shown, &["Verified 0 of 6 sessions", "stopped: its time is up (--max-duration 0s)"]);
+}
+
+#[test]
+fn a_time_that_is_none_is_a_wrong_flag() {
+    let scene = planned(1);
+    for time in ["20", "soon", "-5m", ""] {
+        let option = format!("--max-duration={time}");
+        scene.run(&["apply", "m.yaml", "--yes", &option]).exits(64);
+        scene.run(&["audit", &option]).exits(64);
+    }
+}
+
+#[test]
+fn a_limit_takes_the_tokens_that_expire_first_and_counts_only_what_is_sent() {
+    let scene = Scene::new(sandbox(3));
+    let sources = scene.sources();
+    let mut text = scene.head("acme") + "imports:\n";
+    for (n, minutes) in [50, 10, 30].into_iter().enumerate() {
+        let token = scene.mint_for(sources[n].id, SignedDuration::from_mins(minutes));
+        text += &format!("  - {{id: e{n}, share_token: {token}}}\n");
+    }
+    scene.write("m.yaml", &text);
+    let run = |limit: &str, code| {
+        let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--limit", limit]).exits(code).json();
+        let rows = done["imports"].as_array().unwrap().clone();
+        rows.into_iter().map(|row| row["outcome"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(run("0", 8), ["not_sent"; 3]);
+    assert_eq!(scene.world.counts().requests, 0);
+    assert_eq!(run("1", 8), ["not_sent", "imported", "not_sent"]);
+    assert_eq!(run("1", 8), ["not_sent", "unchanged", "imported"]);
+    assert_eq!(run("1", 0), ["imported", "unchanged", "unchanged"]);
+}
+
+#[test]
+fn max_failures_is_counted_for_each_manifest_and_an_option_beats_what_a_manifest_says() {
+    let gone = Reply::json(400, &json!({"share_token": ["Original session does not exist."]}));
+    let refused = |limits: &str, more: &[&str]| {
+        let fake = Fake::answering(gone.clone());
+        for (name, first) in [("one", 10), ("two", 20)] {
+            let mut text = fake.head().replace("name: acme", &format!("name: {name}"));
+            text += &format!("limits: {{concurrency: 1, {limits}}}\nimports:\n");
+            for n in 0..5 {
+                let token = Token::new(Uuid::from_u128(first + n)).text();
+                text += &format!("  - {{id: {name}-{n}, share_token: {token}}}\n");
+            }
+            fake.folder.write(&format!("all/{name}.yaml"), &text);
+        }
+        let done = fake.folder.run(&[&["apply", "all", "--yes", "--json"], more].concat());
+        let document = done.json();
+        (document["summary"]["refused"].as_u64().unwrap(), document["exit"]["code"].clone(), document)
+    };
+    // Ten were refused, but no more than five of one.
+    let (count, exit, _) = refused("max_failures: 5", &[]);
+    assert_eq!((count, exit), (10, json!(3)));
+    let (count, exit, document) = refused("max_failures: 5", &["--max-failures", "4"]);
+    assert_eq!(exit, 7);
+    assert!((5..10).contains(&count), "{document:#}");
+    assert_told(document["error"]["message"].as_str().unwrap(), &["5 of 5 entries of ", "max_failures"]);
+    let (count, exit, _) = refused("max_failures: 0", &["--max-failures", "100%"]);
+    assert_eq!((count, exit), (10, json!(3)));
+}
+
+#[test]
+fn max_trusted_counts_new_imports_that_this_run_would_send() {
+    let scene = Scene::new(sandbox(4));
+    let text = scene.manifest("acme").replace("trust_review: false", "trust_review: true");
+    // The last one is not trusted.
+    scene.write("m.yaml", &text.replace("id: e03,", "id: e03, trust_review: false,"));
+    let run = |more: &[&str], code| {
+        let args = [&["apply", "m.yaml", "--yes", "--json", "--max-trusted", "1"], more].concat();
+        scene.run(&args).exits(code).json()
+    };
+    let stopped = run(&[], 7);
+    assert_told(stopped["error"]["message"].as_str().unwrap(), &["3 new imports", "max_trusted 1", "nothing was sent"]);
+    assert_eq!(stopped["exit"]["conditions"], json!(["stopped-by-guard"]));
+    assert_eq!(scene.world.counts().requests, 0);
+    run(&["--only", "e00", "--only", "e03"], 0);
+    // What is imported already is no new import.
+    run(&["--only", "e00", "--only", "e01"], 0);
+    run(&[], 0);
+    assert_eq!(scene.world.imported().len(), 4);
 }
