@@ -294,8 +294,16 @@ async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
     }
 }
 
+/// The read that checks the key, unless the run is stopped first.
+pub(super) async fn first_read(lane: &Lane, stop: &mut Listener) -> Result<(), Halt> {
+    tokio::select! {
+        checked = check_key(lane) => checked,
+        asked = wait_for(stop, |asked| *asked != Request::GoOn) => asked.halt().map_or(Ok(()), Err),
+    }
+}
+
 /// One read that finds a wrong key or base URL.
-pub(super) async fn check_key(lane: &Lane) -> Result<(), Halt> {
+async fn check_key(lane: &Lane) -> Result<(), Halt> {
     let failure = match lane.check_key().await {
         Ok(()) => return Ok(()),
         Err(CallError::Ledger(error)) => return Err(Halt::Ledger(error)),

@@ -126,9 +126,9 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
     let run = work.means.ledger.begin_run("apply", work.origin.clone(), work.means.clock.now()).await?;
     let stop = time_limit::within(work.options.time_limit, stop, started);
     let selected = Selection::new(&work);
-    let refused = refused(&work, &selected);
+    let refused = reviewed::refused(&work, &selected);
     if refused.is_none() {
-        begin(&work, &selected, run).await?;
+        reviewed::begin(&work, &selected, run).await?;
     }
     let context = Arc::new(Context {
         means: work.means.clone(),
@@ -145,25 +145,6 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         ends = drive(&work, &context, &selected, stop).await;
     }
     Ok(finish(&work, &context, &selected, ends, started).await)
-}
-
-/// Why a guard lets nothing of the plan be sent, if one does.
-fn refused(work: &Apply, selected: &Selection) -> Option<Halt> {
-    let stale = work.options.reviewed.as_ref().and_then(|reviewed| reviewed.refused.clone());
-    stale.map(Halt::Plan).or_else(|| selected.too_many_trusted(work).map(Halt::Guard))
-}
-
-/// What the ledger has to know before anything is sent: the manifests, that a saved plan is used, that it changes.
-async fn begin(work: &Apply, selected: &Selection, run: RunId) -> Result<(), LedgerError> {
-    let ledger = &work.means.ledger;
-    for manifest in &work.manifests.manifests {
-        ledger.keep_manifest(facts(manifest), run).await?;
-    }
-    match &work.options.reviewed {
-        Some(reviewed) => ledger.use_plan(run, reviewed.digest).await,
-        None if selected.jobs.is_empty() => Ok(()),
-        None => ledger.raise_generation(run).await,
-    }
 }
 
 /// The items that this run sends.
@@ -620,14 +601,6 @@ pub struct Audit {
     pub origin: Origin,
 }
 
-/// The read that checks the key, unless the run is stopped first.
-async fn first_read(lane: &Lane, stop: &mut Listener) -> Result<(), Halt> {
-    tokio::select! {
-        checked = dispatch::check_key(lane) => checked,
-        asked = stop::wait_for(stop, |asked| *asked != Request::GoOn) => asked.halt().map_or(Ok(()), Err),
-    }
-}
-
 /// Verifies imported sessions again.
 pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
@@ -652,7 +625,7 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
         let (lane, sessions, mut stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
         tokio::spawn(async move {
-            let mut verified = match first_read(&lane, &mut stop).await {
+            let mut verified = match dispatch::first_read(&lane, &mut stop).await {
                 Ok(()) => checking.run(incoming, stop).await,
                 Err(halt) => Verified::unbegun(sessions, halt),
             };
