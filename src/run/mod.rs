@@ -8,7 +8,7 @@
 //!
 //! - An intent is durable before its request leaves, an outcome before it counts; see `job`.
 //! - Sending is paced by `budget`; nothing here decides when a request may leave.
-//! - A run stops for a signal, a guard, a rejected key, an API that fails or a ledger that fails (`stop`), and then
+//! - A run stops for a signal, its time limit, a guard, a rejected key, an API or a ledger that fails (`stop`), and then
 //!   waits for what is in flight.
 
 mod budget;

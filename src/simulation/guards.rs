@@ -74,9 +74,14 @@ fn a_429_spends_no_retry_budget_and_counts_as_no_failure() {
 
 #[test]
 fn twenty_failures_in_a_row_end_the_run() {
-    let outcome = played(&in_a_row(60, |_, _| Some(FAILS)));
-    assert_eq!((outcome.traffic.writes, conditions(&outcome)[0]), (20, Condition::Unavailable));
-    assert!(message(&outcome).contains("failed 20 times in a row, last with server"), "{}", message(&outcome));
+    let failures: [(&str, Refusal); 3] =
+        [("server", |_, _| Some(FAILS)), ("timeout", |_, _| Some((408, "{}"))), ("protocol", |_, _| Some((201, "{")))];
+    for (class, refusal) in failures {
+        let outcome = played(&in_a_row(60, refusal));
+        assert_eq!((outcome.traffic.writes, conditions(&outcome)[0]), (20, Condition::Unavailable));
+        let told = format!("failed 20 times in a row, last with {class}");
+        assert!(message(&outcome).contains(&told), "{}", message(&outcome));
+    }
 }
 
 #[test]
@@ -137,6 +142,38 @@ fn what_says_nothing_of_the_manifest_is_no_failure_for_max_failures() {
         assert!(!conditions(&outcome).contains(&Condition::StoppedByGuard), "{outcome:?}");
         assert_eq!(count(&outcome, "not_sent"), 0);
     }
+}
+
+#[test]
+fn max_failures_counts_refusals_of_five_classes() {
+    let counting: [(Class, Refusal); 5] = [
+        (Class::SourceGone, |_, _| Some(GONE)),
+        (Class::TokenInvalid, |_, _| Some((400, r#"{"share_token": ["Invalid share token."]}"#))),
+        (Class::WrongAudience, |_, _| Some((403, r#"{"detail": "This token is not valid for this application."}"#))),
+        (Class::WorkflowUnknown, |_, _| {
+            Some((400, r#"{"workflow_id": ["Workflow does not exist for this application."]}"#))
+        }),
+        (Class::BadRequest, |_, _| Some((400, r#"{"vendor_data": ["Not a valid string."]}"#))),
+    ];
+    for (class, refusal) in counting {
+        let outcome = played(&Scenario { max_failures: MaxFailures::Count(1), ..in_a_row(6, refusal) });
+        let classes: Vec<_> = outcome.ran.outcomes.iter().filter_map(|it| Some(it.error.as_ref()?.class)).collect();
+        assert_eq!((classes, count(&outcome, "not_sent")), (vec![class; 2], 4));
+        assert_eq!(conditions(&outcome), [Condition::StoppedByGuard, Condition::Partial]);
+    }
+}
+
+#[test]
+fn no_credit_and_a_rejected_key_stop_at_once_whatever_max_failures_bears() {
+    let outcome = played(&in_a_row(6, |n, _| {
+        (n == 2).then_some((403, r#"{"detail": "You don't have enough credits to perform this request."}"#))
+    }));
+    assert_eq!((outcome.traffic.writes, count(&outcome, "not_sent")), (3, 3));
+    assert_eq!(conditions(&outcome)[0], Condition::StoppedByGuard);
+    assert!(message(&outcome).starts_with("no credit: "), "{}", message(&outcome));
+    let outcome = played(&in_a_row(6, |n, _| (n == 2).then_some((401, r#"{"detail": "This API key has expired."}"#))));
+    assert_eq!((outcome.traffic.writes, count(&outcome, "not_sent")), (3, 3));
+    assert_eq!(conditions(&outcome)[0], Condition::Credentials);
 }
 
 #[test]
