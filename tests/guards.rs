@@ -187,7 +187,7 @@ fn an_entry_left_open_since_makes_a_plan_stale_and_that_is_the_exit() {
     let scene = Scene::new(Config { faults: "import.hang=x1".parse().unwrap(), ..sandbox(1) });
     scene.write_all();
     save(&scene);
-    scene.run(&["apply", "m.yaml", "--yes", "--max-duration", "1s", "--grace", "0s"]).exits(6);
+    scene.run(&["apply", "m.yaml", "--yes", "--max-duration", "3s", "--grace", "0s"]).exits(6);
     assert_told(&refused(&scene), &["e00: planned import, now recover"]);
 }
 
@@ -252,15 +252,15 @@ fn slow(faults: &str) -> Scene {
 
 #[test]
 fn max_duration_ends_an_apply_with_what_was_in_flight_on_record_and_the_next_one_goes_on() {
-    let scene = slow("import.latency=400ms");
-    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "1s", "--no-verify"]).exits(8);
+    let scene = slow("import.latency=700ms");
+    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "2s", "--no-verify"]).exits(8);
     let done = done.json();
     let imported = done["summary"]["imported"].as_u64().unwrap();
     assert!((1..6).contains(&imported), "{done:#}");
     assert_eq!(done["summary"]["not_sent"], 6 - imported);
     assert_eq!(imported, scene.world.imported().len() as u64);
     assert_eq!(done["exit"], json!({"code": 8, "name": "incomplete", "conditions": ["incomplete"]}));
-    let message = "its time is up (--max-duration 1s), and work is left: run again to go on";
+    let message = "its time is up (--max-duration 2s), and work is left: run again to go on";
     assert_eq!(done["error"], json!({"code": 8, "name": "incomplete", "message": message, "diagnostics": []}));
     // Nothing is left when that much time is given.
     let rest = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "10m"]).exits(0).json();
@@ -271,7 +271,7 @@ fn max_duration_ends_an_apply_with_what_was_in_flight_on_record_and_the_next_one
 fn sessions_not_verified_in_time_are_incomplete_and_no_fault_of_the_api() {
     let scene = Scene::new(Config { faults: "decision.latency=30s".parse().unwrap(), ..sandbox(6) });
     scene.write_all();
-    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "2s", "--grace", "0s"]);
+    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--max-duration", "4s", "--grace", "0s"]);
     let done = done.exits(8).json();
     assert_eq!(done["exit"]["conditions"], json!(["incomplete"]));
     assert_eq!((&done["summary"]["imported"], &done["summary"]["unknown"]), (&json!(6), &json!(0)));
@@ -282,9 +282,9 @@ fn sessions_not_verified_in_time_are_incomplete_and_no_fault_of_the_api() {
 
 #[test]
 fn max_duration_ends_an_audit_and_the_next_one_begins_with_what_is_left() {
-    let mut scene = slow("decision.latency=300ms");
+    let mut scene = slow("decision.latency=600ms");
     scene.run(&["apply", "m.yaml", "--yes", "--no-verify"]).exits(0);
-    scene.set("DIDIT_SYNC_MAX_DURATION", "1s");
+    scene.set("DIDIT_SYNC_MAX_DURATION", "2s");
     let first = scene.run(&["audit", "--json"]).exits(8).json();
     let checked = first["summary"]["checked"].as_u64().unwrap();
     assert!((1..6).contains(&checked), "{first:#}");
