@@ -29,6 +29,7 @@ mod damage;
 mod disk;
 mod exits;
 mod files;
+mod guards;
 mod holders;
 mod hostile;
 mod lost_answers;

@@ -8,7 +8,7 @@ use super::args::{ApplyArgs, Global};
 use super::setup::{Held, Receiver};
 use super::signals::Signals;
 use super::view::Shown;
-use super::{Failure, origin, setup};
+use super::{Failure, origin, reviewed, setup};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
@@ -16,7 +16,7 @@ use crate::manifest::Manifests;
 use crate::plan::{self, Item, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
-use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran};
+use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran, Reviewed, TimeLimit};
 
 pub(super) async fn run(
     args: &ApplyArgs,
@@ -29,6 +29,7 @@ pub(super) async fn run(
         return Err(Failure::new(Condition::Usage, "there is no terminal to ask on")
             .with_help("look at the plan first (didit-sync plan), then pass --yes"));
     }
+    let saved = args.plan.as_deref().map(reviewed::read).transpose()?;
     let manifests = setup::load(&args.manifests.manifests, global, true, console)?;
     if args.require_ledger {
         setup::require_ledger(global)?;
@@ -45,24 +46,23 @@ pub(super) async fn run(
         console.err(&shown_plan);
     }
     check_names(&args.only, &plan)?;
-    if interactive && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
+    let reviewed = match saved {
+        Some(saved) => Some(saved.judge(&ledger, &manifests, &plan).await?),
+        None => None,
+    };
+    let is_refused = reviewed.as_ref().is_some_and(|reviewed| reviewed.refused.is_some());
+    if interactive && !is_refused && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
         return Err(Failure::new(Condition::Incomplete, "not carried out; nothing was sent"));
     }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let (lanes, lane_of) = lanes(&manifests, &plan, &args.only, global, &means).await?;
+    let wanted = if is_refused { Vec::new() } else { wanted(&plan, &args.only) };
+    let (lanes, lane_of) = lanes(&manifests, &wanted, global, &means).await?;
     setup::recall(&means, lanes.iter()).await?;
-    let partners = setup::partners(&manifests, &wanted(&plan, &args.only), global, &means, &lanes).await?;
+    let partners = setup::partners(&manifests, &wanted, global, &means, &lanes).await?;
     setup::recall_partners(&means, &partners).await?;
     let stop = signals.begin(args.grace)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
-    let options = ApplyOptions {
-        only: args.only.clone(),
-        limit: args.limit,
-        max_failures: args.max_failures,
-        max_trusted: args.max_trusted,
-        verify: !args.no_verify,
-    };
     let work = Apply {
         secrets: setup::token_policy(global, &manifests),
         manifests: Arc::new(manifests),
@@ -73,7 +73,7 @@ pub(super) async fn run(
         lanes,
         lane_of,
         partners,
-        options,
+        options: options(args, reviewed),
     };
     events.tell(Event::Phase("importing".to_owned()));
     let ran = run::apply(work, stop).await;
@@ -84,6 +84,18 @@ pub(super) async fn run(
     let exit = shown("apply", ran).show(&args.output, console);
     drop(lock);
     exit
+}
+
+fn options(args: &ApplyArgs, reviewed: Option<Reviewed>) -> ApplyOptions {
+    ApplyOptions {
+        only: args.only.clone(),
+        limit: args.limit,
+        max_failures: args.max_failures,
+        max_trusted: args.max_trusted,
+        verify: !args.no_verify,
+        time_limit: args.max_duration.map(|most| TimeLimit { most, grace: args.grace }),
+        reviewed,
+    }
 }
 
 /// A misspelt `--only` must not pass for nothing to do.
@@ -121,12 +133,10 @@ fn wanted(plan: &Plan, only: &[String]) -> Vec<(usize, usize)> {
 /// The lanes of the manifests for which something is to be sent; no other key is read.
 async fn lanes(
     manifests: &Manifests,
-    plan: &Plan,
-    only: &[String],
+    wanted: &[(usize, usize)],
     global: &Global,
     means: &Means,
 ) -> Result<(Vec<Arc<Lane>>, Vec<Option<usize>>), Failure> {
-    let wanted = wanted(plan, only);
     let is_pending = |m: usize| wanted.iter().any(|(of, _)| *of == m);
     let pending: Vec<usize> = (0..manifests.manifests.len()).filter(|m| is_pending(*m)).collect();
     let receivers: Vec<Receiver> = pending.iter().map(|m| Receiver::of(&manifests.manifests[*m])).collect();

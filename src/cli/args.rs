@@ -1,5 +1,5 @@
-//! The command line. Each option but `--yes` and `--only` has an environment twin, `DIDIT_SYNC_` and the option's
-//! name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
+//! The command line. Each option but `--yes`, `--plan` and `--only` has an environment twin, `DIDIT_SYNC_` and the
+//! option's name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -213,6 +213,9 @@ pub struct ApplyArgs {
     /// Don't ask; required without a terminal.
     #[arg(long, short)]
     pub yes: bool,
+    /// Carry out this saved plan (plan --out FILE), if it is still the plan; refuse it if not, or if it was used.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Only this entry: its label or source session (repeatable).
     #[arg(long, value_name = "ID")]
     pub only: Vec<String>,
@@ -225,7 +228,10 @@ pub struct ApplyArgs {
     /// Send nothing if more new imports than this keep the partner's status.
     #[arg(long, env = "DIDIT_SYNC_MAX_TRUSTED", value_name = "N")]
     pub max_trusted: Option<u64>,
-    /// After Ctrl-C, wait so long for what is in flight.
+    /// Send nothing new after this time, such as 20m; exit 8 if work is left.
+    #[arg(long, env = "DIDIT_SYNC_MAX_DURATION", value_name = "TIME", value_parser = time)]
+    pub max_duration: Option<Duration>,
+    /// After Ctrl-C or --max-duration, wait so long for what is in flight.
     #[arg(long, env = "DIDIT_SYNC_GRACE", value_name = "TIME", value_parser = time, default_value = "10s")]
     pub grace: Duration,
     /// Don't fetch and check the imported sessions.
@@ -283,6 +289,9 @@ pub struct AuditArgs {
     /// At most so many sessions, least recently audited first.
     #[arg(long, env = "DIDIT_SYNC_LIMIT", value_name = "N")]
     pub limit: Option<u64>,
+    /// Stop after this time, such as 20m; exit 8 if sessions are left. The next audit begins with them.
+    #[arg(long, env = "DIDIT_SYNC_MAX_DURATION", value_name = "TIME", value_parser = time)]
+    pub max_duration: Option<Duration>,
     /// How the result is given.
     #[command(flatten)]
     pub output: OutputArgs,

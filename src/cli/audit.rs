@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -18,7 +19,7 @@ use crate::ledger::records::{ManifestFacts, Record, State};
 use crate::manifest::{Limits, Manifests, SecretRef};
 use crate::plan::{self, Action, Snapshot};
 use crate::progress;
-use crate::run::{self, Audit, Check, Event, Events, Lane, Means};
+use crate::run::{self, Audit, Check, Event, Events, Lane, Means, TimeLimit};
 use crate::verify::{Sent, Subject};
 
 pub(super) async fn run(
@@ -47,9 +48,10 @@ pub(super) async fn run(
     let means = Means::new(ledger, events.clone());
     let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &means).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
-    let stop = signals.begin(std::time::Duration::ZERO)?;
+    let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
-    let work = Audit { lanes, limited, origin: origin::of_process(&args.origin), means };
+    let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
+    let work = Audit { lanes, limited, time_limit, origin: origin::of_process(&args.origin), means };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);

@@ -103,7 +103,7 @@ impl Demo<'_> {
 
     fn interrupted(&self) -> Option<Condition> {
         match *self.stop.borrow() {
-            Request::GoOn => None,
+            Request::GoOn | Request::TimeUp { .. } => None,
             Request::Wind { condition, .. } | Request::Now { condition } => Some(condition),
         }
     }
@@ -127,6 +127,8 @@ impl Demo<'_> {
             limit: None,
             max_failures: None,
             max_trusted: None,
+            plan: None,
+            max_duration: None,
             grace: GRACE,
             no_verify: false,
             retry_refused: false,
@@ -139,7 +141,13 @@ impl Demo<'_> {
 
     async fn audit(&self) -> Result<Exit, Failure> {
         self.title(4, "audit", "Fetches every imported session again; needs no tokens.");
-        let args = AuditArgs { manifests: self.manifests().manifests, limit: None, output: output(), origin: origin() };
+        let args = AuditArgs {
+            manifests: self.manifests().manifests,
+            limit: None,
+            max_duration: None,
+            output: output(),
+            origin: origin(),
+        };
         audit::run(&args, self.global, self.console, self.signals).await
     }
 

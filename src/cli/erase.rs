@@ -214,8 +214,9 @@ async fn delete(lane: &Lane, session: Uuid) -> Result<(), CallError> {
     let mut failed = 0;
     loop {
         let slot = lane.writes.acquire().await;
+        let place = lane.place().await;
         lane.note_write().await?;
-        let failure = match lane.send(slot, lane.client.delete_session(session)).await.result {
+        let failure = match lane.send(slot, place, lane.client.delete_session(session)).await.result {
             Ok(()) => return Ok(()),
             Err(failure) if failure.class == Class::Throttled => continue,
             Err(failure) => failure,

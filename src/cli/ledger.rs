@@ -197,7 +197,7 @@ fn backup(args: &BackupArgs, global: &Global, console: &Console, signals: &Signa
 
 pub(super) async fn begin(held: &Held, command: &str, origin: &OriginArgs) -> Result<RunId, Failure> {
     let run = held.ledger.begin_run(command, origin::of_process(origin), Timestamp::now()).await?;
-    held.ledger.raise_generation().await?;
+    held.ledger.raise_generation(run).await?;
     Ok(run)
 }
 

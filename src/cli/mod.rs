@@ -13,6 +13,7 @@ mod names;
 mod origin;
 mod plan;
 mod report;
+mod reviewed;
 mod sandbox;
 mod sealed;
 mod setup;

@@ -89,7 +89,7 @@ impl Signals {
         };
         self.sender.send_modify(|request| {
             *request = match request {
-                Request::GoOn => Request::Wind { condition, grace },
+                Request::GoOn | Request::TimeUp { .. } => Request::Wind { condition, grace },
                 Request::Wind { .. } | Request::Now { .. } => Request::Now { condition },
             };
         });

@@ -43,7 +43,11 @@ impl Shown {
         let (sessions, checked) = self.end.verified.unwrap_or_default();
         let mut exit = Exit::ok();
         exit.add_if(self.findings.iter().any(RunFinding::is_error), Condition::Findings);
-        exit.add_if(checked < sessions, Condition::Unavailable);
+        // Sessions that were not reached because the time was up are no fault of the API.
+        let of_run: Vec<Condition> = self.exit().conditions().collect();
+        let is_late = of_run.contains(&Condition::Incomplete) && !of_run.contains(&Condition::Unavailable);
+        let why = if is_late { Condition::Incomplete } else { Condition::Unavailable };
+        exit.add_if(checked < sessions, why);
         exit
     }
 

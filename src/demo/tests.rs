@@ -98,8 +98,7 @@ impl Job {
         let snapshot = self.snapshot().await;
         let plan = plan::plan(&manifests, &snapshot, Timestamp::now(), false);
         let lanes = self.lanes(&manifests).await;
-        let options =
-            ApplyOptions { only: Vec::new(), limit: None, max_failures: None, max_trusted: None, verify: true };
+        let options = ApplyOptions { verify: true, ..ApplyOptions::default() };
         let work = Apply {
             partners: self.partners(&manifests).await,
             means: self.means(),
@@ -144,7 +143,7 @@ impl Job {
             });
             lanes.push((Arc::clone(&lane), checks.collect()));
         }
-        let work = Audit { means: self.means(), lanes, limited: false, origin: origin() };
+        let work = Audit { means: self.means(), lanes, limited: false, time_limit: None, origin: origin() };
         let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
         run::audit(work, listener).await.unwrap()
     }

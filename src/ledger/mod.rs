@@ -19,6 +19,7 @@ mod erase;
 mod file;
 mod lock;
 mod place;
+mod plans;
 mod read;
 pub mod records;
 mod sends;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 pub use backup::back_up;
 pub use erase::{scrub, token_hash};
 pub use lock::{Lock, Purpose};
+pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use store::Ledger;
 

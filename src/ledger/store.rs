@@ -92,8 +92,8 @@ impl Ledger {
     }
 
     /// Raises the generation: this run is about to send its first request, or repairs something.
-    pub async fn raise_generation(&self) -> Result<(), LedgerError> {
-        self.writer.call(|tx| tx.execute("UPDATE meta SET generation = generation + 1", []).map(drop)).await
+    pub async fn raise_generation(&self, run: RunId) -> Result<(), LedgerError> {
+        self.writer.call(move |tx| raise_generation(tx, run)).await
     }
 
     /// Ends a run.
@@ -364,6 +364,11 @@ fn as_kept(it: &RunOutcome) -> RunOutcome {
         },
         _ => it.clone(),
     }
+}
+
+pub(super) fn raise_generation(tx: &Transaction<'_>, run: RunId) -> rusqlite::Result<()> {
+    tx.execute("UPDATE meta SET generation = generation + 1", [])?;
+    tx.execute("INSERT INTO generations (generation, run) SELECT generation, ?1 FROM meta", [run.0]).map(drop)
 }
 
 fn text(id: Option<Uuid>) -> Option<String> {

@@ -251,6 +251,47 @@ async fn promise_6_a_kill_while_the_ledger_is_made_is_made_good() {
     }
 }
 
+/// A ledger as the version before saved plans left it, with a run that had raised its generation.
+fn of_version_2(path: &std::path::Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let tables = concat!(include_str!("schema.sql"), include_str!("schema2.sql"));
+    connection.execute_batch(tables).unwrap();
+    connection.pragma_update(None, "application_id", 0x4453_594e).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    let rows = format!(
+        "INSERT INTO meta VALUES (1, '{}', 7, zeroblob(32), 0); INSERT INTO runs VALUES (1, 'apply', 0, 'ann', NULL, NULL, 'h', 1, '0');",
+        Uuid::from_u128(1)
+    );
+    connection.execute_batch(&rows).unwrap();
+}
+
+#[tokio::test]
+async fn promise_6_a_ledger_of_version_2_is_backed_up_and_takes_saved_plans() {
+    let place = place();
+    let path = &place.location.path;
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    of_version_2(path);
+    let ledger = Ledger::open(&place.location).unwrap();
+    let backup = path.with_file_name("ledger.db.v2.bak");
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    let plan = |n| FingerprintKey::from_bytes([1; 32]).fingerprint(&[n]);
+    assert_eq!(
+        ledger.plan_past(plan(1)).await.unwrap(),
+        super::PlanPast::default(),
+        "nothing is known of earlier runs"
+    );
+    let run = begin(&ledger).await;
+    ledger.use_plan(run, plan(1)).await.unwrap();
+    let past = ledger.plan_past(plan(1)).await.unwrap();
+    assert_eq!((past.used.as_ref().map(|run| run.id), &past.used), (Some(run), &past.raised));
+    assert_eq!(ledger.plan_past(plan(2)).await.unwrap().used, None);
+    let audit = begin(&ledger).await;
+    ledger.raise_generation(audit).await.unwrap();
+    assert_eq!(ledger.plan_past(plan(1)).await.unwrap().raised.map(|run| run.id), Some(audit));
+    drop(ledger);
+    assert_eq!(Ledger::open(&place.location).unwrap().identity().generation, 9);
+}
+
 #[tokio::test]
 async fn promise_6_a_ledger_that_lost_its_identity_is_damaged_and_gets_no_new_one() {
     let place = place();

@@ -1,7 +1,7 @@
 //! The action of one entry: the table of spec section 4, as one function of plain facts.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::didit::Class;
@@ -10,7 +10,7 @@ use crate::manifest::{Entry, TokenSource};
 use crate::token::FingerprintKey;
 
 /// What is to be done with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// A request was sent whose outcome is not known.

@@ -12,6 +12,7 @@
 mod action;
 mod diff;
 mod forecast;
+mod saved;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 pub use action::{Action, Facts, Known, Token, decide};
 pub use diff::{Matches, receiver};
 pub use forecast::{Forecast, Late, Remedy, forecast};
+pub use saved::{FORMAT, LedgerFit, Saved};
 
 use crate::ledger::records::{Identity, RecentImports, Record};
 use crate::manifest::{Entry, Manifests};

@@ -10,7 +10,7 @@ use crate::ledger::records::{
     Attempt, Identity, Record, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome, State,
 };
 use crate::manifest::{Diagnostic, Manifests};
-use crate::plan::{Action, Forecast, Item, Plan};
+use crate::plan::{self, Action, Forecast, Item, Plan};
 use crate::token::SessionKind;
 
 /// Counts by name, in a fixed order.
@@ -96,7 +96,7 @@ impl<'a> PlanDocument<'a> {
     #[must_use]
     pub fn new(manifests: &'a Manifests, plan: &'a Plan, ledger: Option<LedgerRef>, exit: &'a Exit) -> Self {
         Self {
-            format: "didit-sync/plan.v1",
+            format: plan::FORMAT,
             manifests: ManifestRef::all(manifests),
             summary: Action::ALL.into_iter().map(|a| (a.as_str().to_owned(), plan.count(a).into())).collect(),
             forecast: plan.forecast,

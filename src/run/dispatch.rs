@@ -70,6 +70,8 @@ pub struct Dispatcher {
     streak: Streak,
     halt: Option<Halt>,
     give_up_at: Option<Instant>,
+    /// Whether something in flight was given up.
+    given_up: bool,
     /// The last request to stop that was carried out.
     handled: Request,
     /// Whether a first write is over, in this run or in the last minute: it goes out alone, so that a key that may not
@@ -104,6 +106,7 @@ impl Dispatcher {
             streak: Streak::default(),
             halt: None,
             give_up_at: None,
+            given_up: false,
             handled: Request::GoOn,
             tried: lane.has_written(),
             lane,
@@ -177,7 +180,7 @@ impl Dispatcher {
                 Ok(Some(warning)) => { self.context.means.events.tell(Event::Warning(warning)); None }
                 Err(halt) => Some(halt),
             },
-            asked = wait_for(stop, |request| *request != Request::GoOn) => asked.condition().map(Halt::Signal),
+            asked = wait_for(stop, |request| *request != Request::GoOn) => asked.halt(),
         };
     }
 
@@ -368,19 +371,26 @@ impl Dispatcher {
         if halt.is_global() {
             self.guard.trip(halt.clone());
         }
-        self.halt.get_or_insert(halt);
+        // A failure while the last answers are waited for tells more than that the time is up.
+        if self.halt.as_ref().is_none_or(Halt::is_time_up) {
+            self.halt = Some(halt);
+        }
     }
 
     fn on_request(&mut self, request: Request) {
         self.handled = request;
         match request {
             Request::GoOn => {}
-            Request::Wind { condition, grace } => {
-                self.halt = Some(Halt::Signal(condition));
+            Request::Wind { grace, .. } => {
+                self.halt = request.halt();
                 self.give_up_at = Some(Instant::now() + grace);
             }
-            Request::Now { condition } => {
-                self.halt = Some(Halt::Signal(condition));
+            Request::TimeUp { grace, .. } => {
+                self.halt = self.halt.take().or(request.halt());
+                self.give_up_at.get_or_insert(Instant::now() + grace);
+            }
+            Request::Now { .. } => {
+                self.halt = request.halt();
                 self.steps.abort_all();
             }
         }
@@ -395,6 +405,7 @@ impl Dispatcher {
 
     fn on_time(&mut self) {
         if self.halt.is_some() {
+            self.given_up |= !self.steps.is_empty();
             self.steps.abort_all();
             self.give_up_at = Some(far());
         }
@@ -410,6 +421,8 @@ impl Dispatcher {
     }
 
     fn end(mut self) -> LaneEnd {
+        let is_left = self.given_up || self.sendable() + self.to_prepare() > 0 || !self.waiting.is_empty();
+        self.halt = self.halt.take().filter(|halt| is_left || !halt.is_time_up());
         let unminted = self.unminted.iter_mut().flat_map(|(_, queue)| queue.drain());
         let ready = self.ready.drain().chain(self.minted.drain()).chain(self.unasked.drain()).chain(unminted);
         let ready = ready.map(|Queued(job)| job.left_over());
@@ -458,8 +471,16 @@ async fn check_lane(lane: &Lane) -> Result<Option<String>, Halt> {
     }
 }
 
+/// The read that checks the key, unless the run is stopped first.
+pub(super) async fn first_read(lane: &Lane, stop: &mut Listener) -> Result<(), Halt> {
+    tokio::select! {
+        checked = check_key(lane) => checked,
+        asked = wait_for(stop, |asked| *asked != Request::GoOn) => asked.halt().map_or(Ok(()), Err),
+    }
+}
+
 /// One read that finds a wrong key or base URL.
-pub(super) async fn check_key(lane: &Lane) -> Result<(), Halt> {
+async fn check_key(lane: &Lane) -> Result<(), Halt> {
     let failure = match lane.check_key().await {
         Ok(()) => return Ok(()),
         Err(CallError::Ledger(error)) => return Err(Halt::Ledger(error)),

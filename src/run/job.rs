@@ -245,6 +245,7 @@ impl Job {
             }
             Err(error) => return Ok((self.refuse_unsent(context, lane, manifest, entry, error).await?, None)),
         };
+        let place = lane.place().await;
         #[cfg(debug_assertions)]
         Point::Intending.pass();
         let attempt = self.intend(context, lane, manifest, entry, &fresh, &settings).await?;
@@ -256,7 +257,7 @@ impl Job {
             workflow_id: settings.workflow_id.unwrap_or_default(),
             vendor_data: settings.vendor_data.as_deref(),
         };
-        let answer = lane.send(slot, lane.client.import_shared(&request)).await;
+        let answer = lane.send(slot, place, lane.client.import_shared(&request)).await;
         #[cfg(debug_assertions)]
         Point::Answered.pass();
         let health = match &answer.result {

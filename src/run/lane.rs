@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -56,6 +56,12 @@ pub struct Lane {
     quickest_micros: AtomicU64,
     means: Means,
     log: SendLog,
+}
+
+/// A place among the requests in flight.
+#[derive(Debug)]
+pub struct Place<'l> {
+    _permit: Option<SemaphorePermit<'l>>,
 }
 
 /// Why a call gave nothing.
@@ -133,10 +139,20 @@ impl Lane {
         }
     }
 
-    /// Sends one request that already has its slot, when a place among those in flight is free.
-    pub async fn send<T>(&self, slot: super::budget::Slot, call: impl Future<Output = Answer<T>>) -> Answer<T> {
+    /// A place among the requests in flight, given back when dropped.
+    pub async fn place(&self) -> Place<'_> {
         // Never closed.
-        let _place = self.in_flight.acquire().await;
+        Place { _permit: self.in_flight.acquire().await.ok() }
+    }
+
+    /// Sends one request that has its slot and its place, so that nothing is waited for between its being noted and its
+    /// leaving.
+    pub async fn send<T>(
+        &self,
+        slot: super::budget::Slot,
+        _place: Place<'_>,
+        call: impl Future<Output = Answer<T>>,
+    ) -> Answer<T> {
         let before = self.means.clock.now();
         let (left, answer) = (Instant::now(), call.await);
         if answer.server_date.is_some() {
@@ -158,8 +174,9 @@ impl Lane {
         let mut failed = 0;
         loop {
             let slot = self.reads.acquire().await;
+            let place = self.place().await;
             self.log.before_read().await?;
-            let failure = match self.send(slot, call()).await.result {
+            let failure = match self.send(slot, place, call()).await.result {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };

@@ -9,7 +9,7 @@
 //!
 //! - An intent is durable before its request leaves, an outcome before it counts; see `job`.
 //! - Sending is paced by `budget`; nothing here decides when a request may leave.
-//! - A run stops for a signal, a guard, a rejected key, an API that fails or a ledger that fails (`stop`), and then
+//! - A run stops for a signal, its time limit, a guard, a rejected key, an API or a ledger that fails (`stop`), and then
 //!   waits for what is in flight.
 
 mod budget;
@@ -27,8 +27,10 @@ mod model;
 #[cfg(debug_assertions)]
 mod points;
 mod resolve;
+mod reviewed;
 mod send_log;
 mod stop;
+mod time_limit;
 mod unhealthy;
 mod verifier;
 
@@ -45,7 +47,9 @@ pub use events::{Event, Events};
 pub use lane::{CallError, Lane};
 pub use means::{Clock, Means};
 pub use mint::{Partner, Partners};
+pub use reviewed::{Refusal, Reviewed};
 pub use stop::{Halt, Listener, Request, wait_for};
+pub use time_limit::TimeLimit;
 pub use verifier::{Check, Verified, Verifier};
 
 use crate::exit::{Condition, Exit};
@@ -75,6 +79,10 @@ pub struct ApplyOptions {
     pub max_trusted: Option<u64>,
     /// Without `--no-verify`.
     pub verify: bool,
+    /// `--max-duration` and `--grace`.
+    pub time_limit: Option<TimeLimit>,
+    /// `--plan`.
+    pub reviewed: Option<Reviewed>,
 }
 
 /// Everything an apply works with.
@@ -121,10 +129,12 @@ pub struct Ran {
 pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
     let run = work.means.ledger.begin_run("apply", work.origin.clone(), work.means.clock.now()).await?;
-    for manifest in &work.manifests.manifests {
-        work.means.ledger.keep_manifest(facts(manifest), run).await?;
-    }
+    let stop = time_limit::within(work.options.time_limit, stop, started);
     let selected = Selection::new(&work);
+    let refused = reviewed::refused(&work, &selected);
+    if refused.is_none() {
+        reviewed::begin(&work, &selected, run).await?;
+    }
     let context = Arc::new(Context {
         means: work.means.clone(),
         run,
@@ -134,10 +144,10 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         partners: work.partners.clone(),
     });
     let mut ends = Ends::default();
-    if let Some(message) = selected.too_many_trusted(&work) {
-        ends.halts.push(Halt::Guard(message));
+    if refused.is_some() {
+        ends.refused = true;
+        ends.halts.extend(refused);
     } else if !selected.jobs.is_empty() {
-        work.means.ledger.raise_generation().await?;
         ends = drive(&work, &context, &selected, stop).await;
     }
     Ok(finish(&work, &context, &selected, ends, started).await)
@@ -198,6 +208,8 @@ struct Ends {
     done: HashMap<usize, Done>,
     verified: Option<Verified>,
     halts: Vec<Halt>,
+    /// A guard let nothing be sent.
+    refused: bool,
     /// A lane's task died, so that only the ledger knows what it did.
     died: bool,
 }
@@ -358,7 +370,9 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         error: halt.map(run_error),
         conditions: exit.stored(),
     };
-    if let Err(error) = keep(work, context, selected, &outcomes, &end).await {
+    let kept =
+        RunEnd { error: halt.map(|halt| RunError { message: halt.kept_message(), ..run_error(halt) }), ..end.clone() };
+    if let Err(error) = keep(work, context, selected, &outcomes, &kept).await {
         // What could not be recorded is told all the same.
         exit.add(Condition::Ledger);
         end.error = Some(run_error(&Halt::Ledger(error)));
@@ -469,6 +483,8 @@ fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &
             "refused" if item.action == Action::Invalid => exit.add(Condition::NeedsInput),
             "refused" => exit.add(Condition::Partial),
             "expired" | "needs_token" | "conflict" => exit.add(Condition::NeedsInput),
+            // What was not tried to be resolved is no news.
+            "unknown" if ends.refused => {}
             "unknown" => exit.add(Condition::UnknownOutcome),
             _ => {}
         }
@@ -488,7 +504,8 @@ pub(crate) fn add_verification(exit: &mut Exit, verified: &Verified) {
     for halt in &verified.halts {
         exit.add(halt.condition());
     }
-    exit.add_if(verified.halts.is_empty() && verified.checked < verified.sessions, Condition::Unavailable);
+    let told = verified.halts.iter().any(|halt| !halt.is_time_up());
+    exit.add_if(!told && verified.checked + verified.left < verified.sessions, Condition::Unavailable);
 }
 
 fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
@@ -587,6 +604,8 @@ pub struct Audit {
     pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
     /// Whether `--limit` left sessions out.
     pub limited: bool,
+    /// `--max-duration`.
+    pub time_limit: Option<TimeLimit>,
     /// Who runs.
     pub origin: Origin,
 }
@@ -595,9 +614,10 @@ pub struct Audit {
 pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
     let run = work.means.ledger.begin_run("audit", work.origin.clone(), work.means.clock.now()).await?;
+    let stop = time_limit::within(work.time_limit, stop, started);
     let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
     if total > 0 {
-        work.means.ledger.raise_generation().await?;
+        work.means.ledger.raise_generation(run).await?;
     }
     work.means.events.tell(Event::Planned {
         entries: 0,
@@ -614,16 +634,9 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
         let (lane, sessions, mut stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
         tokio::spawn(async move {
-            let checked = tokio::select! {
-                biased;
-                asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
-                    asked.condition().map(Halt::Signal).map_or(Ok(()), Err)
-                }
-                checked = dispatch::check_key(&lane) => checked,
-            };
-            let mut verified = match checked {
+            let mut verified = match dispatch::first_read(&lane, &mut stop).await {
                 Ok(()) => checking.run(incoming, stop).await,
-                Err(halt) => Verified { sessions, halts: vec![halt], ..Verified::default() },
+                Err(halt) => Verified::unbegun(sessions, halt),
             };
             verified.halts.extend(lane.close().await.err().map(Halt::Ledger));
             verified

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
+use super::reviewed::Refusal;
 use crate::didit::Failure;
 use crate::exit::Condition;
 use crate::ledger::LedgerError;
@@ -27,6 +29,13 @@ pub enum Request {
         /// As above.
         condition: Condition,
     },
+    /// The run's time is up: send no more; wait for what is in flight, at most this long.
+    TimeUp {
+        /// `--max-duration`.
+        most: Duration,
+        /// `--grace`; none for an audit.
+        grace: Duration,
+    },
 }
 
 /// Listens for a stop.
@@ -45,6 +54,10 @@ pub enum Halt {
     Unavailable(String),
     /// A guard.
     Guard(String),
+    /// A saved plan that may not be carried out.
+    Plan(Refusal),
+    /// `--max-duration` is over, and work is left.
+    TimeUp(Duration),
     /// The ledger failed.
     Ledger(LedgerError),
     /// A bug.
@@ -65,7 +78,8 @@ impl Halt {
         match self {
             Self::Signal(condition) => *condition,
             Self::Credentials(_) => Condition::Credentials,
-            Self::NoCredit(_) | Self::Guard(_) => Condition::StoppedByGuard,
+            Self::NoCredit(_) | Self::Guard(_) | Self::Plan(_) => Condition::StoppedByGuard,
+            Self::TimeUp(_) => Condition::Incomplete,
             Self::Unavailable(_) => Condition::Unavailable,
             Self::Ledger(LedgerError::Locked { .. }) => Condition::Locked,
             Self::Ledger(_) => Condition::Ledger,
@@ -83,15 +97,34 @@ impl Halt {
             Self::Credentials(failure) => format!("the API rejects the key: {}", with_advice(failure)),
             Self::NoCredit(failure) => format!("no credit: {}", with_advice(failure)),
             Self::Unavailable(message) | Self::Guard(message) => message.clone(),
+            Self::Plan(refusal) => refusal.told.clone(),
+            Self::TimeUp(most) => {
+                format!("its time is up (--max-duration {}), and work is left: run again to go on", told(*most))
+            }
             Self::Ledger(error) => format!("{error}; {}", error.help()),
             Self::Internal(message) => format!("internal error: {message}; please report it"),
+        }
+    }
+
+    /// Whether it is only that the time is up.
+    #[must_use]
+    pub fn is_time_up(&self) -> bool {
+        matches!(self, Self::TimeUp(_))
+    }
+
+    /// What of it is kept with the run.
+    #[must_use]
+    pub fn kept_message(&self) -> String {
+        match self {
+            Self::Plan(refusal) => refusal.kept.clone(),
+            other => other.message(),
         }
     }
 
     /// Whether it ends the whole run, not just the work for one application.
     #[must_use]
     pub fn is_global(&self) -> bool {
-        matches!(self, Self::Signal(_) | Self::Guard(_) | Self::Ledger(_) | Self::Internal(_))
+        matches!(self, Self::Signal(_) | Self::Guard(_) | Self::Plan(_) | Self::Ledger(_) | Self::Internal(_))
     }
 }
 
@@ -105,12 +138,27 @@ pub async fn wait_for(listener: &mut Listener, wanted: impl Fn(&Request) -> bool
 }
 
 impl Request {
-    /// The condition of the exit, where it asks to stop.
+    /// Why the run ends, where it asks to stop.
+    #[must_use]
+    pub fn halt(&self) -> Option<Halt> {
+        match self {
+            Self::GoOn => None,
+            Self::Wind { condition, .. } | Self::Now { condition } => Some(Halt::Signal(*condition)),
+            Self::TimeUp { most, .. } => Some(Halt::TimeUp(*most)),
+        }
+    }
+
+    /// The condition of the exit, where a signal asks to stop.
     #[must_use]
     pub fn condition(&self) -> Option<Condition> {
         match self {
-            Self::GoOn => None,
+            Self::GoOn | Self::TimeUp { .. } => None,
             Self::Wind { condition, .. } | Self::Now { condition } => Some(*condition),
         }
     }
+}
+
+/// `20m`, as it is given.
+fn told(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
 }

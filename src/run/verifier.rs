@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::events::Event;
@@ -48,17 +49,27 @@ pub struct Verified {
     pub checked: u64,
     /// What was found.
     pub findings: Vec<RunFinding>,
+    /// Sessions that were not reached before the time was up.
+    pub left: u64,
     /// Why it ended early, or could not check all.
     pub halts: Vec<Halt>,
 }
 
 impl Verified {
+    /// Verification that ended before its first session.
+    #[must_use]
+    pub fn unbegun(sessions: u64, halt: Halt) -> Self {
+        let left = if halt.is_time_up() { sessions } else { 0 };
+        Self { sessions, left, halts: vec![halt], ..Self::default() }
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.sessions += other.sessions;
         self.checked += other.checked;
         self.findings.extend(other.findings);
+        self.left += other.left;
         self.halts.extend(other.halts);
         self
     }
@@ -74,6 +85,39 @@ pub struct Verifier {
     pub lane: Arc<Lane>,
 }
 
+/// What was heard from outside, and, once the time is up, until when what is being fetched is waited for.
+#[derive(Default)]
+struct Winding {
+    heard: Request,
+    until: Option<Instant>,
+}
+
+impl Winding {
+    /// Hears a request; the halt, if it ends the work at once.
+    fn hear(&mut self, asked: Request) -> Option<Halt> {
+        self.heard = asked;
+        match asked {
+            Request::TimeUp { grace, .. } => {
+                self.until = Some(Instant::now() + grace);
+                None
+            }
+            other => other.halt(),
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Waits until what is being fetched is given up; for ever while the time is not up.
+    async fn given_up(&self) {
+        match self.until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 type Fetch = (Check, Result<Fetched, CallError>);
 
 impl Verifier {
@@ -87,25 +131,34 @@ impl Verifier {
         let mut linger = tokio::time::interval(LINGER);
         linger.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let most = self.lane.limits.concurrency as usize;
+        let mut winding = Winding::default();
         while (open || !fetches.is_empty()) && verified.halts.is_empty() {
             let mut is_due = false;
             tokio::select! {
                 biased;
-                asked = wait_for(&mut stop, |request| *request != Request::GoOn) => {
-                    verified.halts.extend(asked.condition().map(Halt::Signal));
+                asked = wait_for(&mut stop, |request| *request != winding.heard) => {
+                    verified.halts.extend(winding.hear(asked));
                 }
                 _ = linger.tick(), if !batch.is_empty() => is_due = true,
                 Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
                     Ok(fetch) => verified.halts.extend(self.take(fetch, &mut batch, &mut streak)),
                     Err(error) => verified.halts.push(Halt::lost(&error)),
                 },
-                check = incoming.recv(), if open && fetches.len() < most => match check {
+                check = incoming.recv(), if open && (fetches.len() < most || winding.is_under_way()) => match check {
                     None => open = false,
+                    Some(_) if winding.is_under_way() => {
+                        verified.sessions += 1;
+                        verified.left += 1;
+                    }
                     Some(check) => {
                         verified.sessions += 1;
                         fetches.spawn(fetch(Arc::clone(&self.lane), check));
                     }
                 },
+                () = winding.given_up(), if !fetches.is_empty() => {
+                    verified.left += fetches.len() as u64;
+                    fetches.shutdown().await;
+                }
             }
             if is_due || batch.len() >= BATCH || (!open && fetches.is_empty()) {
                 self.judge(&mut batch, &mut verified, &mut stop).await;
@@ -118,6 +171,7 @@ impl Verifier {
         if verified.halts.is_empty() {
             verified.halts.extend(streak.verdict().map(Halt::Unavailable));
         }
+        verified.halts.extend(winding.heard.halt().filter(|halt| halt.is_time_up() && verified.left > 0));
         verified
     }
 

@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::scenario::{Scenario, WORKFLOW};
+use super::scenario::{Refusal, Scenario, WORKFLOW};
 use super::{START, after};
 use crate::didit::{BoxFuture, Request, Response, Server, Verb};
 use crate::pace::SPAN;
@@ -66,6 +66,9 @@ struct State {
     number: u64,
     /// When each entry was imported.
     imported: Vec<Option<Timestamp>>,
+    /// How many imports of each entry arrived.
+    arrived: Vec<usize>,
+    refusal: Option<Refusal>,
     first_write: Option<Timestamp>,
     last_answer: Timestamp,
     round_trips: BTreeMap<u64, Duration>,
@@ -112,6 +115,8 @@ impl Api {
             answers: HashMap::new(),
             number: 0,
             imported: vec![None; scenario.entries],
+            arrived: vec![0; scenario.entries],
+            refusal: scenario.refusal,
             first_write: None,
             last_answer: START,
             round_trips: BTreeMap::new(),
@@ -253,6 +258,9 @@ impl State {
             return answer(400, &json!({"share_token": ["Share token has expired."]}));
         }
         let n = number_of(claims.session_id.unwrap_or_default());
+        if let Some((status, body)) = self.refuse(n) {
+            return Response { status, headers: Vec::new(), body: body.as_bytes().to_vec() };
+        }
         match self.imported.get_mut(n) {
             None => answer(400, &json!({"share_token": ["Original session does not exist."]})),
             Some(Some(_)) => {
@@ -263,6 +271,12 @@ impl State {
                 answer(201, &session(n, at))
             }
         }
+    }
+
+    fn refuse(&mut self, n: usize) -> Option<(u16, &'static str)> {
+        let arrived = self.arrived.get_mut(n)?;
+        *arrived += 1;
+        self.refusal?(n, *arrived - 1)
     }
 
     fn read(&self, request: &Request) -> Response {

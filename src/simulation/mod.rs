@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub use api::Spell;
 use api::{Api, Traffic};
 pub use bounds::{best_schedule, most_in_time};
-pub use scenario::Scenario;
+pub use scenario::{Refusal, Scenario};
 
 use crate::didit::{Client, Server};
 use crate::ledger::records::Origin;
@@ -63,6 +63,8 @@ pub struct Outcome {
     pub traffic: Traffic,
     /// The round trip of each accepted write, in the order in which they left.
     pub round_trips: Vec<Duration>,
+    /// The last run.
+    pub ran: Ran,
 }
 
 /// Plays a scenario. The ledger is made in `folder`; `paused_runtime` makes a runtime of one thread whose clock is
@@ -105,6 +107,7 @@ fn outcome(ran: &Ran, api: &Api, now: Timestamp, processes: usize, forecast_late
         processes,
         traffic: api.traffic(),
         round_trips: api.round_trips(),
+        ran: ran.clone(),
     }
 }
 
@@ -132,7 +135,8 @@ impl Process<'_> {
         let doomed = plan.late.items.iter().map(|item| plan.items[*item].id.clone()).collect();
         let means = Means { ledger, clock, events: Events::none(), judging: Judging::InPlace };
         let lane = self.lane(&means).await?;
-        let options = ApplyOptions { verify: self.scenario.verify, ..ApplyOptions::default() };
+        let (verify, time_limit) = (self.scenario.verify, self.scenario.time_limit);
+        let options = ApplyOptions { verify, time_limit, ..ApplyOptions::default() };
         let origin = Origin { actor: "simulation".to_owned(), reason: None, reference: None };
         let work = Apply {
             lane_of: vec![Some(0)],
@@ -175,5 +179,7 @@ fn after(start: Timestamp, duration: Duration) -> Timestamp {
     start.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
+#[cfg(test)]
+mod guards;
 #[cfg(test)]
 mod tests;

@@ -12,14 +12,18 @@ use uuid::Uuid;
 use super::after;
 use super::api::Spell;
 use crate::manifest::{
-    Application, Entry, Environment, Limits, Manifest, Manifests, Place, SecretPolicy, SecretRef, TokenSource,
-    WorkflowChoice,
+    Application, Entry, Environment, Limits, Manifest, Manifests, MaxFailures, Place, SecretPolicy, SecretRef,
+    TokenSource, WorkflowChoice,
 };
+use crate::run::TimeLimit;
 use crate::token::{Claims, SessionKind};
 
 /// The receiving application, and its workflow.
 pub(super) const APPLICATION: Uuid = Uuid::from_u128(0xA0);
 pub(super) const WORKFLOW: Uuid = Uuid::from_u128(0xB0);
+
+/// What the API says of the import of an entry, before which so many arrived.
+pub type Refusal = fn(n: usize, before: usize) -> Option<(u16, &'static str)>;
 
 /// A scenario. The default is Didit's limits, tokens that never die, no stranger and no death.
 #[derive(Clone, Debug)]
@@ -44,6 +48,13 @@ pub struct Scenario {
     pub stranger: Vec<Spell>,
     /// When the process dies, after the start, in order.
     pub crashes: Vec<Duration>,
+    /// What the API says in place of importing an entry: a status and a body, given the entry and how many of its
+    /// imports arrived before; `None` imports it.
+    pub refusal: Option<Refusal>,
+    /// When the run's time is up.
+    pub time_limit: Option<TimeLimit>,
+    /// What the run bears.
+    pub max_failures: MaxFailures,
     /// Whether sessions are verified.
     pub verify: bool,
     /// Of all that is drawn.
@@ -64,6 +75,9 @@ impl Default for Scenario {
             read_work: milliseconds(0)..milliseconds(200),
             stranger: Vec::new(),
             crashes: Vec::new(),
+            refusal: None,
+            time_limit: None,
+            max_failures: Limits::default().max_failures,
             verify: true,
             seed: 1,
         }
@@ -91,6 +105,7 @@ impl Scenario {
                 writes_per_minute: self.writes_per_minute,
                 reads_per_minute: self.reads_per_minute,
                 concurrency: self.concurrency,
+                max_failures: self.max_failures,
                 ..Limits::default()
             },
             partners: Vec::new(),
