@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use didit_sync::sandbox::{Config, Sandbox, write_manifest};
-use didit_sync::simulation::{Outcome, Scenario, Spell, best_schedule, play};
+use didit_sync::simulation::{Minting, Outcome, Scenario, Spell, best_schedule, play};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::{Builder, Runtime};
@@ -32,6 +32,7 @@ fn main() {
     sizes();
     restarts(if quick { 1 } else { 5 });
     strangers();
+    minting();
     a_day(if quick { 30_000 } else { 432_000 });
     if !quick {
         over_http(900);
@@ -107,6 +108,25 @@ fn strangers() {
             outcome.traffic.of_stranger,
             100.0 * outcome.traffic.writes as f64 / left,
             outcome.traffic.writes_refused,
+            outcome.imported,
+        );
+    }
+}
+
+/// Tokens minted by the run itself, by a key that may as much as the receiver's, and by one that may less.
+fn minting() {
+    println!("\n3,000 entries whose tokens are minted just before their import, and live a minute");
+    println!("partner's limit  windows s  took s  minted  429  longest wait of a token s  imported");
+    for writes_per_minute in [300, 200] {
+        let minting = Some(Minting { writes_per_minute, ttl: Duration::from_secs(60) });
+        let (outcome, _) = played(&Scenario { entries: 3000, minting, ..Scenario::default() });
+        println!(
+            "{writes_per_minute:>15}  {:>9}  {:>6.1}  {:>6}  {:>3}  {:>26.2}  {}",
+            60 * (2999 / writes_per_minute),
+            outcome.importing.as_secs_f64(),
+            outcome.traffic.minted,
+            outcome.traffic.writes_refused + outcome.traffic.mints_refused,
+            outcome.longest_wait.as_secs_f64(),
             outcome.imported,
         );
     }

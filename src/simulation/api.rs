@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::scenario::{Refusal, Scenario, WORKFLOW};
+use super::scenario::{Refusal, Scenario, WORKFLOW, token};
 use super::{START, after};
 use crate::didit::{BoxFuture, Request, Response, Server, Verb};
 use crate::pace::SPAN;
@@ -46,6 +46,10 @@ pub struct Traffic {
     pub reads_refused: u64,
     /// The stranger's writes, accepted.
     pub of_stranger: u64,
+    /// Tokens minted.
+    pub minted: u64,
+    /// Minting refused with a 429.
+    pub mints_refused: u64,
 }
 
 /// The API.
@@ -61,6 +65,12 @@ struct State {
     dice: StdRng,
     writes: Window,
     reads: Window,
+    /// The partner's writes.
+    mints: Window,
+    ttl: Duration,
+    /// When the token of an entry that waits to be sent was minted.
+    minted: HashMap<usize, Timestamp>,
+    longest_wait: Duration,
     arrivals: BTreeMap<(Timestamp, u64), Request>,
     answers: HashMap<u64, Response>,
     number: u64,
@@ -111,6 +121,10 @@ impl Api {
             dice: StdRng::seed_from_u64(scenario.seed),
             writes: Window::new(scenario.writes_per_minute),
             reads: Window::new(scenario.reads_per_minute),
+            mints: Window::new(scenario.minting.map_or(0, |minting| minting.writes_per_minute)),
+            ttl: scenario.minting.map_or(Duration::ZERO, |minting| minting.ttl),
+            minted: HashMap::new(),
+            longest_wait: Duration::ZERO,
             arrivals: BTreeMap::new(),
             answers: HashMap::new(),
             number: 0,
@@ -145,6 +159,10 @@ impl Api {
         Duration::try_from(state.last_answer.duration_since(first)).unwrap_or_default()
     }
 
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.state().longest_wait
+    }
+
     pub(super) fn round_trips(&self) -> Vec<Duration> {
         self.state().round_trips.values().copied().collect()
     }
@@ -170,21 +188,21 @@ impl Server for Api {
     fn answer(self: Arc<Self>, request: Request) -> BoxFuture<Option<Response>> {
         let api = self;
         Box::pin(async move {
-            let (number, there, rest, is_write) = {
+            let (number, there, rest, is_import) = {
                 let mut state = api.state();
-                let is_write = request.verb != Verb::Get;
+                let is_import = request.verb != Verb::Get && !is_mint(&request);
                 let there = draw(&mut state.dice, &api.way);
-                let work = if is_write { &api.work } else { &api.read_work };
+                let work = if is_import { &api.work } else { &api.read_work };
                 let work = draw(&mut state.dice, work);
                 let back = draw(&mut state.dice, &api.way);
                 state.number += 1;
                 let now = state.now();
-                if is_write {
+                if is_import {
                     state.first_write.get_or_insert(now);
                 }
                 let (number, arrives) = (state.number, after(now, there));
                 state.arrivals.insert((arrives, number), request);
-                (number, there, work + back, is_write)
+                (number, there, work + back, is_import)
             };
             tokio::time::sleep(there).await;
             let answer = {
@@ -198,7 +216,7 @@ impl Server for Api {
             }
             let mut state = api.state();
             let now = state.now();
-            if is_write && is_accepted {
+            if is_import && is_accepted {
                 state.last_answer = now;
                 state.round_trips.insert(number, there + rest);
             }
@@ -231,21 +249,31 @@ impl State {
     }
 
     fn carry_out(&mut self, at: Timestamp, request: &Request) -> Response {
-        let is_write = request.verb != Verb::Get;
-        let window = if is_write { &mut self.writes } else { &mut self.reads };
-        let (limit, taken) = (window.limit, window.take(at));
         let traffic = &mut self.traffic;
-        let (accepted, refused) = if is_write {
-            (&mut traffic.writes, &mut traffic.writes_refused)
-        } else {
-            (&mut traffic.reads, &mut traffic.reads_refused)
+        let (window, accepted, refused) = match request.verb {
+            Verb::Get => (&mut self.reads, &mut traffic.reads, &mut traffic.reads_refused),
+            _ if is_mint(request) => (&mut self.mints, &mut traffic.minted, &mut traffic.mints_refused),
+            _ => (&mut self.writes, &mut traffic.writes, &mut traffic.writes_refused),
         };
+        let (limit, taken) = (window.limit, window.take(at));
         if let Err(wait) = taken {
             *refused += 1;
             return throttled(limit, wait);
         }
         *accepted += 1;
-        if is_write { self.import(at, request) } else { self.read(request) }
+        match request.verb {
+            Verb::Get => self.read(request),
+            _ if is_mint(request) => self.mint(at, request),
+            _ => self.import(at, request),
+        }
+    }
+
+    fn mint(&mut self, at: Timestamp, request: &Request) -> Response {
+        let id = request.url.path().split('/').nth(3).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let n = number_of(id);
+        self.minted.insert(n, at);
+        let end = Timestamp::from_second(after(at, self.ttl).as_second()).unwrap_or(Timestamp::MAX);
+        answer(200, &json!({"share_token": token(n, Some(end)), "session_kind": "user"}))
     }
 
     fn import(&mut self, at: Timestamp, request: &Request) -> Response {
@@ -258,6 +286,10 @@ impl State {
             return answer(400, &json!({"share_token": ["Share token has expired."]}));
         }
         let n = number_of(claims.session_id.unwrap_or_default());
+        if let Some(minted) = self.minted.remove(&n) {
+            let wait = Duration::try_from(at.duration_since(minted)).unwrap_or_default();
+            self.longest_wait = self.longest_wait.max(wait);
+        }
         if let Some((status, body)) = self.refuse(n) {
             return Response { status, headers: Vec::new(), body: body.as_bytes().to_vec() };
         }
@@ -298,6 +330,10 @@ impl State {
             _ => answer(404, &json!({"detail": "Not found."})),
         }
     }
+}
+
+fn is_mint(request: &Request) -> bool {
+    request.url.path().ends_with("/share/")
 }
 
 fn number_of(id: Uuid) -> usize {

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub use api::Spell;
 use api::{Api, Traffic};
 pub use bounds::{best_schedule, most_in_time};
-pub use scenario::{Refusal, Scenario};
+pub use scenario::{Minting, Refusal, Scenario};
 
 use crate::didit::{Client, Server};
 use crate::ledger::records::Origin;
@@ -63,6 +63,8 @@ pub struct Outcome {
     pub traffic: Traffic,
     /// The round trip of each accepted write, in the order in which they left.
     pub round_trips: Vec<Duration>,
+    /// How long a minted token waited at most until its import arrived.
+    pub longest_wait: Duration,
     /// The last run.
     pub ran: Ran,
 }
@@ -107,6 +109,7 @@ fn outcome(ran: &Ran, api: &Api, now: Timestamp, processes: usize, forecast_late
         processes,
         traffic: api.traffic(),
         round_trips: api.round_trips(),
+        longest_wait: api.longest_wait(),
         ran: ran.clone(),
     }
 }
@@ -141,7 +144,7 @@ impl Process<'_> {
         let work = Apply {
             lane_of: vec![Some(0)],
             lanes: vec![lane],
-            partners: Partners::default(),
+            partners: self.partners(&means).await?,
             secrets: self.scenario.secrets(START),
             manifests: Arc::clone(self.manifests),
             means,
@@ -170,6 +173,24 @@ impl Process<'_> {
         let now = means.clock.now();
         lane.recall(&means.ledger.recent_requests(key, now).await?, now);
         Ok(Arc::new(lane))
+    }
+}
+
+impl Process<'_> {
+    /// The partner that mints, at the same API with a key of its own.
+    async fn partners(&self, means: &Means) -> Result<Partners, LedgerError> {
+        let mut partners = Partners::default();
+        let manifest = &self.manifests.manifests[0];
+        for partner in &manifest.partners {
+            let base = manifest.application.base();
+            let client = Client::in_process(&manifest.application.base_url, Arc::clone(self.api) as Arc<dyn Server>);
+            let key = FingerprintKey::from_bytes([1; 32]).fingerprint(b"the partner's key");
+            let minting = run::Partner::new(client, key, base, partner.writes_per_minute, means.clone());
+            let now = means.clock.now();
+            minting.recall(&means.ledger.recent_requests(key, now).await?, now);
+            partners.add(manifest, &partner.name, minting);
+        }
+        Ok(partners)
     }
 }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::after;
 use super::api::Spell;
 use crate::manifest::{
-    Application, Entry, Environment, Limits, Manifest, Manifests, MaxFailures, Place, SecretPolicy, SecretRef,
-    TokenSource, WorkflowChoice,
+    Application, Entry, Environment, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place, SecretPolicy,
+    SecretRef, TokenSource, WorkflowChoice,
 };
 use crate::run::TimeLimit;
 use crate::token::{Claims, SessionKind};
@@ -21,6 +21,18 @@ use crate::token::{Claims, SessionKind};
 /// The receiving application, and its workflow.
 pub(super) const APPLICATION: Uuid = Uuid::from_u128(0xA0);
 pub(super) const WORKFLOW: Uuid = Uuid::from_u128(0xB0);
+
+/// Tokens minted by the run itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Minting {
+    /// What the API allows the partner's key, and the manifest says.
+    pub writes_per_minute: u32,
+    /// How long a token lives.
+    pub ttl: Duration,
+}
+
+/// The name of the partner that mints.
+pub(super) const PARTNER: &str = "bank";
 
 /// What the API says of the import of an entry, before which so many arrived.
 pub type Refusal = fn(n: usize, before: usize) -> Option<(u16, &'static str)>;
@@ -55,6 +67,8 @@ pub struct Scenario {
     pub time_limit: Option<TimeLimit>,
     /// What the run bears.
     pub max_failures: MaxFailures,
+    /// Where tokens are minted by the run itself: what the API allows the partner's key, and how long a token lives.
+    pub minting: Option<Minting>,
     /// Whether sessions are verified.
     pub verify: bool,
     /// Of all that is drawn.
@@ -78,6 +92,7 @@ impl Default for Scenario {
             refusal: None,
             time_limit: None,
             max_failures: Limits::default().max_failures,
+            minting: None,
             verify: true,
             seed: 1,
         }
@@ -108,7 +123,7 @@ impl Scenario {
                 max_failures: self.max_failures,
                 ..Limits::default()
             },
-            partners: Vec::new(),
+            partners: self.minting.iter().map(Minting::partner).collect(),
             entries: (0..self.entries).map(|n| self.entry(n, start)).collect(),
             unused_tokens: 0,
         };
@@ -116,21 +131,23 @@ impl Scenario {
     }
 
     fn entry(&self, n: usize, start: Timestamp) -> Entry {
+        let minted = self.minting.map(|minting| TokenSource::Mint(minting.of(n)));
+        let claims = Claims {
+            session_id: Some(Self::source(n)),
+            session_kind: Some(SessionKind::User),
+            from_application_id: None,
+            for_application_id: Some(APPLICATION),
+            issued_at: None,
+            expires_at: self.expires_at(n, start),
+        };
         Entry {
             id: format!("e{n:07}"),
             place: Place { file: "simulated.yaml".to_owned(), line: n as u32 + 1 },
             source_session_id: Some(Self::source(n)),
             session_kind: Some(SessionKind::User),
-            token: TokenSource::Reference(SecretRef::Env(n.to_string())),
+            claims: minted.is_none().then_some(claims),
+            token: minted.unwrap_or_else(|| TokenSource::Reference(SecretRef::Env(n.to_string()))),
             token_now: None,
-            claims: Some(Claims {
-                session_id: Some(Self::source(n)),
-                session_kind: Some(SessionKind::User),
-                from_application_id: None,
-                for_application_id: Some(APPLICATION),
-                issued_at: None,
-                expires_at: self.expires_at(n, start),
-            }),
             workflow: Some(WorkflowChoice::One(WORKFLOW)),
             trust_review: Some(false),
             vendor_data: Some(n.to_string()),
@@ -147,20 +164,38 @@ impl Scenario {
     /// Tokens are made when they are read.
     pub(super) fn secrets(&self, start: Timestamp) -> SecretPolicy {
         let scenario = self.clone();
-        let env = Environment::new(move |name| Some(scenario.token(name.parse().ok()?, start)));
+        let env = Environment::new(move |name| {
+            let n = name.parse().ok()?;
+            Some(token(n, scenario.expires_at(n, start)))
+        });
         SecretPolicy { allow_exec: false, timeout: Duration::from_secs(30), env, withheld: Vec::new() }
     }
+}
 
-    fn token(&self, n: usize, start: Timestamp) -> String {
-        let mut claims = json!({
-            "session_id": Self::source(n),
-            "session_kind": "user",
-            "for_application_id": APPLICATION,
-        });
-        if let Some(at) = self.expires_at(n, start) {
-            claims["exp"] = json!(at.as_second());
+/// The token of an entry.
+pub(super) fn token(n: usize, expires_at: Option<Timestamp>) -> String {
+    let mut claims = json!({
+        "session_id": Scenario::source(n),
+        "session_kind": "user",
+        "for_application_id": APPLICATION,
+    });
+    if let Some(at) = expires_at {
+        claims["exp"] = json!(at.as_second());
+    }
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()), part("a simulation"))
+}
+
+impl Minting {
+    fn partner(&self) -> Partner {
+        Partner {
+            name: PARTNER.to_owned(),
+            api_key: SecretRef::Env("BANK_DIDIT_API_KEY".to_owned()),
+            writes_per_minute: self.writes_per_minute,
         }
-        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        format!("{}.{}.{}", part(r#"{"alg":"HS256","typ":"JWT"}"#), part(&claims.to_string()), part("a simulation"))
+    }
+
+    fn of(self, n: usize) -> Mint {
+        Mint { partner: PARTNER.to_owned(), session_id: Scenario::source(n), ttl: self.ttl }
     }
 }

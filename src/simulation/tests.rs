@@ -71,6 +71,23 @@ fn deaths_and_restarts_meet_no_429_and_cost_little() {
 }
 
 #[test]
+fn minted_tokens_wait_for_nothing_and_keep_both_budgets_full() {
+    for writes_per_minute in [300, 200] {
+        let minting = Some(Minting { writes_per_minute, ttl: seconds(60) });
+        let outcome = played(&Scenario { entries: 1500, minting, concurrency: 100, ..Scenario::default() });
+        assert_eq!((outcome.imported, outcome.traffic.minted), (1500, 1500), "none is minted in vain");
+        assert_no_429(&outcome);
+        assert_eq!(outcome.traffic.mints_refused, 0);
+        assert!(outcome.longest_wait < seconds(10), "{:?}", outcome.longest_wait);
+        // The slower key decides, and a minting goes before each import.
+        let longest = outcome.round_trips.iter().max().copied().unwrap();
+        let windows = 1499 / writes_per_minute;
+        let most = seconds(60) * windows + longest * (windows + 1) + seconds(10);
+        assert!(outcome.importing <= most, "{writes_per_minute}: {:?} against {most:?}", outcome.importing);
+    }
+}
+
+#[test]
 fn a_stranger_on_the_same_key_leaves_us_the_rest_and_we_use_it() {
     let spell = |from, until| Spell { from: seconds(from), until: seconds(until), per_minute: 150 };
     let stranger = vec![spell(300, 900), spell(1500, 2100)];
