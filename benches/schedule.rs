@@ -1,5 +1,5 @@
 //! How close runs come to the best schedule that there can be, in simulated time:
-//! `cargo bench --bench schedule [-- --quick]`.
+//! `cargo bench --bench schedule [-- --quick | --day]`: all of it, a smaller form, or the day alone.
 //!
 //! The API counts 300 writes and 600 reads in any 60 seconds, on arrival. A request is 20 to 120 ms on its way in each
 //! direction, and the API works up to 3 s on an import. *best* is the schedule of a client that knows of each request
@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "the table is what this is for")]
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use didit_sync::sandbox::{Config, Sandbox, write_manifest};
@@ -29,6 +30,9 @@ fn played(scenario: &Scenario) -> (Outcome, Duration) {
 
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
+    if std::env::args().any(|arg| arg == "--day") {
+        return a_day(432_000);
+    }
     sizes();
     restarts(if quick { 1 } else { 5 });
     strangers();
@@ -134,16 +138,38 @@ fn minting() {
 
 /// A day of writes, verified as they come.
 fn a_day(entries: usize) {
-    let before = peak_memory();
-    let (outcome, real) = played(&Scenario { entries, ..Scenario::default() });
-    println!(
-        "\n{entries} entries, {:.2} hours in {:.0} s of real time",
-        outcome.took.as_secs_f64() / 3600.0,
-        real.as_secs_f64()
-    );
+    let before = memory();
+    let ended = AtomicBool::new(false);
+    let ((outcome, real), samples) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| watch_memory(&ended));
+        let played = played(&Scenario { entries, ..Scenario::default() });
+        ended.store(true, Ordering::Relaxed);
+        (played, watch.join().expect("samples"))
+    });
+    let (hours, seconds) = (outcome.took.as_secs_f64() / 3600.0, real.as_secs_f64());
+    println!("\n{entries} entries, {hours:.2} hours in {seconds:.0} s of real time");
     println!("entries  in flight  windows s  best s    took s    best/took  429  longest round trip s");
     row(entries, 32, &outcome);
-    println!("{} verified; peak memory {} MB, before {} MB", outcome.verified, peak_memory(), before);
+    let at = |percent: usize| samples.get(samples.len() * percent / 100).copied().unwrap_or(0);
+    println!(
+        "{} verified; memory in MB before {before}, after 10 % of the time {}, 30 % {}, 50 % {}, 70 % {}, 90 % {}",
+        outcome.verified,
+        at(10),
+        at(30),
+        at(50),
+        at(70),
+        at(90),
+    );
+}
+
+/// The memory of this process, ten times a second.
+fn watch_memory(ended: &AtomicBool) -> Vec<u64> {
+    let mut samples = Vec::new();
+    while !ended.load(Ordering::Relaxed) {
+        samples.push(memory());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    samples
 }
 
 /// The program itself, over real HTTP against the sandbox with Didit's limits.
@@ -168,7 +194,7 @@ fn over_http(entries: usize) {
     println!("windows s  took s  429  imported  writes  reads  exit");
     println!(
         "{:>9}  {took:>6.1}  {:>3}  {:>8}  {:>6}  {:>5}  {}",
-        60 * (entries - 1) / 300,
+        60 * ((entries - 1) / 300),
         world.throttled(),
         world.imported().len(),
         counts.writes,
@@ -177,9 +203,9 @@ fn over_http(entries: usize) {
     );
 }
 
-/// In MB, of this process so far.
-fn peak_memory() -> u64 {
+/// In MB, of this process now.
+fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
