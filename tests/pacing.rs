@@ -99,3 +99,28 @@ fn applications_run_side_by_side_each_on_its_own_budget() {
     let (first, second) = (span(&one), span(&two));
     assert!(first.0 < second.1 && second.0 < first.1, "side by side, not one after the other");
 }
+
+/// A program may take its time, as one that asks a vault does: meanwhile others run, and none holds a place in the
+/// window.
+#[test]
+fn programs_that_give_tokens_run_side_by_side_and_once_each() {
+    let scene = Scene::new(sandbox(6));
+    let mut text = scene.head("acme") + "limits: {concurrency: 5}\nimports:\n";
+    for (n, source) in scene.sources().iter().enumerate() {
+        scene.write(&format!("t{n}"), &scene.mint(source.id));
+        let script = format!("echo begin >> log; sleep 0.5; echo end >> log; cat t{n}");
+        let id = source.id;
+        text += &format!("  - {{id: e{n}, source_session_id: {id}, share_token: {{exec: [sh, -c, \"{script}\"]}}}}\n");
+    }
+    scene.write("m.yaml", &text);
+    let done = scene.run(&["apply", "m.yaml", "--yes", "--json", "--allow-exec", "--no-verify"]).exits(0).json();
+    assert_eq!(done["summary"]["imported"], 6, "{done:#}");
+    let log = scene.read("log");
+    let (mut running, mut most) = (0, 0);
+    for line in log.lines() {
+        running += if line == "begin" { 1 } else { -1 };
+        most = most.max(running);
+    }
+    assert_eq!((running, log.lines().count()), (0, 12), "each program ran once");
+    assert!((2..=5).contains(&most), "{most} programs at a time");
+}
