@@ -246,7 +246,7 @@ impl Dispatcher {
     }
 
     fn launch(&mut self, slot: Slot) {
-        let Some(Queued(mut job)) = self.minted.pop().or_else(|| self.ready.pop()) else { return };
+        let Some(mut job) = next(&mut self.minted).or_else(|| next(&mut self.ready)) else { return };
         if job.wants_mint(&self.context, &self.lane) {
             // It died while it waited.
             return self.enqueue_unminted(job);
@@ -262,7 +262,7 @@ impl Dispatcher {
 
     fn launch_mint(&mut self, at: usize, turn: Turn) {
         let Some((partner, queue)) = self.unminted.get_mut(at) else { return };
-        let Some(Queued(mut job)) = queue.pop() else { return };
+        let Some(mut job) = next(queue) else { return };
         let partner = Arc::clone(partner);
         let running = Running::of(&job);
         let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
@@ -275,7 +275,7 @@ impl Dispatcher {
 
     /// Runs a program while others wait for their slots, so that no slot waits for it.
     fn launch_program(&mut self) {
-        let Some(Queued(mut job)) = self.unasked.pop() else { return };
+        let Some(mut job) = next(&mut self.unasked) else { return };
         let running = Running::of(&job);
         let context = Arc::clone(&self.context);
         let handle = self.mints.spawn(async move {
@@ -445,6 +445,16 @@ async fn minting_turn(lane: &Lane, unminted: &[(Arc<Partner>, BinaryHeap<Queued>
     lane.writes.imminent(u32::try_from(ahead).unwrap_or(u32::MAX), LEAD).await;
     let busy = unminted.iter().enumerate().filter(|(_, (_, queue))| !queue.is_empty());
     turn_of_one(busy.map(|(at, (partner, _))| (at, partner))).await
+}
+
+/// The first job of a queue, which gives its memory back as it empties: what is done takes some, too.
+fn next(queue: &mut BinaryHeap<Queued>) -> Option<Job> {
+    const SMALL: usize = 1024;
+    let job = queue.pop().map(|Queued(job)| job);
+    if queue.capacity() > SMALL && queue.len() < queue.capacity() / 2 {
+        queue.shrink_to(queue.len() + queue.len() / 4);
+    }
+    job
 }
 
 fn far() -> Instant {
