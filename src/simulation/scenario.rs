@@ -17,6 +17,7 @@ use crate::manifest::{
 };
 use crate::run::TimeLimit;
 use crate::token::{Claims, SessionKind};
+use crate::verify::Expectations;
 
 /// The receiving application, and its workflow.
 pub(super) const APPLICATION: Uuid = Uuid::from_u128(0xA0);
@@ -108,6 +109,7 @@ impl Scenario {
                 max_failures: self.max_failures,
                 ..Limits::default()
             },
+            expect: Expectations::default(),
             partners: Vec::new(),
             entries: (0..self.entries).map(|n| self.entry(n, start)).collect(),
             unused_tokens: 0,
@@ -133,6 +135,7 @@ impl Scenario {
             }),
             workflow: Some(WorkflowChoice::One(WORKFLOW)),
             trust_review: Some(false),
+            expect: Expectations::default(),
             vendor_data: Some(n.to_string()),
             invalid: None,
         }
