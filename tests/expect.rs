@@ -169,7 +169,7 @@ fn a_rule_that_does_not_compile_is_an_error_of_the_manifest() {
         [vec!["validate", "m.yaml"], vec!["plan", "m.yaml"], vec!["apply", "m.yaml", "--yes"], vec!["audit", "m.yaml"]]
     {
         let told = scene.run(&command).exits(65);
-        assert!(told.stderr.starts_with(&format!("m.yaml:{line}:29: error[bad-rule]")), "{}", told.stderr);
+        assert!(told.stderr.starts_with(&format!("m.yaml:{line}:28: error[bad-rule]")), "{}", told.stderr);
     }
     assert_eq!(scene.writes(), 0);
 }

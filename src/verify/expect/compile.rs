@@ -22,7 +22,7 @@ pub const MAX_RULE: usize = 2000;
 const MAX_DEPTH: usize = 24;
 
 /// Enough stack for the parser on whatever text of [`MAX_RULE`] bytes.
-const STACK: usize = 256 << 20;
+const STACK: usize = 64 << 20;
 
 /// How much of the library's complaint is shown.
 const COMPLAINT: usize = 160;
@@ -167,8 +167,9 @@ fn read(text: &str) -> Result<IdedExpr, Flaw> {
 
 fn syntax(text: &str, errors: &cel::ParseErrors) -> Flaw {
     let Some(first) = errors.errors.first() else { return Flaw::Unreadable };
-    let mut complaint: String = inert(&first.msg).chars().take(COMPLAINT).collect();
-    if complaint.len() < inert(&first.msg).len() {
+    let whole = inert(first.msg.trim_end());
+    let mut complaint: String = whole.chars().take(COMPLAINT).collect();
+    if complaint.len() < whole.len() {
         complaint.push('…');
     }
     let count = |n: isize| usize::try_from(n).unwrap_or(0).clamp(1, text.len() + 1);
