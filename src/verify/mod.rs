@@ -5,9 +5,8 @@
 //!
 //! Settings are compared with what was *sent*, never with today's manifest; a field that the API does not return is
 //! not judged. The rules here need no history. Those that do ([`Rule::StatusDrift`], [`Rule::StatusReviewed`],
-//! [`Rule::EvidenceDrift`]) compare with a baseline;
-//! they have their names and severities here, and are judged elsewhere. The user's own ones ([`Rule::Expect`]) are
-//! expressions over the decision ([`Expectations`]).
+//! [`Rule::EvidenceDrift`]) compare with a baseline; they have their names and severities here, and are judged elsewhere.
+//! The user's own ones ([`Rule::Expect`]) are expressions over the decision ([`Expectations`]).
 //!
 //! A finding says ids, statuses and `vendor_data`, never personal data: not even the date at which a document expired.
 
