@@ -20,7 +20,7 @@
 //!   unknown texts of a server reach the ledger, a log or a report. Foreign text is made inert where it is shown
 //!   ([`text`]), and a secret that somebody put into the wrong place is masked by its form ([`mask`]).
 //! - Only [`console`] names stdout and stderr, only [`ledger`] rusqlite, only [`didit`] reqwest, only one file of
-//!   [`manifest`] the YAML crate, only [`progress`] indicatif.
+//!   [`manifest`] the YAML crate, only one folder of [`verify`] the CEL crate, only [`progress`] indicatif.
 //! - [`plan`], [`lifecycle`], [`pace`], the classification in [`didit`] and the rules of [`verify`] are pure: no file, clock,
 //!   environment or network.
 //!

@@ -210,7 +210,7 @@ fn promise_10_the_ledger_keeps_of_the_last_apply_what_an_audit_needs() {
         let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         assert_eq!(json(key), json!({"env": "DIDIT_API_KEY"}), "the reference, not the value");
         assert_eq!(json(limits)["writes_per_minute"], writes);
-        assert_eq!(json(expect), json!([]), "rules of one's own are not served yet");
+        assert_eq!(json(expect), json!([]), "no rules of one's own");
     }
     // Nothing else is needed: no manifest, no token.
     std::fs::remove_file(scene.path("m.yaml")).unwrap();

@@ -14,7 +14,7 @@
 //! | 7 | signals | `exits` |
 //! | 8 | full disks and garbage: a clear error, no wrong record; no redirect | `disk`, `hostile`, `refusals`; `didit::client`, `ledger::tests` |
 //! | 9 | erasure leaves a keyed hash; what is forgotten may be imported again | `repairs`, `planning`, `lost_answers`; `ledger::erase` |
-//! | 10 | an audit needs no manifest | `audit` |
+//! | 10 | an audit needs no manifest | `audit`, `expect` |
 //! | 11 | every repair is a run; attempts and runs are only added | `repairs`; `ledger::tests` |
 
 #![expect(clippy::unwrap_used, reason = "helpers outside of #[test] functions fail a test by panicking, too")]
@@ -28,6 +28,7 @@ mod crash;
 mod damage;
 mod disk;
 mod exits;
+mod expect;
 mod files;
 mod guards;
 mod holders;

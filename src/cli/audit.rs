@@ -9,6 +9,7 @@ use url::Url;
 
 use super::apply::{progress_mode, shown};
 use super::args::{AuditArgs, Global};
+use super::expectations::Rules;
 use super::setup::{Held, Receiver};
 use super::signals::Signals;
 use super::{Failure, origin, setup};
@@ -17,10 +18,10 @@ use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
 use crate::ledger::records::{ManifestFacts, Record, State};
 use crate::manifest::{Limits, Manifests, SecretRef};
-use crate::plan::{self, Action, Snapshot};
+use crate::plan::{self, Action, Item, Snapshot};
 use crate::progress;
 use crate::run::{self, Audit, Check, Event, Events, Lane, Means, TimeLimit};
-use crate::verify::{Sent, Subject};
+use crate::verify::{Expectations, Sent, Subject};
 
 pub(super) async fn run(
     args: &AuditArgs,
@@ -39,14 +40,16 @@ pub(super) async fn run(
     let facts: HashMap<String, ManifestFacts> =
         ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
     let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent: Vec::new() };
-    let mut chosen = chosen(manifests.as_ref(), &snapshot);
+    let items = items(manifests.as_ref(), &snapshot);
+    let mut rules = Rules::new(manifests.as_ref(), &items, &snapshot, &facts, ledger.kept_rules().await?);
+    let mut chosen = chosen(manifests.as_ref(), &items, &snapshot);
     chosen.sort_by_key(|record| (record.audited_at, record.id));
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limited = chosen.len() > limit;
     chosen.truncate(limit);
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let lanes = lanes(&chosen, &facts, manifests.as_ref(), global, &means).await?;
+    let lanes = lanes(&chosen, &facts, manifests.as_ref(), &mut rules, global, &means).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
@@ -62,12 +65,18 @@ pub(super) async fn run(
     exit
 }
 
+/// What is planned of the manifests given: which entry is which record.
+fn items(manifests: Option<&Manifests>, snapshot: &Snapshot) -> Vec<Item> {
+    manifests.map_or_else(Vec::new, |manifests| plan::plan(manifests, snapshot, jiff::Timestamp::now(), false).items)
+}
+
 /// The imported sessions of the manifests, or all.
-fn chosen<'s>(manifests: Option<&Manifests>, snapshot: &'s Snapshot) -> Vec<&'s Record> {
+fn chosen<'s>(manifests: Option<&Manifests>, items: &[Item], snapshot: &'s Snapshot) -> Vec<&'s Record> {
     let imported = |record: &&Record| record.state == State::Imported && record.session.is_some();
-    let Some(manifests) = manifests else { return snapshot.records.iter().filter(imported).collect() };
-    let plan = plan::plan(manifests, snapshot, jiff::Timestamp::now(), false);
-    let kept = plan.items.iter().filter(|item| item.action != Action::Erased);
+    if manifests.is_none() {
+        return snapshot.records.iter().filter(imported).collect();
+    }
+    let kept = items.iter().filter(|item| item.action != Action::Erased);
     kept.filter_map(|item| Some(&snapshot.records[item.record?])).filter(imported).collect()
 }
 
@@ -75,6 +84,7 @@ async fn lanes(
     chosen: &[&Record],
     facts: &HashMap<String, ManifestFacts>,
     manifests: Option<&Manifests>,
+    rules: &mut Rules<'_>,
     global: &Global,
     means: &Means,
 ) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
@@ -90,7 +100,8 @@ async fn lanes(
     for record in chosen {
         if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
             let lane = of[at];
-            checks[lane].extend(check(record, &lanes[lane]));
+            let expect = rules.of(record)?;
+            checks[lane].extend(check(record, &lanes[lane], expect));
         }
     }
     Ok(lanes.into_iter().zip(checks).collect())
@@ -119,7 +130,7 @@ pub(super) fn receiver(
     })
 }
 
-fn check(record: &Record, lane: &Lane) -> Option<Check> {
+fn check(record: &Record, lane: &Lane, expect: Expectations) -> Option<Check> {
     let session = record.session.as_ref()?;
     let sent = &record.settings;
     Some(Check {
@@ -138,6 +149,7 @@ fn check(record: &Record, lane: &Lane) -> Option<Check> {
             // Of a session that was looked up, the import's own answer is lost.
             import_status: session.status.clone().filter(|_| record.answered),
             key_environment: lane.client.environment(),
+            expect,
         },
         fresh: false,
     })

@@ -6,6 +6,7 @@ mod audit;
 mod bug;
 mod demo;
 mod erase;
+mod expectations;
 mod failure;
 mod files;
 mod ledger;

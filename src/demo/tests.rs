@@ -17,7 +17,7 @@ use crate::manifest::{self, Environment, LoadOptions, Manifests, SecretPolicy};
 use crate::plan::{self, Snapshot};
 use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Means, Ran, Request};
 use crate::sandbox::{Config, MintOptions, Running, Sandbox};
-use crate::verify::{Sent, Subject};
+use crate::verify::{Expectations, Sent, Subject};
 
 fn config() -> Config {
     Config { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..Config::default() }
@@ -138,6 +138,7 @@ impl Job {
                     },
                     import_status: session.status.clone(),
                     key_environment: lane.client.environment(),
+                    expect: Expectations::default(),
                 };
                 Check { entry: record.id, subject, fresh: false }
             });

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::records::{EntryId, RunId};
 use super::store::insert_evidence;
-use super::{Ledger, LedgerError, Location, file};
+use super::{Ledger, LedgerError, Location, file, rules};
 use crate::token::{Fingerprint, FingerprintKey};
 
 /// Columns of free text, in which ids of any entry's session can stand.
@@ -102,6 +102,7 @@ fn erase(
     let token = token.filter(|_| source_hash.is_some() && !claims_are_known);
     collect_names(tx, id, names)?;
     names.extend(source.clone());
+    rules::erase(tx, key, source.as_deref(), id)?;
     let label = format!("erased-{id}");
     overwrite_outcomes(tx, id, &label, source.as_deref())?;
     tx.execute(

@@ -22,6 +22,7 @@ mod place;
 mod plans;
 mod read;
 pub mod records;
+mod rules;
 mod sends;
 mod store;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use erase::{scrub, token_hash};
 pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
+pub use rules::{EntryRules, KeptRules};
 pub use store::Ledger;
 
 /// How a ledger is opened.

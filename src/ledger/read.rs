@@ -351,7 +351,7 @@ fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Resul
     bytes.map(|bytes| Fingerprint::from_slice(&bytes).ok_or_else(|| unreadable("fingerprint"))).transpose()
 }
 
-fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {
+pub(super) fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {
     let text: String = row.get(index)?;
     serde_json::from_str(&text).map_err(|_| unreadable("JSON"))
 }

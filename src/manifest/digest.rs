@@ -43,6 +43,10 @@ fn head(name: &str, raw: &Raw) -> Value {
         let api_key = partner.api_key.good().map(key);
         json!({"name": partner.name, "api_key": api_key, "writes_per_minute": partner.writes_per_minute})
     });
+    // What the ledger keeps for entries that leave the manifest.
+    if let Some(expect) = raw.defaults.expect.good().filter(|expect| !expect.is_empty()) {
+        head["expect"] = expect.to_json();
+    }
     if !raw.partners.is_empty() {
         head["partners"] = partners.collect();
     }
@@ -87,6 +91,9 @@ fn entry(item: &Item) -> String {
     });
     if let Some(mint) = entry.mint() {
         line["mint"] = json!({"partner": mint.partner, "ttl_ms": mint.ttl.as_millis() as u64});
+    }
+    if !entry.expect.is_empty() {
+        line["expect"] = entry.expect.to_json();
     }
     line.to_string()
 }

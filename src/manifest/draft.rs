@@ -10,6 +10,7 @@ use super::model::{Limits, SecretRef, WorkflowChoice};
 use super::sink::{At, FileId};
 use super::template::Template;
 use crate::token::ShareToken;
+use crate::verify::Expectations;
 
 /// A setting: not there, there but wrong (and reported), or good.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,7 @@ pub(super) struct Settings {
     pub(super) workflow: Field<WorkflowChoice>,
     pub(super) trust: Field<bool>,
     pub(super) vendor: Field<Template>,
+    pub(super) expect: Field<Expectations>,
 }
 
 /// Where a token comes from.

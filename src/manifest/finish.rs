@@ -13,6 +13,7 @@ use super::sink::{At, Sink};
 use super::template::Template;
 use crate::mask::holds_secret;
 use crate::token::{Claims, SessionKind, ShareToken};
+use crate::verify::Expectations;
 
 /// The longest `vendor_data`, in bytes.
 const VENDOR_LIMIT: usize = 2000;
@@ -91,6 +92,7 @@ impl Finisher<'_> {
             workflow: Some(workflow?),
             trust_review: Some(trust_review?),
             vendor_data: vendor_data.ok()?,
+            expect: self.expect(draft, source),
             invalid: None,
         };
         let (id_at, token_at) = (draft.id.at(), draft.token.at());
@@ -288,6 +290,12 @@ impl Finisher<'_> {
                 None
             }
         }
+    }
+
+    /// The nearest list there is replaces those further out, as any setting does. Rows have none.
+    fn expect(&self, draft: &Draft, source: Option<&Settings>) -> Expectations {
+        let set = source.map_or(&Field::Absent, |source| &source.expect);
+        first([&draft.settings.expect, set, &self.defaults.expect]).good().cloned().unwrap_or_default()
     }
 
     /// A token or key where it would be kept and shown.

@@ -22,6 +22,7 @@ use super::sink::{At, FileId, FileInfo, Finding, Mark, Shape, Sink};
 use super::sources::{self, Broken, Row, Rows};
 use crate::didit::Class;
 use crate::token::ShareToken;
+use crate::verify::Expectations;
 
 /// What tells entries apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,6 +175,7 @@ impl<'a> Gather<'a> {
             workflow: None,
             trust_review: None,
             vendor_data: None,
+            expect: Expectations::default(),
             invalid: Some(Invalid { class, message: messages.join("; ") }),
         };
         self.items.push(Item { entry, at, id_at: None, token_at: None, row: Some(origin) });

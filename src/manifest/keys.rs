@@ -18,10 +18,8 @@ pub(super) const WORKFLOW: &[&str] = &["user", "business"];
 pub(super) const PARTNER: &[&str] = &["api_key", "writes_per_minute"];
 pub(super) const MINT: &[&str] = &["partner", "session_id", "ttl"];
 pub(super) const SOURCE_MINT: &[&str] = &["partner", "ttl"];
+pub(super) const RULE: &[&str] = &["name", "rule", "severity"];
 pub(super) const REFERENCE: &[&str] = &["env", "file", "exec"];
-
-/// Keys of version 1 that a later release will serve: the one list to shorten then.
-pub(super) const LATER: &[&str] = &["expect"];
 
 /// The known key that a misspelt one is likely meant to be.
 pub(super) fn likely<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {

@@ -17,6 +17,7 @@ use super::read::{self, MANIFEST_LIMIT};
 use super::secrets::Environment;
 use super::sink::{At, FileId, FileInfo, Mark, Shape, Sink};
 use super::yaml;
+use crate::verify::Compiler;
 
 /// What loading may do, by options and environment; never by a manifest.
 #[derive(Clone, Debug)]
@@ -55,8 +56,9 @@ impl Default for LoadOptions {
 pub fn load(paths: &[String], options: &LoadOptions) -> Result<Manifests, Diagnostics> {
     let mut sink = Sink::default();
     let mut loaded = Vec::new();
+    let mut compiler = Compiler::default();
     for path in find(paths, &mut sink) {
-        loaded.extend(manifest(&path, options, &mut sink));
+        loaded.extend(manifest(&path, options, &mut compiler, &mut sink));
     }
     check::unique(&loaded, &mut sink);
     let diagnostics = sink.finish();
@@ -95,6 +97,7 @@ impl Loaded {
                 api_key: application.api_key,
             },
             limits: self.raw.limits,
+            expect: self.raw.defaults.expect.good().cloned().unwrap_or_default(),
             partners: partners.collect(),
             entries: self.items.into_iter().map(|item| item.entry).collect(),
             unused_tokens: self.unused_tokens,
@@ -158,7 +161,7 @@ fn unreadable(path: &str, error: &std::io::Error, sink: &mut Sink) {
 }
 
 /// One manifest; `None` where too little can be read of it to go on.
-fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded> {
+fn manifest(path: &str, options: &LoadOptions, compiler: &mut Compiler, sink: &mut Sink) -> Option<Loaded> {
     let bytes = match read::bytes(Path::new(path), MANIFEST_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -178,7 +181,7 @@ fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded
         }
     };
     let bounds = Bounds::of(Path::new(path), &options.roots);
-    let raw = decode(text, file, &bounds, sink)?;
+    let raw = decode(text, file, &bounds, compiler, sink)?;
     security(&raw, options, sink);
     check::partners(&raw, sink);
     let mut gather = Gather::new(sink, &raw, &bounds, options);
@@ -190,7 +193,7 @@ fn manifest(path: &str, options: &LoadOptions, sink: &mut Sink) -> Option<Loaded
     Some(Loaded { path: sink.shown(file).to_owned(), raw, items, unused_tokens })
 }
 
-fn decode(text: &str, file: FileId, bounds: &Bounds, sink: &mut Sink) -> Option<Raw> {
+fn decode(text: &str, file: FileId, bounds: &Bounds, compiler: &mut Compiler, sink: &mut Sink) -> Option<Raw> {
     let tree = yaml::parse(text);
     let whole = tree.problems.is_empty();
     for problem in tree.problems {
@@ -205,7 +208,7 @@ fn decode(text: &str, file: FileId, bounds: &Bounds, sink: &mut Sink) -> Option<
         }
         _ => return None,
     };
-    Decoder { sink, file, bounds }.manifest(&root)
+    Decoder { sink, file, bounds, compiler }.manifest(&root)
 }
 
 /// Whether a key may be sent to this base URL: to didit.me and its subdomains, to loopback, and to the hosts that

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::didit::Class;
 use crate::token::{Claims, SessionKind, ShareToken};
+use crate::verify::Expectations;
 
 /// All manifests of one command, in the order given (directories sorted).
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub application: Application,
     /// Limits with defaults filled in.
     pub limits: Limits,
+    /// `defaults.expect`: the rules of entries that have none of their own, nor of their source.
+    pub expect: Expectations,
     /// The source applications that tokens are minted in, sorted by name.
     pub partners: Vec<Partner>,
     /// The entries of `imports` and `sources`, sorted by id.
@@ -207,6 +210,8 @@ pub struct Entry {
     pub trust_review: Option<bool>,
     /// `vendor_data`, placeholders filled in.
     pub vendor_data: Option<String>,
+    /// `expect`: the rules that its session is verified by.
+    pub expect: Expectations,
     /// Why the entry can't be sent, found without asking anybody: a bad row under `on_invalid: skip`, or a token
     /// minted for another application.
     pub invalid: Option<Invalid>,

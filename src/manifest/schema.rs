@@ -1,9 +1,11 @@
 //! The JSON Schema of manifest version 1 (draft 2020-12), for editors.
 //!
 //! Built by hand, since the decoder is no serde type; a test holds its keys against the decoder's. It describes the
-//! whole version, also keys that this release refuses as coming later, so that it need not change with them.
+//! whole version.
 
 use serde_json::{Value, json};
+
+use crate::verify::{MAX_RULE, MAX_RULES};
 
 /// The schema of a manifest.
 #[must_use]
@@ -52,11 +54,12 @@ pub fn schema() -> Value {
             "uuid": {"type": "string", "format": "uuid", "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"},
             "expect": {
                 "type": "array",
-                "description": "Rules of your own over the decision. Not served by every release yet.",
+                "maxItems": MAX_RULES,
+                "description": "Rules of your own over the decision. A list here replaces those further out; [] is none.",
                 "items": object("A rule.", &["name", "rule"], json!({
-                    "name": {"type": "string", "description": "The rule's name in findings."},
-                    "rule": {"type": "string", "description": "A CEL expression over `session`."},
-                    "severity": {"enum": ["error", "warning", "info"], "default": "error", "description": "How grave a failure is."},
+                    "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "description": "The rule's name, unique in its list: findings have it as expect:NAME."},
+                    "rule": {"type": "string", "minLength": 1, "maxLength": MAX_RULE, "description": "A CEL expression over the decision, `session`, that is true of a good session."},
+                    "severity": {"enum": ["error", "warning", "info"], "default": "error", "description": "How grave it is where the rule is not true; an error ends audit and apply with 4."},
                 })),
             },
         }
@@ -227,6 +230,7 @@ mod tests {
             ("/$defs/entry/properties/mint/properties", keys::MINT),
             ("/$defs/source/properties/mint/properties", keys::SOURCE_MINT),
             ("/$defs/reference/properties", keys::REFERENCE),
+            ("/$defs/expect/items/properties", keys::RULE),
             ("/$defs/workflow/oneOf/1/properties", keys::WORKFLOW),
         ] {
             let mut known: Vec<String> = known.iter().map(|key| (*key).to_owned()).collect();

@@ -42,6 +42,9 @@ defaults:
   # workflow_id: 9f9b1234-aaaa-bbbb-cccc-1234567890ab   # of the receiving application; or {user: UUID, business: UUID}
   trust_review: false                      # true: the partner's decision stands; false: the session is In Review
   vendor_data: "NAME-{source_session_id}"  # your reference; {source_session_id} and {id} are filled in
+  # expect:                                # rules of your own over the decision, in CEL; an entry's own list replaces these
+  #   - {name: approved, rule: "session.status == 'Approved'"}
+  #   - {name: live, rule: "session.liveness_checks.all(c, c.score >= 80)", severity: warning}
 
 # The values shown are the defaults.
 # limits:

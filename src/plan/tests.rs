@@ -12,6 +12,7 @@ use crate::manifest::{
     Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, TokenSource, WorkflowChoice,
 };
 use crate::token::{FingerprintKey, SessionKind, ShareToken};
+use crate::verify::Expectations;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_795_000_000).unwrap()
@@ -75,6 +76,7 @@ fn entry(spec: &Spec, n: usize) -> Entry {
         workflow: Some(WorkflowChoice::One(Uuid::from_u128(77))),
         trust_review: Some(spec.trust),
         vendor_data: spec.vendor_data.clone(),
+        expect: Expectations::default(),
         invalid: None,
     }
 }
@@ -98,6 +100,7 @@ fn manifests(specs: &[Spec]) -> Manifests {
             api_key: SecretRef::Env("KEY".to_owned()),
         },
         limits: Limits::default(),
+        expect: Expectations::default(),
         entries,
         unused_tokens: 0,
     };

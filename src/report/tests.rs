@@ -16,6 +16,7 @@ use crate::ledger::records::{
 use crate::manifest::{Application, Limits, Manifest, Manifests, SecretRef};
 use crate::plan::{Action, Forecast, Item, Late, Plan, Remedy};
 use crate::token::{FingerprintKey, SessionKind};
+use crate::verify::Expectations;
 
 const STYLE: Style =
     Style { color: false, color_err: false, quiet: false, verbose: 0, log_format: LogFormat::Text, width: None };
@@ -40,6 +41,7 @@ fn manifests() -> Manifests {
             api_key: SecretRef::Env("DIDIT_API_KEY".to_owned()),
         },
         limits: Limits::default(),
+        expect: Expectations::default(),
         entries: Vec::new(),
         unused_tokens: 2,
     };

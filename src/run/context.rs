@@ -11,6 +11,7 @@ use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
 use crate::plan::Item;
 use crate::token::ShareToken;
+use crate::verify::Expectations;
 
 /// What all steps of a run share.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ impl Context {
     pub fn entry(&self, (m, e): (usize, usize)) -> (&Manifest, &Entry) {
         let manifest = &self.manifests.manifests[m];
         (manifest, &manifest.entries[e])
+    }
+
+    /// The user's own rules for an item's session.
+    #[must_use]
+    pub fn expect(&self, index: usize) -> Expectations {
+        self.item(index).entry.map(|at| self.entry(at).1.expect.clone()).unwrap_or_default()
     }
 
     /// The plan's item.

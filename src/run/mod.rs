@@ -342,6 +342,7 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
             // Of a session that was looked up, the import's own answer is lost.
             import_status: session.status.clone().filter(|_| imported),
             key_environment: lane.client.environment(),
+            expect: context.expect(done.item),
         },
         fresh: true,
     })
@@ -591,7 +592,7 @@ pub fn facts(manifest: &crate::manifest::Manifest) -> ManifestFacts {
         base_url: manifest.application.base(),
         api_key: manifest.application.api_key.to_json(),
         limits: manifest.limits.to_json(),
-        expect: serde_json::Value::Array(Vec::new()),
+        expect: manifest.expect.to_json(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::stop::Halt;
 use super::{Apply, Selection, facts};
-use crate::ledger::LedgerError;
 use crate::ledger::records::RunId;
+use crate::ledger::{EntryRules, LedgerError};
+use crate::manifest::Manifest;
+use crate::plan::Action;
 use crate::token::Fingerprint;
 
 /// A saved plan that a run is to carry out.
@@ -35,10 +37,26 @@ pub(super) async fn begin(work: &Apply, selected: &Selection, run: RunId) -> Res
     let ledger = &work.means.ledger;
     for manifest in &work.manifests.manifests {
         ledger.keep_manifest(facts(manifest), run).await?;
+        ledger.keep_rules(manifest.name.clone(), own_rules(work, manifest)).await?;
     }
     match &work.options.reviewed {
         Some(reviewed) => ledger.use_plan(run, reviewed.digest).await,
         None if selected.jobs.is_empty() => Ok(()),
         None => ledger.raise_generation(run).await,
     }
+}
+
+/// The rules of the entries for which others hold than those of their manifest's defaults. Of what is erased, nothing
+/// is kept.
+fn own_rules(work: &Apply, manifest: &Manifest) -> Vec<EntryRules> {
+    let items = work.plan.items.iter().filter(|item| item.manifest == manifest.name && item.action != Action::Erased);
+    let entries = items.filter_map(|item| Some((item, &manifest.entries[item.entry?.1])));
+    entries
+        .filter(|(_, entry)| entry.expect != manifest.expect)
+        .map(|(item, entry)| EntryRules {
+            source: item.source_session_id,
+            label: item.id.clone(),
+            rules: entry.expect.to_json(),
+        })
+        .collect()
 }

@@ -17,6 +17,7 @@ use crate::manifest::{
 };
 use crate::run::TimeLimit;
 use crate::token::{Claims, SessionKind};
+use crate::verify::Expectations;
 
 /// The receiving application, and its workflow.
 pub(super) const APPLICATION: Uuid = Uuid::from_u128(0xA0);
@@ -123,6 +124,7 @@ impl Scenario {
                 max_failures: self.max_failures,
                 ..Limits::default()
             },
+            expect: Expectations::default(),
             partners: self.minting.iter().map(Minting::partner).collect(),
             entries: (0..self.entries).map(|n| self.entry(n, start)).collect(),
             unused_tokens: 0,
@@ -150,6 +152,7 @@ impl Scenario {
             token_now: None,
             workflow: Some(WorkflowChoice::One(WORKFLOW)),
             trust_review: Some(false),
+            expect: Expectations::default(),
             vendor_data: Some(n.to_string()),
             invalid: None,
         }

@@ -80,6 +80,7 @@ pub fn judge(subject: &Subject, fetched: &Fetched, today: Date) -> Vec<Finding> 
                 feature_declined(subject, decision),
             ];
             findings.extend(rules.into_iter().flatten());
+            findings.extend(subject.expect.findings(subject, &decision.json));
         }
     }
     findings

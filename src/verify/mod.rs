@@ -5,11 +5,12 @@
 //!
 //! Settings are compared with what was *sent*, never with today's manifest; a field that the API does not return is
 //! not judged. The rules here need no history. Those that do ([`Rule::StatusDrift`], [`Rule::StatusReviewed`],
-//! [`Rule::EvidenceDrift`]) compare with a baseline, and the user's own ones ([`Rule::Expect`]) with an expression;
-//! they have their names and severities here, and are judged elsewhere.
+//! [`Rule::EvidenceDrift`]) compare with a baseline; they have their names and severities here, and are judged elsewhere.
+//! The user's own ones ([`Rule::Expect`]) are expressions over the decision ([`Expectations`]).
 //!
 //! A finding says ids, statuses and `vendor_data`, never personal data: not even the date at which a document expired.
 
+mod expect;
 mod judge;
 mod rule;
 
@@ -19,6 +20,9 @@ use uuid::Uuid;
 use crate::didit::{Decision, Environment};
 use crate::token::SessionKind;
 
+pub use expect::{
+    Compiler, Expectation, Expectations, Flaw, MAX_RULE, MAX_RULES, Reason, Verdict, is_name as is_rule_name,
+};
 pub use judge::{Interrupted, Judging, judge, judge_all, judge_in_background};
 pub use rule::{Rule, Severity};
 
@@ -52,6 +56,8 @@ pub struct Subject {
     pub import_status: Option<String>,
     /// The environment of the key.
     pub key_environment: Option<Environment>,
+    /// The user's own rules for it.
+    pub expect: Expectations,
 }
 
 /// What the API says of a session now.

@@ -23,6 +23,7 @@ fn subject() -> Subject {
         sent: Sent { workflow_id: Some(WORKFLOW), trust_review: Some(false), vendor_data: Some("user-42".into()) },
         import_status: Some("In Review".into()),
         key_environment: Some(Environment::Live),
+        expect: Expectations::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Positions: the key for an unknown key, the value for a bad value, the first line of the map for something missing.
 
 mod application;
+mod expect;
 mod mint;
 mod scalar;
 mod settings;
@@ -15,6 +16,7 @@ use super::keys;
 use super::model::Limits;
 use super::sink::{At, FileId, Mark, Sink};
 use super::yaml::{Node, Pair, Value};
+use crate::verify::{Compiler, is_rule_name as is_name};
 
 pub(super) use application::{OUTSIDE_HELP, is_loopback};
 pub(super) use scalar::{UUID_HELP, parse_uuid, truncated};
@@ -25,6 +27,7 @@ pub(super) struct Decoder<'a> {
     pub(super) sink: &'a mut Sink,
     pub(super) file: FileId,
     pub(super) bounds: &'a Bounds,
+    pub(super) compiler: &'a mut Compiler,
 }
 
 /// The keys of a map.
@@ -170,9 +173,6 @@ impl Decoder<'_> {
                 format!("unknown key in {what}")
             };
             self.error(Code::UnknownKey, pair.mark, message, help);
-        } else if keys::LATER.contains(&key) {
-            let message = format!("`{key}` is not supported by this release yet");
-            self.error(Code::NotYetSupported, pair.mark, message, "drop the key; it comes with a later release");
         }
     }
 
@@ -209,11 +209,6 @@ impl Decoder<'_> {
     fn at(&self, node: &Node<'_>) -> At {
         node.mark.of(self.file)
     }
-}
-
-fn is_name(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(inner)
 }
 
 /// What a value is, in words; never the value itself.

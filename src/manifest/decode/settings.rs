@@ -29,6 +29,7 @@ impl Decoder<'_> {
             workflow: fields.get("workflow_id").map_or(Field::Absent, |node| self.workflow(node)),
             trust: fields.get("trust_review").map_or(Field::Absent, |node| self.boolean(node, "trust_review")),
             vendor: fields.get("vendor_data").map_or(Field::Absent, |node| self.vendor_data(node)),
+            expect: fields.get("expect").map_or(Field::Absent, |node| self.expect(node)),
         }
     }
 

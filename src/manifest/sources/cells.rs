@@ -35,12 +35,15 @@ pub(super) fn read(
         return Err(format(Code::MissingColumn, "the file has no header".to_owned(), columns, wanted));
     };
     let header = record.clone();
-    let mut place = Place { bytes, start, line: lines.of(start), delimiter, slots: [None; SLOTS] };
+    let mut place = Place { bytes, start, line: lines.of(start), delimiter, slots: [None; SLOTS], rules: None };
     if let Some(mark) = long.then(|| place.unclosed()).flatten() {
         let (message, help) = (UNCLOSED.to_owned(), "close the cell with `\"`".to_owned());
         return Err(Broken::Format { code: Code::Unclosed, mark, message, help });
     }
     place.slots = header_slots(&header, columns, wanted)?;
+    // Unless the manifest says that the column is another thing.
+    let is_rules = |name: &[u8]| name.trim_ascii() == b"expect" && columns.slot("expect").is_none();
+    place.rules = header.iter().position(is_rules);
     while let Some((start, long)) = next(&mut record)? {
         (place.start, place.line) = (start, lines.of(start));
         if let Some(mark) = long.then(|| place.unclosed()).flatten() {
@@ -127,6 +130,8 @@ struct Place<'a> {
     line: usize,
     delimiter: u8,
     slots: [Option<usize>; SLOTS],
+    /// A column `expect`, which rows may not fill.
+    rules: Option<usize>,
 }
 
 impl Place<'_> {
@@ -141,7 +146,8 @@ impl Place<'_> {
             };
             cells[slot] = Some(Cell::Text(Cow::Borrowed(text)));
         }
-        rows.row(&Row { start: Mark::new(self.line, 1, 1), cells, expect: false, locate: &locate });
+        let expect = self.rules.and_then(|index| record.get(index)).is_some_and(|cell| !cell.trim_ascii().is_empty());
+        rows.row(&Row { start: Mark::new(self.line, 1, 1), cells, expect, locate: &locate });
     }
 
     /// The cell whose quote is left open.

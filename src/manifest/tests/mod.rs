@@ -1,6 +1,7 @@
 //! Tests of the whole way from files to entries.
 
 mod errors;
+mod expect;
 mod mint;
 mod properties;
 mod rows;

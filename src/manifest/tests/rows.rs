@@ -236,7 +236,8 @@ fn a_row_may_not_contradict_its_source() {
 #[test]
 fn in_rows_a_token_is_a_literal_and_rules_are_not_taken() {
     let folder = Folder::new(&[
-        ("m.yaml", &format!("{}sources: [{{file: p.ndjson}}, {{file: p.yaml}}]\n", head())),
+        ("m.yaml", &format!("{}sources: [{{file: p.ndjson}}, {{file: p.yaml}}, {{file: q.csv}}]\n", head())),
+        ("q.csv", &format!("source_session_id,expect\n{},\n{},[]\n", session(2), session(3))),
         ("p.ndjson", "{\"id\": \"é\", \"share_token\": {\"env\": \"X\"}}\n{\"source_session_id\": 7}\n"),
         ("p.yaml", &format!("- share_token: {{exec: [sh]}}\n- source_session_id: {}\n  expect: []\n- 7\n", session(1))),
     ]);
@@ -247,7 +248,8 @@ fn in_rows_a_token_is_a_literal_and_rules_are_not_taken() {
             "wrong-type p.ndjson:2:23",
             "token-not-literal p.yaml:1:16",
             "bad-row p.yaml:2:3",
-            "bad-row p.yaml:4:3"
+            "bad-row p.yaml:4:3",
+            "bad-row q.csv:3:1"
         ]
     );
 }

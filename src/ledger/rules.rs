@@ -1,0 +1,127 @@
+//! The user's own rules as of each manifest's last apply, for audits without a manifest (promise 10).
+//!
+//! Those of a manifest's defaults stand with its facts. Here are the lists of entries for which others hold, each list
+//! once. Entries are told by keyed hashes, so that nothing here names one; an erasure takes its list away all the same,
+//! since a rule may quote what it is about.
+
+use std::collections::HashMap;
+
+use rusqlite::{Transaction, params};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError};
+use crate::token::{Fingerprint, FingerprintKey};
+
+/// What the ledger keeps: the list of each entry that has one.
+#[derive(Clone, Debug, Default)]
+pub struct KeptRules {
+    lists: HashMap<i64, Value>,
+    of: HashMap<(String, [u8; 32]), i64>,
+    key: Option<FingerprintKey>,
+}
+
+impl KeptRules {
+    /// The rules of an entry, as JSON; `None` where those of its manifest's defaults hold.
+    #[must_use]
+    pub fn of(&self, manifest: &str, source: Option<Uuid>, label: &str) -> Option<&Value> {
+        let key = self.key.as_ref()?;
+        let names = source.map(|source| name(key, Some(source), label)).into_iter().chain([name(key, None, label)]);
+        let list = names.into_iter().find_map(|name| self.of.get(&(manifest.to_owned(), *name.as_bytes())))?;
+        self.lists.get(list)
+    }
+}
+
+/// What an entry is kept under.
+fn name(key: &FingerprintKey, source: Option<Uuid>, label: &str) -> Fingerprint {
+    match source {
+        Some(source) => key.fingerprint(source.to_string().as_bytes()),
+        None => key.fingerprint(label.as_bytes()),
+    }
+}
+
+/// The rules of one entry.
+#[derive(Clone, Debug)]
+pub struct EntryRules {
+    /// Its source session, where that is known.
+    pub source: Option<Uuid>,
+    /// Its label.
+    pub label: String,
+    /// Its rules, as JSON.
+    pub rules: Value,
+}
+
+impl Ledger {
+    /// Keeps the rules of those entries of a manifest for which others hold than those of its defaults, in place of
+    /// what was kept of it.
+    pub async fn keep_rules(&self, manifest: String, entries: Vec<EntryRules>) -> Result<(), LedgerError> {
+        let key = self.identity().key.clone();
+        self.writer
+            .call(move |tx| {
+                tx.execute("DELETE FROM entry_rules WHERE manifest = ?1", [&manifest])?;
+                let mut lists: HashMap<String, i64> = HashMap::new();
+                for entry in &entries {
+                    let text = entry.rules.to_string();
+                    let list = match lists.get(&text) {
+                        Some(list) => *list,
+                        None => list_of(tx, &text)?,
+                    };
+                    lists.insert(text, list);
+                    let name = name(&key, entry.source, &entry.label);
+                    tx.prepare_cached(
+                        "INSERT OR REPLACE INTO entry_rules (manifest, entry, rules) VALUES (?1, ?2, ?3)",
+                    )?
+                    .execute(params![manifest, name.as_bytes(), list])?;
+                }
+                drop_unused(tx)
+            })
+            .await
+    }
+
+    /// The rules that are kept of entries.
+    pub async fn kept_rules(&self) -> Result<KeptRules, LedgerError> {
+        let key = self.identity().key.clone();
+        self.writer
+            .call(move |tx| {
+                let lists = tx
+                    .prepare("SELECT id, rules FROM rule_lists")?
+                    .query_map([], |row| Ok((row.get(0)?, super::read::json(row, 1)?)))?
+                    .collect::<rusqlite::Result<_>>()?;
+                let of = tx
+                    .prepare("SELECT manifest, entry, rules FROM entry_rules")?
+                    .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+                    .collect::<rusqlite::Result<_>>()?;
+                Ok(KeptRules { lists, of, key: Some(key) })
+            })
+            .await
+    }
+}
+
+fn list_of(tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
+    tx.execute("INSERT OR IGNORE INTO rule_lists (rules) VALUES (?1)", [text])?;
+    tx.query_row("SELECT id FROM rule_lists WHERE rules = ?1", [text], |row| row.get(0))
+}
+
+fn drop_unused(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM rule_lists WHERE id NOT IN (SELECT rules FROM entry_rules)", []).map(drop)
+}
+
+/// Takes away what is kept of an entry that is being erased.
+pub(super) fn erase(
+    tx: &Transaction<'_>,
+    key: &FingerprintKey,
+    source: Option<&str>,
+    entry: i64,
+) -> rusqlite::Result<()> {
+    let (manifest, label): (String, String) =
+        tx.query_row("SELECT manifest, label FROM entries WHERE id = ?1", [entry], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if let Some(source) = source {
+        let name = key.fingerprint(source.as_bytes());
+        tx.execute("DELETE FROM entry_rules WHERE entry = ?1", [name.as_bytes()])?;
+    }
+    let name = key.fingerprint(label.as_bytes());
+    tx.execute("DELETE FROM entry_rules WHERE manifest = ?1 AND entry = ?2", params![manifest, name.as_bytes()])?;
+    drop_unused(tx)
+}
