@@ -43,6 +43,7 @@ mod refusals;
 mod repairs;
 mod reports;
 mod resolution;
+mod schedule;
 mod secrets;
 mod status;
 mod stopping;
