@@ -18,6 +18,7 @@ mod check;
 mod erase;
 mod file;
 mod lock;
+mod past;
 mod place;
 mod plans;
 mod read;

@@ -3,8 +3,13 @@
 //! Every JSON document has a `format`, an `exit` and fixed keys: a value that isn't there is `null`, never an absent
 //! key. Times are RFC 3339 UTC.
 
+pub mod csv;
 pub mod document;
 pub mod file;
+pub mod html;
+pub mod json;
+pub mod kind;
+pub mod model;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -13,3 +18,5 @@ pub use document::{
     ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, PlanDocument, RunsDocument, StatusDocument, StatusEntry,
     ValidateDocument,
 };
+pub use kind::{Kind, RenderError};
+pub use model::Report;

@@ -114,6 +114,9 @@ fn outcome(label: &str, outcome: &str, error: Option<(Class, Option<u16>, &str)>
             http_status,
             detail: detail.to_owned(),
         }),
+        from_application_id: Some(id(5)),
+        for_application_id: Some(id(1)),
+        expires_at: Some(at(5400)),
     }
 }
 
