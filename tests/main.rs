@@ -32,6 +32,7 @@ mod files;
 mod guards;
 mod holders;
 mod hostile;
+mod html;
 mod lost_answers;
 mod main_job;
 mod manifest_errors;

@@ -27,6 +27,7 @@ mod sends;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod watch;
 mod writer;
 
@@ -38,6 +39,7 @@ pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use store::Ledger;
+pub use timeline::Sends;
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]

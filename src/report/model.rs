@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::document::{ApplyDocument, AuditDocument, RunView};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{Requests, Run, RunEnd, RunError, RunFinding, RunId, RunOutcome, StateCount};
-use crate::ledger::{LedgerError, Reader};
+use crate::ledger::{LedgerError, Reader, Sends};
 
 /// A run: what it was asked, what it came to, and the ledger when it ended.
 #[derive(Clone, Debug)]
@@ -22,6 +22,10 @@ pub struct Report {
     pub states: Vec<StateCount>,
     /// When the tokens die of entries that were still to be imported.
     pub waiting: Vec<Timestamp>,
+    /// When its requests to import left, for each key, the busiest first.
+    pub sends: Vec<Sends>,
+    /// The least of its manifests' `writes_per_minute`, where known.
+    pub writes_per_minute: Option<u32>,
 }
 
 impl Report {
@@ -40,6 +44,8 @@ impl Report {
             findings: reader.run_findings(run.id)?,
             states: reader.run_states(run.id)?,
             waiting: reader.waiting_tokens(run.id)?,
+            sends: reader.run_sends(run.id)?,
+            writes_per_minute: reader.run_writes_per_minute(run.id)?,
             run,
             end,
             outcomes,

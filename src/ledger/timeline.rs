@@ -1,0 +1,43 @@
+//! When a run sent its imports, and how many it was to send a minute.
+
+use jiff::Timestamp;
+
+use super::LedgerError;
+use super::read::{Reader, time};
+use super::records::RunId;
+
+/// When requests to import left, of one API key, in order.
+pub type Sends = Vec<Timestamp>;
+
+impl Reader {
+    /// When a run's requests to import left: for each key the times in order, the busiest key first. Requests that were
+    /// certainly not processed count for no limit, and are left out.
+    pub fn run_sends(&self, run: RunId) -> Result<Vec<Sends>, LedgerError> {
+        let rows: Vec<(String, i64)> = self.run_query(|connection| {
+            connection
+                .prepare(
+                    "SELECT e.base_url || coalesce(hex(e.key), ''), coalesce(a.left_at, a.sent_at) AS at FROM attempts a
+                     JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
+                     WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed' ORDER BY 1, at",
+                )?
+                .query_map([run.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })?;
+        let keys = rows.chunk_by(|one, next| one.0 == next.0);
+        let mut sends: Vec<Sends> = keys.map(|rows| rows.iter().map(|row| time(row.1)).collect()).collect();
+        sends.sort_by_key(|sends| std::cmp::Reverse(sends.len()));
+        Ok(sends)
+    }
+
+    /// The least `writes_per_minute` of a run's manifests, as their last apply had it.
+    pub fn run_writes_per_minute(&self, run: RunId) -> Result<Option<u32>, LedgerError> {
+        self.run_query(|connection| {
+            connection.query_row(
+                "SELECT min(json_extract(limits, '$.writes_per_minute')) FROM manifests
+                 WHERE run = ?1 OR name IN (SELECT manifest FROM run_outcomes WHERE run = ?1)",
+                [run.0],
+                |row| row.get(0),
+            )
+        })
+    }
+}
