@@ -58,7 +58,7 @@ pub(super) fn tiles(report: &Report) -> Vec<Tile> {
     }
     if let Some((sessions, checked)) = report.end.verified {
         let tone = if checked < sessions { "warn" } else { "" };
-        tell("verified", format!("{} of {}", grouped(checked), grouped(sessions)), tone);
+        tell(&format!("verified of {}", grouped(sessions)), grouped(checked), tone);
         let errors = report.findings.iter().filter(|finding| finding.is_error()).count() as u64;
         tell("errors found", grouped(errors), if errors > 0 { "bad" } else { "" });
         let others = report.findings.len() as u64 - errors;

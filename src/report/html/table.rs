@@ -35,7 +35,7 @@ pub(super) struct Table {
     pub(super) shown: Option<String>,
 }
 
-/// A column: its head, and how its cells look (`tag`, `id`, `number`, `text`).
+/// A column: its head, and how its cells look (`tag`, `id`, `number`, `time`, `word`, `prose`).
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     pub(super) head: &'static str,
@@ -56,26 +56,26 @@ const ENTRIES: [Column; 11] = [
     column("id", "id"),
     column("outcome", "tag"),
     column("status", "tag"),
-    column("kind", "text"),
-    column("error and advice", "text"),
+    column("kind", "word"),
+    column("error and advice", "prose"),
     column("vendor_data", "id"),
     column("session", "id"),
     column("source session", "id"),
     column("workflow", "id"),
     column("sends", "number"),
-    column("manifest", "text"),
+    column("manifest", "word"),
 ];
 
 const FINDINGS: [Column; 9] = [
     column("id", "id"),
     column("severity", "tag"),
-    column("rule", "text"),
-    column("message", "text"),
+    column("rule", "word"),
+    column("message", "prose"),
     column("expected", "id"),
     column("actual", "id"),
     column("session", "id"),
-    column("first seen", "text"),
-    column("manifest", "text"),
+    column("first seen", "time"),
+    column("manifest", "word"),
 ];
 
 /// The tables of a run: its findings, which are few, before its entries.
