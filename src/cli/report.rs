@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use super::args::{Global, ReportArgs};
-use super::view::Shown;
-use super::{Failure, setup};
+use super::{Failure, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Reader;
 use crate::ledger::records::{Run, RunId};
-use crate::report::RunsDocument;
+use crate::report::{Report, RunsDocument};
 use crate::text::inert;
 
 pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -25,17 +24,23 @@ pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Resu
     }
     let is_reported = |run: &&Run| matches!(run.command.as_str(), "apply" | "audit");
     let run = match args.run {
-        None => runs.iter().rfind(is_reported),
-        Some(id) => runs.iter().find(|run| run.id == RunId(id)),
+        None => runs.iter().rfind(is_reported).map(|run| run.id),
+        Some(id) => Some(RunId(id)),
     };
-    let Some(run) = run else {
+    let report = run.map(|run| Report::read(&reader, run)).transpose()?.flatten();
+    let Some(report) = report else {
         return Err(
             Failure::new(Condition::Usage, "there is no such run").with_help("`didit-sync report --list` lists them")
         );
     };
-    let shown = Shown::earlier(run, reader.run_outcomes(run.id)?, reader.run_findings(run.id)?);
     // The report's own exit: that of the run it shows is in the document.
-    shown.show(&args.output, console).map(|_| Exit::ok())
+    match args.format {
+        Some(kind) => console.out(&kind.render(&report).map_err(|error| view::broken(&error))?),
+        None => view::show(&report, args.output.json.json, console)?,
+    }
+    let mut exit = Exit::ok();
+    exit.add_if(!view::write_all(&report, &args.output.reports, console)?, Condition::Internal);
+    Ok(exit)
 }
 
 fn list(runs: &[Run]) -> String {

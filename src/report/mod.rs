@@ -8,8 +8,12 @@ pub mod document;
 pub mod file;
 pub mod html;
 pub mod json;
+pub mod junit;
 pub mod kind;
+pub mod markdown;
 pub mod model;
+pub mod prometheus;
+pub mod remint;
 #[cfg(test)]
 mod tests;
 pub mod text;
