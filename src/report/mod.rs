@@ -12,6 +12,7 @@ pub mod junit;
 pub mod kind;
 pub mod markdown;
 pub mod model;
+pub mod period;
 pub mod prometheus;
 pub mod remint;
 #[cfg(test)]
@@ -24,3 +25,4 @@ pub use document::{
 };
 pub use kind::{Kind, RenderError};
 pub use model::Report;
+pub use period::{Period, PeriodDocument};
