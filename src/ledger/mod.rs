@@ -19,6 +19,7 @@ mod erase;
 mod file;
 mod lock;
 mod past;
+mod period;
 mod place;
 mod plans;
 mod read;

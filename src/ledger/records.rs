@@ -8,8 +8,10 @@ use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
 
 mod reported;
+mod sums;
 
 pub use reported::{RunFinding, RunOutcome, StateCount};
+pub use sums::{FindingSum, ImportSum, PeriodSums, RefusalSum, RepairSum};
 
 /// An entry's number in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

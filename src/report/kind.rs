@@ -1,6 +1,6 @@
 //! The kinds of reports: one small file for each, all of the one [`Report`].
 
-use super::{Report, csv, html, json};
+use super::{Report, csv, html, json, junit, markdown, prometheus, remint};
 
 /// A kind of report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -9,8 +9,16 @@ pub enum Kind {
     Json,
     /// Imports of an apply, findings of an audit.
     Csv,
+    /// For CI servers.
+    Junit,
+    /// For a pull request.
+    Markdown,
     /// A page for people.
     Html,
+    /// For the textfile collector.
+    Prometheus,
+    /// To send to the partner.
+    Remint,
 }
 
 /// Why a report could not be made.
@@ -22,6 +30,9 @@ pub enum RenderError {
     /// CSV.
     #[error(transparent)]
     Csv(#[from] ::csv::Error),
+    /// XML.
+    #[error(transparent)]
+    Junit(#[from] quick_junit::SerializeError),
     /// A form that is written line by line.
     #[error(transparent)]
     Text(#[from] std::fmt::Error),
@@ -29,7 +40,8 @@ pub enum RenderError {
 
 impl Kind {
     /// Every kind, in the order of outputs.
-    pub const ALL: [Self; 3] = [Self::Json, Self::Csv, Self::Html];
+    pub const ALL: [Self; 7] =
+        [Self::Json, Self::Csv, Self::Junit, Self::Markdown, Self::Html, Self::Prometheus, Self::Remint];
 
     /// The name, as in `--report KIND=FILE`.
     #[must_use]
@@ -37,14 +49,19 @@ impl Kind {
         match self {
             Self::Json => "json",
             Self::Csv => "csv",
+            Self::Junit => "junit",
+            Self::Markdown => "markdown",
             Self::Html => "html",
+            Self::Prometheus => "prometheus",
+            Self::Remint => "remint",
         }
     }
 
-    /// Reads [`Kind::as_str`] back.
+    /// Whether its files may be read by every user of the machine: the collector is another one. It holds names of
+    /// manifests, states and rules, and counts.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    pub fn is_public(self) -> bool {
+        self == Self::Prometheus
     }
 
     /// The whole text of the report. Ends with a line end.
@@ -52,7 +69,21 @@ impl Kind {
         match self {
             Self::Json => json::render(report),
             Self::Csv => csv::render(report),
+            Self::Junit => junit::render(report),
+            Self::Markdown => Ok(markdown::run(report, markdown::COMMENT)),
             Self::Html => html::render(report),
+            Self::Prometheus => prometheus::render(report),
+            Self::Remint => remint::render(report),
         }
+    }
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::as_str).join(", ");
+        let kind = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        kind.ok_or_else(|| format!("expected one of {names}"))
     }
 }

@@ -8,8 +8,13 @@ pub mod document;
 pub mod file;
 pub mod html;
 pub mod json;
+pub mod junit;
 pub mod kind;
+pub mod markdown;
 pub mod model;
+pub mod period;
+pub mod prometheus;
+pub mod remint;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -20,3 +25,4 @@ pub use document::{
 };
 pub use kind::{Kind, RenderError};
 pub use model::Report;
+pub use period::{Period, PeriodDocument};
