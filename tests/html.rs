@@ -14,7 +14,7 @@ use didit_sync::token::SessionKind;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use crate::support::Folder;
+use crate::support::{Folder, Scene, sandbox};
 
 /// Breaks out of whatever does not escape: text, attributes, scripts, JSON.
 const HOSTILE: &str = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u{2028}\u{202e}&amp;<!--";
@@ -216,6 +216,32 @@ fn an_audit_and_a_run_of_nothing_have_pages() {
     assert_eq!(html::render(&nothing).unwrap(), page);
 }
 
+#[test]
+fn the_program_writes_the_page_of_an_apply_an_audit_and_an_earlier_run() {
+    let scene = Scene::new(sandbox(4));
+    scene.write_all();
+    scene.run(&["apply", "m.yaml", "--yes", "--report", "html=apply.html"]).exits(0);
+    let page = scene.read("apply.html");
+    assert!(page.contains("<title>didit-sync apply, run 1</title>") && page.contains("exit 0: ok"));
+    assert!(page.contains("4 imports sent; at most 4 in any 60 seconds, where the limit is 300."), "the ledger's times");
+    scene.run(&["report", "--report", "html=again.html"]).exits(0);
+    assert_eq!(scene.read("again.html"), page, "a page made later has the same bytes");
+    scene.run(&["audit", "--report", "html=audit.html"]).exits(0);
+    let audit = scene.read("audit.html");
+    assert!(audit.contains("<title>didit-sync audit, run 2</title>") && !audit.contains("id=\"entries\""));
+    scene.run(&["report", "1", "--report", "html=first.html"]).exits(0);
+    assert_eq!(scene.read("first.html"), page);
+}
+
+#[test]
+fn the_timeline_is_of_the_manifests_limit() {
+    let scene = Scene::new(sandbox(2));
+    let text = scene.manifest("acme").replace("imports:\n", "limits: {writes_per_minute: 120}\nimports:\n");
+    scene.write("m.yaml", &text);
+    scene.run(&["apply", "m.yaml", "--yes", "--report", "html=apply.html"]).exits(0);
+    assert!(scene.read("apply.html").contains("2 imports sent; at most 2 in any 60 seconds, where the limit is 120."));
+}
+
 /// Chromium's name, if it is installed.
 #[expect(clippy::print_stderr, reason = "what a test leaves out is said")]
 fn chromium() -> Option<&'static str> {
@@ -273,6 +299,15 @@ fn in_a_browser_rows_are_unpacked_searched_and_counted_without_a_complaint() {
     assert!(rows_of(&found, "entries").len() == 1 && rows_of(&found, "entries")[0].contains(&last));
     assert!(rows_of(&found, "findings").is_empty());
     assert!(found.contains("nothing found"));
+}
+
+#[test]
+fn in_a_browser_a_request_would_be_complained_of() {
+    let Some(chromium) = chromium() else { return };
+    let folder = Folder::new();
+    let page = html::render(&report(3)).unwrap().replace("</h1>", "</h1><img src=\"https://didit.me/x.png\">");
+    let (_, complaints) = browse(&folder, chromium, &page, "");
+    assert!(complaints.contains("Content Security Policy"), "{complaints}");
 }
 
 #[test]

@@ -43,7 +43,16 @@ fn of_run(command: &str, ran: Ran, origin: Origin, global: &Global) -> Report {
     }
     let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
     let (outcomes, findings) = (ran.outcomes, ran.findings);
-    Report { run, end: ran.end, outcomes, findings, states: Vec::new(), waiting: Vec::new() }
+    Report {
+        run,
+        end: ran.end,
+        outcomes,
+        findings,
+        states: Vec::new(),
+        waiting: Vec::new(),
+        sends: Vec::new(),
+        writes_per_minute: None,
+    }
 }
 
 /// Shows a run on stdout.

@@ -25,6 +25,8 @@ pub(super) struct Table {
     pub(super) title: &'static str,
     /// For ids and labels of the page.
     pub(super) name: &'static str,
+    /// The column by which rows can be chosen.
+    pub(super) choice: &'static str,
     pub(super) columns: Vec<Column>,
     /// The first rows.
     pub(super) first: Vec<Vec<Cell>>,
@@ -103,6 +105,7 @@ fn table(
     Ok(Table {
         title,
         name,
+        choice: columns.iter().find(|column| column.look == "tag").map_or("", |column| column.head),
         columns: columns.to_vec(),
         first: rows.into_iter().take(FIRST).map(cells).collect(),
         packed,
