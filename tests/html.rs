@@ -125,21 +125,21 @@ fn report(entries: usize) -> Report {
 
 fn hostile() -> Report {
     let mut report = report(40);
-    report.run.origin.actor = HOSTILE.to_owned();
-    report.run.origin.reason = Some(HOSTILE.to_owned());
+    report.run.origin.actor = HOSTILE.into();
+    report.run.origin.reason = Some(HOSTILE.into());
     for it in &mut report.outcomes[..4] {
-        it.label = HOSTILE.to_owned();
-        it.manifest = HOSTILE.to_owned();
-        it.outcome = HOSTILE.to_owned();
-        it.vendor_data = Some(HOSTILE.to_owned());
+        it.label = HOSTILE.into();
+        it.manifest = HOSTILE.into();
+        it.outcome = HOSTILE.into();
+        it.vendor_data = Some(HOSTILE.into());
         it.error = error(Class::BadRequest, Some(400), HOSTILE);
         if let Some(session) = &mut it.session {
-            session.status = Some(HOSTILE.to_owned());
+            session.status = Some(HOSTILE.into());
         }
     }
-    HOSTILE.clone_into(&mut report.findings[0].message);
-    HOSTILE.clone_into(&mut report.findings[0].rule);
-    HOSTILE.clone_into(&mut report.findings[0].severity);
+    report.findings[0].message = HOSTILE.into();
+    report.findings[0].rule = HOSTILE.into();
+    report.findings[0].severity = HOSTILE.into();
     report
 }
 
