@@ -192,7 +192,7 @@ fn a_signal_and_an_api_that_is_gone_leave_their_reports() {
     assert_eq!((&document["exit"]["code"], &document["imports"].as_array().unwrap().len()), (&130.into(), &3));
     assert!(scene.read("r.junit").contains("<skipped message=\"not sent\"/>"));
     // Nothing listens there.
-    scene.write("m.yaml", &text.replace(&scene.running.base_url().to_string(), "http://127.0.0.1:9/"));
+    scene.write("m.yaml", &text.replace(scene.running.base_url().as_str(), "http://127.0.0.1:9/"));
     scene.run(&["apply", "m.yaml", "--yes", "--report", "json=r.json"]).exits(69);
     let document: Value = serde_json::from_str(&scene.read("r.json")).unwrap();
     assert_eq!(document["exit"]["code"], 69);
