@@ -223,7 +223,10 @@ fn the_program_writes_the_page_of_an_apply_an_audit_and_an_earlier_run() {
     scene.run(&["apply", "m.yaml", "--yes", "--report", "html=apply.html"]).exits(0);
     let page = scene.read("apply.html");
     assert!(page.contains("<title>didit-sync apply, run 1</title>") && page.contains("exit 0: ok"));
-    assert!(page.contains("4 imports sent; at most 4 in any 60 seconds, where the limit is 300."), "the ledger's times");
+    assert!(
+        page.contains("4 imports sent; at most 4 in any 60 seconds, where the limit is 300."),
+        "the ledger's times"
+    );
     scene.run(&["report", "--report", "html=again.html"]).exits(0);
     assert_eq!(scene.read("again.html"), page, "a page made later has the same bytes");
     scene.run(&["audit", "--report", "html=audit.html"]).exits(0);
@@ -239,7 +242,13 @@ fn the_timeline_is_of_the_manifests_limit() {
     let text = scene.manifest("acme").replace("imports:\n", "limits: {writes_per_minute: 120}\nimports:\n");
     scene.write("m.yaml", &text);
     scene.run(&["apply", "m.yaml", "--yes", "--report", "html=apply.html"]).exits(0);
-    assert!(scene.read("apply.html").contains("2 imports sent; at most 2 in any 60 seconds, where the limit is 120."));
+    let page = scene.read("apply.html");
+    assert!(page.contains("2 imports sent; at most 2 in any 60 seconds, where the limit is 120."));
+    // Another limit later changes nothing about this run.
+    scene.write("m.yaml", &text.replace("120", "60"));
+    scene.run(&["apply", "m.yaml", "--yes"]).exits(0);
+    scene.run(&["report", "1", "--report", "html=again.html"]).exits(0);
+    assert_eq!(scene.read("again.html"), page);
 }
 
 /// Chromium's name, if it is installed.

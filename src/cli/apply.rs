@@ -80,7 +80,7 @@ pub(super) async fn run(
     events.tell(Event::Finished);
     // The display only shows; its end is not worth an error.
     let _ = display.await;
-    let ran = ran?;
+    let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
     let exit = view::show_run("apply", ran, origin, &args.output, global, console);
     drop(lock);
     exit

@@ -5,6 +5,8 @@ use std::{fs, io};
 
 use super::args::{Global, OutputArgs, ReportTarget};
 use super::{Failure, setup};
+use jiff::Timestamp;
+
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{Origin, Run};
@@ -13,6 +15,9 @@ use crate::report::{Kind, RenderError, Report, file, markdown, text};
 use crate::run::Ran;
 
 /// Shows a run that has just ended, and writes its reports; its exit.
+///
+/// What is shown is what the run itself tells. Reports are of the ledger, so that they can be made again with the same
+/// bytes; only where it could not take the run's end, they are of the run, too.
 pub(super) fn show_run(
     command: &str,
     ran: Ran,
@@ -21,29 +26,9 @@ pub(super) fn show_run(
     global: &Global,
     console: &Console,
 ) -> Result<Exit, Failure> {
-    let report = of_run(command, ran, origin, global);
-    show(&report, output.json.json, console)?;
-    let mut exit = report.exit();
-    exit.add_if(!write_all(&report, &output.reports, console)?, Condition::Internal);
-    Ok(exit)
-}
-
-/// The run as the ledger has it, so that it is told the same way later; as the run itself tells it, where the ledger
-/// could not take its end.
-fn of_run(command: &str, ran: Ran, origin: Origin, global: &Global) -> Report {
-    let is_kept = !ran.exit.conditions().any(|condition| condition == Condition::Ledger);
-    let read = || -> Result<Option<Report>, LedgerError> {
-        Report::read(&Reader::require(&setup::location(global))?, ran.run)
-    };
-    if is_kept
-        && let Ok(Some(report)) = read()
-        && report.run.end.is_some()
-    {
-        return report;
-    }
     let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
     let (outcomes, findings) = (ran.outcomes, ran.findings);
-    Report {
+    let told = Report {
         run,
         end: ran.end,
         outcomes,
@@ -52,7 +37,51 @@ fn of_run(command: &str, ran: Ran, origin: Origin, global: &Global) -> Report {
         waiting: Vec::new(),
         sends: Vec::new(),
         writes_per_minute: None,
+    };
+    show(&told, output.json.json, console)?;
+    let mut exit = told.exit();
+    if !output.reports.is_empty() {
+        let report = kept(&told, global).unwrap_or(told);
+        exit.add_if(!write_all(&report, &output.reports, console)?, Condition::Internal);
     }
+    Ok(exit)
+}
+
+/// A run that has ended, as the ledger has it.
+fn kept(told: &Report, global: &Global) -> Option<Report> {
+    if told.exit().conditions().any(|condition| condition == Condition::Ledger) {
+        return None;
+    }
+    let reader = Reader::require(&setup::location(global)).ok()?;
+    Report::read(&reader, told.run.id).ok()?.filter(|report| report.run.end.is_some())
+}
+
+/// Writes the reports of a run that began at or after `since` and could not go on, if the ledger can be read; what is
+/// said of it.
+pub(super) fn broken_off(
+    error: LedgerError,
+    since: Timestamp,
+    output: &OutputArgs,
+    global: &Global,
+    console: &Console,
+) -> Failure {
+    let read = || {
+        let reader = Reader::require(&setup::location(global)).ok()?;
+        let last = reader.runs().ok()?.pop()?;
+        // The ledger keeps milliseconds.
+        let is_this = last.end.is_none() && last.started_at.as_millisecond() >= since.as_millisecond();
+        Report::read(&reader, last.id).ok()?.filter(|_| is_this)
+    };
+    let failure = Failure::from(error);
+    if !output.reports.is_empty()
+        && let Some(mut report) = read()
+    {
+        report.end.conditions = failure.exit.stored();
+        if let Err(error) = write_all(&report, &output.reports, console) {
+            error.say(console);
+        }
+    }
+    failure
 }
 
 /// Shows a run on stdout.

@@ -12,3 +12,11 @@ CREATE TABLE run_states (
   entries  INTEGER NOT NULL,
   PRIMARY KEY (run, manifest, state)
 ) STRICT, WITHOUT ROWID;
+
+-- How many imports a minute a manifest allowed in a run.
+CREATE TABLE run_limits (
+  run               INTEGER NOT NULL REFERENCES runs (id),
+  manifest          TEXT NOT NULL,
+  writes_per_minute INTEGER,
+  PRIMARY KEY (run, manifest)
+) STRICT, WITHOUT ROWID;

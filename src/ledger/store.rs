@@ -119,6 +119,10 @@ impl Ledger {
                         facts.expect.to_string(),
                         run.0,
                     ],
+                )?;
+                tx.execute(
+                    "INSERT OR REPLACE INTO run_limits (run, manifest, writes_per_minute) VALUES (?1, ?2, ?3)",
+                    params![run.0, facts.name, facts.limits["writes_per_minute"].as_u64()],
                 )
                 .map(drop)
             })

@@ -29,15 +29,11 @@ impl Reader {
         Ok(sends)
     }
 
-    /// The least `writes_per_minute` of a run's manifests, as their last apply had it.
+    /// The least `writes_per_minute` of a run's manifests; of runs before version 4 nothing is known.
     pub fn run_writes_per_minute(&self, run: RunId) -> Result<Option<u32>, LedgerError> {
         self.run_query(|connection| {
-            connection.query_row(
-                "SELECT min(json_extract(limits, '$.writes_per_minute')) FROM manifests
-                 WHERE run = ?1 OR name IN (SELECT manifest FROM run_outcomes WHERE run = ?1)",
-                [run.0],
-                |row| row.get(0),
-            )
+            connection
+                .query_row("SELECT min(writes_per_minute) FROM run_limits WHERE run = ?1", [run.0], |row| row.get(0))
         })
     }
 }

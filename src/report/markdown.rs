@@ -25,6 +25,9 @@ pub const STEP_SUMMARY: usize = 1_000_000;
 /// What is kept free for telling what was cut.
 const RESERVE: usize = 2_000;
 
+/// Within how many seconds a token's end is marked; tokens live for an hour, if nobody says otherwise.
+const SOON: i64 = 900;
+
 /// How much of a foreign text is shown, in characters.
 const SHOWN: usize = 300;
 
@@ -237,7 +240,7 @@ fn planned(item: &Item, is_late: bool, now: Timestamp) -> String {
     if let Some(at) = item.expires_at.filter(|_| item.action.is_pending()) {
         let left = duration(at.duration_since(now).as_secs().unsigned_abs());
         let told = if at <= now { "the token has expired".to_owned() } else { format!("the token expires in {left}") };
-        let is_soon = is_late || at.duration_since(now).as_secs() < 3600;
+        let is_soon = is_late || at.duration_since(now).as_secs() < SOON;
         let _ = write!(line, ", {}", if is_soon { format!("**{told}**") } else { told });
     }
     if is_late {

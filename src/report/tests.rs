@@ -1,5 +1,7 @@
 //! Snapshots of what people read. The tables are drawn for a pipe: no colour, no width.
 
+mod kinds;
+
 use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;

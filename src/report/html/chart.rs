@@ -49,7 +49,9 @@ pub(super) fn all(report: &Report) -> Vec<Bars> {
     let errors = report.outcomes.iter().filter_map(|it| it.error.as_ref());
     let errors = counted(errors.map(|error| (error.class.to_string(), "bad")));
     let findings = counted(report.findings.iter().map(|it| (inert(&it.rule), tone(&it.severity))));
-    let states = report.states.iter().map(|it| (it.state.as_str(), it.entries));
+    // Of a run without an end, the ledger as it is now is told, which is not what the run left.
+    let states = report.states.iter().filter(|_| report.run.end.is_some());
+    let states = states.map(|it| (it.state.as_str(), it.entries));
     let mut ledger: BTreeMap<&str, u64> = BTreeMap::new();
     states.for_each(|(state, entries)| *ledger.entry(state).or_default() += entries);
     let ledger = ledger.into_iter().map(|(state, count)| (state.to_owned(), tone(state), count));
