@@ -28,15 +28,15 @@ fn id(n: u128) -> Uuid {
     Uuid::from_u128((n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
 }
 
-fn error(class: Class, http_status: Option<u16>, detail: &str) -> Option<RecordedError> {
-    Some(RecordedError { class, http_status, detail: detail.to_owned() })
+fn error(class: Class, http_status: Option<u16>, detail: &str) -> RecordedError {
+    RecordedError { class, http_status, detail: detail.to_owned() }
 }
 
 fn outcome(n: usize) -> RunOutcome {
     let (outcome, status, error) = match n % 25 {
-        3 => ("refused", None, error(Class::SourceGone, Some(400), "the original session does not exist")),
-        7 => ("expired", None, error(Class::TokenExpired, None, "the token expired before its turn")),
-        11 => ("unknown", None, error(Class::Timeout, None, "no answer within 30 s")),
+        3 => ("refused", None, Some(error(Class::SourceGone, Some(400), "the original session does not exist"))),
+        7 => ("expired", None, Some(error(Class::TokenExpired, None, "the token expired before its turn"))),
+        11 => ("unknown", None, Some(error(Class::Timeout, None, "no answer within 30 s"))),
         19 => ("recovered", Some("In Review"), None),
         n if n % 5 == 0 => ("imported", Some("Declined"), None),
         n if n % 2 == 0 => ("imported", Some("Approved"), None),
@@ -84,7 +84,7 @@ fn finding(n: usize, rule: &str, severity: &str, message: &str) -> RunFinding {
         expected: Some(id(7).to_string()),
         actual: Some(id(8).to_string()),
         first_seen: at(n as i64 * 1000),
-        new: n % 2 == 0,
+        new: n.is_multiple_of(2),
     }
 }
 
@@ -132,7 +132,7 @@ fn hostile() -> Report {
         it.manifest = HOSTILE.into();
         it.outcome = HOSTILE.into();
         it.vendor_data = Some(HOSTILE.into());
-        it.error = error(Class::BadRequest, Some(400), HOSTILE);
+        it.error = Some(error(Class::BadRequest, Some(400), HOSTILE));
         if let Some(session) = &mut it.session {
             session.status = Some(HOSTILE.into());
         }
