@@ -118,7 +118,7 @@ async fn promise_6_reports_of_a_ledger_of_version_3_need_no_migration() {
         let reader = Reader::require(&place.location).unwrap();
         let outcomes = reader.run_outcomes(RunId(1)).unwrap();
         assert_eq!((outcomes.len(), outcomes[0].expires_at), (1, None));
-        assert_eq!(reader.run_states(RunId(1)).unwrap(), [count.clone()]);
+        assert_eq!(reader.run_states(RunId(1)).unwrap(), std::slice::from_ref(&count));
         assert_eq!(reader.waiting_tokens(RunId(1)).unwrap(), []);
         assert!(reader.sums(now(), now()).unwrap().imported.is_empty());
     };
