@@ -271,7 +271,7 @@ fn a_plan_is_a_comment_and_a_steps_summary_is_added_to() {
     scene.run(&["plan", "m.yaml", "--report", "markdown=plan.md"]).exits(0);
     let comment = scene.read("plan.md");
     assert!(comment.starts_with("## didit-sync plan: 3 to send\n"), "{comment}");
-    assert!(comment.find("### 1 expired") < comment.find("### 3 import"), "the worst first: {comment}");
+    assert!(comment.find("### expired: 1") < comment.find("### import: 3"), "the worst first: {comment}");
     assert!(comment.contains(r#"`` =x"<img src=x>|`@ann` ``"#), "{comment}");
     scene.run(&["plan", "m.yaml", "--report", "json=plan.json"]).exits(64);
     let summary = scene.write("summary.md", "before\n").display().to_string();

@@ -501,7 +501,8 @@ fn moment(text: &str, days: i64) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    let day: Date = text.parse().map_err(|_| wrong())?;
+    // A date may be followed by a time without its zone, which says nothing for sure.
+    let day: Date = text.parse().ok().filter(|_| !text.contains(':')).ok_or_else(wrong)?;
     let day = day.checked_add(jiff::Span::new().days(days)).map_err(|_| wrong())?;
     day.to_zoned(TimeZone::UTC).map(|day| day.timestamp()).map_err(|_| wrong())
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{Origin, Run};
+use crate::ledger::records::{Origin, Run, RunError};
 use crate::ledger::{LedgerError, Reader};
 use crate::report::{Kind, RenderError, Report, file, markdown, text};
 use crate::run::Ran;
@@ -76,6 +76,8 @@ pub(super) fn broken_off(
     if !output.reports.is_empty()
         && let Some(mut report) = read()
     {
+        let (code, name) = (failure.exit.code(), failure.exit.name().to_owned());
+        report.end.error = Some(RunError { code, name, message: failure.message.clone() });
         report.end.conditions = failure.exit.stored();
         if let Err(error) = write_all(&report, &output.reports, console) {
             error.say(console);

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use uuid::Uuid;
 
 use super::LedgerError;
-use super::read::{Reader, error, kind, optional_uuid, run_outcomes, time, unreadable};
+use super::read::{Reader, error, keeps_reports, kind, optional_uuid, run_outcomes, time, unreadable};
 use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
 
 impl Reader {
@@ -30,13 +30,12 @@ impl Reader {
     /// The entries of the ledger by manifest and state, when the run ended; as they are now, where that is not kept.
     pub fn run_states(&self, run: RunId) -> Result<Vec<StateCount>, LedgerError> {
         self.run_query(|connection| {
-            let kept = states(
-                connection,
-                "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state",
-                [run.0],
-            )?;
-            if !kept.is_empty() {
-                return Ok(kept);
+            if keeps_reports(connection)? {
+                let sql = "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state";
+                let kept = states(connection, sql, [run.0])?;
+                if !kept.is_empty() {
+                    return Ok(kept);
+                }
             }
             states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2", [])
         })

@@ -222,14 +222,25 @@ fn run_end(row: &Row<'_>, at: i64) -> rusqlite::Result<RunEnd> {
     })
 }
 
+/// Whether the ledger keeps what reports need beside outcomes: one of an older version, which only reading commands
+/// have met since, does not.
+pub(super) fn keeps_reports(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) > 0 FROM pragma_table_info('run_outcomes') WHERE name = 'expires_at'";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
 pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+    let more = if keeps_reports(connection)? {
+        "from_application_id, for_application_id, expires_at"
+    } else {
+        "NULL, NULL, NULL"
+    };
     connection
-        .prepare(
+        .prepare(&format!(
             "SELECT manifest, label, entry, outcome, source_session_id, session_id, session_number, session_url, session_kind,
-               status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail, from_application_id,
-               for_application_id, expires_at
+               status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail, {more}
              FROM run_outcomes WHERE run = ?1 ORDER BY label, manifest",
-        )?
+        ))?
         .query_map([run.0], |row| {
             let session = |session_id| -> rusqlite::Result<Session> {
                 Ok(Session {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::Report;
 use super::document::{advice, count_outcomes};
+use super::text::counted;
 use crate::ledger::records::{RunFinding, RunOutcome};
 use crate::manifest::Manifests;
 use crate::plan::{Action, Item, Plan};
@@ -33,11 +34,11 @@ const SHOWN: usize = 300;
 
 /// Outcomes and findings, the worst first; the words say what they are.
 const SECTIONS: [(Rows, &str); 13] = [
-    (Rows::Outcome("unknown"), "unknown outcome"),
+    (Rows::Outcome("unknown"), "outcome unknown"),
     (Rows::Finding("error"), "findings of severity error"),
     (Rows::Outcome("refused"), "refused"),
     (Rows::Outcome("conflict"), "in conflict with what was imported"),
-    (Rows::Outcome("expired"), "expired: the partner has to mint a new token"),
+    (Rows::Outcome("expired"), "expired, the partner has to mint a new token"),
     (Rows::Outcome("needs_token"), "without a token"),
     (Rows::Outcome("not_sent"), "not sent"),
     (Rows::Finding("warning"), "findings of severity warning"),
@@ -103,12 +104,9 @@ fn head(report: &Report) -> String {
         let _ = writeln!(out, "\nStopped: {}\n", code(&error.message));
     }
     if let Some((sessions, checked)) = report.end.verified {
-        let errors = report.findings.iter().filter(|it| it.is_error()).count();
-        let _ = writeln!(
-            out,
-            "Verified {checked} of {sessions} sessions: {errors} errors of {} findings.",
-            report.findings.len()
-        );
+        let errors = counted(report.findings.iter().filter(|it| it.is_error()).count(), "error");
+        let findings = counted(report.findings.len(), "finding");
+        let _ = writeln!(out, "Verified {checked} of {sessions} sessions: {errors}, {findings}.");
     }
     let requests = report.end.requests;
     let _ = writeln!(
@@ -206,15 +204,12 @@ fn plan_head(manifests: &Manifests, plan: &Plan) -> String {
         let _ = writeln!(out, "Forecast: {} writes, {} reads, {time}.", forecast.writes, forecast.reads);
     }
     if forecast.trusted > 0 {
-        let _ = writeln!(
-            out,
-            "\n⚠️ **{} new imports with trust_review: true**, which take over the partner's status.",
-            forecast.trusted
-        );
+        let imports = counted(forecast.trusted as usize, "new import");
+        let _ = writeln!(out, "\n⚠️ **{imports} with trust_review: true**, which takes over the partner's status.");
     }
     if !plan.late.items.is_empty() {
-        let _ =
-            writeln!(out, "\n⚠️ **{} tokens expire before their turn** and will not be sent.", plan.late.items.len());
+        let tokens = counted(plan.late.items.len(), "token");
+        let _ = writeln!(out, "\n⚠️ **{tokens} will expire before their turn** and not be sent.");
     }
     out
 }
@@ -270,7 +265,7 @@ impl Page {
         if lines.is_empty() {
             return;
         }
-        let title_line = format!("\n### {} {title}\n\n", lines.len());
+        let title_line = format!("\n### {title}: {}\n\n", lines.len());
         let mut left = lines.len();
         let mut text = title_line;
         for line in lines {
@@ -290,7 +285,7 @@ impl Page {
     pub(super) fn end(mut self) -> String {
         if !self.cut.is_empty() {
             let total: usize = self.cut.iter().map(|(_, count)| count).sum();
-            let told: Vec<String> = self.cut.iter().map(|(title, count)| format!("{count} {title}")).collect();
+            let told: Vec<String> = self.cut.iter().map(|(title, count)| format!("{title}: {count}")).collect();
             let _ = write!(self.out, "\n**{total} lines did not fit and are left out**: {}.\n", told.join("; "));
         }
         self.out
@@ -342,6 +337,6 @@ mod tests {
         page.section("rest", std::iter::once("-".to_owned()));
         let text = page.end();
         assert!(text.len() < RESERVE + 60 && text.contains("- 0") && !text.contains("- 2x"), "{text}");
-        assert!(text.ends_with("lines did not fit and are left out**: 1 worst; 1 rest.\n"), "{text}");
+        assert!(text.ends_with("lines did not fit and are left out**: worst: 1; rest: 1.\n"), "{text}");
     }
 }
