@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::LedgerError;
-use super::read::{Reader, time};
+use super::read::{Reader, keeps_reports, time};
 use super::records::RunId;
 
 /// When requests to import left, of one API key, in order.
@@ -14,12 +14,15 @@ impl Reader {
     /// certainly not processed count for no limit, and are left out.
     pub fn run_sends(&self, run: RunId) -> Result<Vec<Sends>, LedgerError> {
         let rows: Vec<(String, i64)> = self.run_query(|connection| {
+            // Version 1 knows only when the intent was recorded, a moment before.
+            let has_left = connection.column_exists(None, "attempts", "left_at")?;
+            let at = if has_left { "coalesce(a.left_at, a.sent_at)" } else { "a.sent_at" };
             connection
-                .prepare(
-                    "SELECT e.base_url || coalesce(hex(e.key), ''), coalesce(a.left_at, a.sent_at) AS at FROM attempts a
+                .prepare(&format!(
+                    "SELECT e.base_url || coalesce(hex(e.key), ''), {at} AS at FROM attempts a
                      JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
-                     WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed' ORDER BY 1, at",
-                )?
+                     WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed' ORDER BY 1, at"
+                ))?
                 .query_map([run.0], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })?;
@@ -32,8 +35,11 @@ impl Reader {
     /// The least `writes_per_minute` of a run's manifests; of runs before version 4 nothing is known.
     pub fn run_writes_per_minute(&self, run: RunId) -> Result<Option<u32>, LedgerError> {
         self.run_query(|connection| {
-            connection
-                .query_row("SELECT min(writes_per_minute) FROM run_limits WHERE run = ?1", [run.0], |row| row.get(0))
+            if !keeps_reports(connection)? {
+                return Ok(None);
+            }
+            let sql = "SELECT min(writes_per_minute) FROM run_limits WHERE run = ?1";
+            connection.query_row(sql, [run.0], |row| row.get(0))
         })
     }
 }

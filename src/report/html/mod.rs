@@ -2,7 +2,7 @@
 //!
 //! It loads nothing, and a policy in its head (`default-src 'none'`, its own style and script by their hashes) holds it
 //! to that. Foreign text is made inert, then escaped by the template; what the script puts on the page it puts there as
-//! text. Tables are packed (see [`table`]), so that a run of 50,000 entries stays under 5 MB; without the script the
+//! text. Tables are packed (see `table`), so that a run of 50,000 entries stays under 5 MB; without the script the
 //! totals, the charts and the first rows are there all the same.
 //!
 //! Nothing on the page depends on when it is made: a report made later has the same bytes.
