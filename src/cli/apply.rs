@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use super::args::{ApplyArgs, Global};
 use super::setup::{Held, Receiver};
 use super::signals::Signals;
-use super::view::Shown;
-use super::{Failure, origin, reviewed, setup};
+use super::{Failure, origin, reviewed, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
@@ -16,7 +15,7 @@ use crate::manifest::Manifests;
 use crate::plan::{self, Item, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
-use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Ran, Reviewed, TimeLimit};
+use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Reviewed, TimeLimit};
 
 pub(super) async fn run(
     args: &ApplyArgs,
@@ -63,10 +62,11 @@ pub(super) async fn run(
     setup::recall_partners(&means, &partners).await?;
     let stop = signals.begin(args.grace)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
+    let origin = origin::of_process(&args.origin);
     let work = Apply {
         secrets: setup::token_policy(global, &manifests),
         manifests: Arc::new(manifests),
-        origin: origin::of_process(&args.origin),
+        origin: origin.clone(),
         means,
         snapshot,
         plan,
@@ -80,8 +80,8 @@ pub(super) async fn run(
     events.tell(Event::Finished);
     // The display only shows; its end is not worth an error.
     let _ = display.await;
-    let ran = ran?;
-    let exit = shown("apply", ran).show(&args.output, console);
+    let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
+    let exit = view::show_run("apply", ran, origin, &args.output, global, console);
     drop(lock);
     exit
 }
@@ -108,10 +108,6 @@ fn check_names(only: &[String], plan: &Plan) -> Result<(), Failure> {
                 .with_help("name entries by id or source session, as `didit-sync plan` shows them"))
         }
     }
-}
-
-pub(super) fn shown(command: &str, ran: Ran) -> Shown {
-    Shown { run: ran.run, command: command.to_owned(), outcomes: ran.outcomes, findings: ran.findings, end: ran.end }
 }
 
 pub(super) fn progress_mode(global: &Global) -> progress::Mode {

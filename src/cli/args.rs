@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use crate::console::LogFormat;
 use crate::ledger::records::State;
 use crate::manifest::MaxFailures;
 use crate::progress::Mode;
+use crate::report::Kind;
 use crate::sandbox::{Dialect, Faults};
 
 /// Imports shared Didit verifications as manifests say, and keeps account of them.
@@ -49,6 +53,10 @@ impl Cli {
             let reports = list("DIDIT_SYNC_REPORT", b',');
             command = command.mut_subcommand(name, |command| with(command, "reports", reports));
         }
+        // Other kinds are meant for runs.
+        let mut comments = list("DIDIT_SYNC_REPORT", b',');
+        comments.retain(|report| report.as_bytes().starts_with(b"markdown="));
+        command = command.mut_subcommand("plan", |command| with(command, "reports", comments));
         Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
 }
@@ -184,6 +192,9 @@ pub struct PlanArgs {
     /// Exit 2 when there is something to send.
     #[arg(long, env = "DIDIT_SYNC_DETAILED_EXITCODE", value_parser = FalseyValueParser::new())]
     pub detailed_exitcode: bool,
+    /// Write the plan as a comment for a pull request (repeatable; of `DIDIT_SYNC_REPORT`, what is markdown=FILE).
+    #[arg(long = "report", value_name = "markdown=FILE", value_parser = plan_report)]
+    pub reports: Vec<ReportTarget>,
 }
 
 /// Who runs, why and where; kept with the run.
@@ -257,27 +268,37 @@ pub struct OutputArgs {
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,
-    /// Write a report, json=FILE (repeatable; in `DIDIT_SYNC_REPORT` with `,` between).
+    /// Write a report (repeatable; in `DIDIT_SYNC_REPORT` with `,` between). KIND is json, csv, junit, markdown, html,
+    /// prometheus, or remint, a table of the tokens that the partner has to mint again.
     #[arg(long = "report", value_name = "KIND=FILE")]
     pub reports: Vec<ReportTarget>,
 }
 
-/// `json=FILE`.
+/// `KIND=FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportTarget(pub PathBuf);
+pub struct ReportTarget {
+    /// The kind.
+    pub kind: Kind,
+    /// The file.
+    pub path: PathBuf,
+}
 
 impl std::str::FromStr for ReportTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let names = Kind::ALL.map(Kind::as_str).join(", ");
         match text.split_once('=') {
-            Some(("json", path)) if !path.is_empty() => Ok(Self(path.into())),
-            Some((kind @ ("csv" | "junit" | "markdown" | "html" | "prometheus" | "remint"), _)) => {
-                Err(format!("reports of kind `{kind}` come with a later release; this one writes json=FILE"))
-            }
-            _ => Err("expected json=FILE".to_owned()),
+            Some((kind, path)) if !path.is_empty() => Ok(Self { kind: kind.parse()?, path: path.into() }),
+            _ => Err(format!("expected KIND=FILE, where KIND is one of {names}")),
         }
     }
+}
+
+/// `markdown=FILE`: the one form of a plan beside JSON.
+fn plan_report(text: &str) -> Result<ReportTarget, String> {
+    let target: ReportTarget = text.parse()?;
+    if target.kind == Kind::Markdown { Ok(target) } else { Err("a plan is written as markdown=FILE".to_owned()) }
 }
 
 /// `audit`.
@@ -325,6 +346,15 @@ pub struct ReportArgs {
     /// List the runs instead.
     #[arg(long, env = "DIDIT_SYNC_LIST", value_parser = FalseyValueParser::new())]
     pub list: bool,
+    /// The report on stdout in this form: json, csv, junit, markdown, html, prometheus or remint.
+    #[arg(long, env = "DIDIT_SYNC_FORMAT", value_name = "KIND")]
+    pub format: Option<Kind>,
+    /// Sum up a period instead, from this day or moment (2026-10-01, or 2026-10-01T12:00:00Z; UTC).
+    #[arg(long, env = "DIDIT_SYNC_SINCE", value_name = "DATE", value_parser = since, conflicts_with_all = ["run", "list"])]
+    pub since: Option<Timestamp>,
+    /// The end of the period: a day is part of it, a moment is not (default: now).
+    #[arg(long, env = "DIDIT_SYNC_UNTIL", value_name = "DATE", value_parser = until, conflicts_with_all = ["run", "list"])]
+    pub until: Option<Timestamp>,
     /// How the result is given.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -455,6 +485,28 @@ fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| wrong())
 }
 
+/// The beginning of a day, or a moment.
+fn since(text: &str) -> Result<Timestamp, String> {
+    moment(text, 0)
+}
+
+/// The end of a day, or a moment.
+fn until(text: &str) -> Result<Timestamp, String> {
+    moment(text, 1)
+}
+
+/// A moment, or the midnight so many days after the one with which a day begins, in UTC.
+fn moment(text: &str, days: i64) -> Result<Timestamp, String> {
+    let wrong = || format!("`{text}` is no date such as 2026-10-01 and no moment such as 2026-10-01T12:00:00Z");
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    // A date may be followed by a time without its zone, which says nothing for sure.
+    let day: Date = text.parse().ok().filter(|_| !text.contains(':')).ok_or_else(wrong)?;
+    let day = day.checked_add(jiff::Span::new().days(days)).map_err(|_| wrong())?;
+    day.to_zoned(TimeZone::UTC).map(|day| day.timestamp()).map_err(|_| wrong())
+}
+
 fn state(text: &str) -> Result<State, String> {
     let names = State::ALL.map(State::as_str).join(", ");
     State::parse(text).ok_or_else(|| format!("expected one of {names}"))
@@ -471,7 +523,29 @@ mod tests {
 
     fn reports(cli: Cli) -> Vec<PathBuf> {
         let Command::Apply(args) = cli.command else { panic!("another command") };
-        args.output.reports.into_iter().map(|report| report.0).collect()
+        args.output.reports.into_iter().map(|report| report.path).collect()
+    }
+
+    #[test]
+    fn a_day_is_part_of_the_period_that_it_ends_and_a_moment_is_not() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        for (text, from, to) in [
+            ("2026-10-01", "2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z"),
+            ("2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z"),
+            ("2026-10-01T12:00:00+02:00", "2026-10-01T10:00:00Z", "2026-10-01T10:00:00Z"),
+        ] {
+            assert_eq!((since(text), until(text)), (Ok(at(from)), Ok(at(to))));
+        }
+        for text in ["", "yesterday", "2026-13-01", "2026-10-01T12:00:00", "9999-12-31"] {
+            assert!(until(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_takes_its_comment_of_the_list_and_leaves_the_rest_to_runs() {
+        let env = [("DIDIT_SYNC_REPORT", "json=a.json,markdown=b.md")];
+        let Command::Plan(args) = read("didit-sync plan m.yaml", &env).command else { panic!("another command") };
+        assert_eq!(args.reports, [ReportTarget { kind: Kind::Markdown, path: "b.md".into() }]);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::apply::{progress_mode, shown};
+use super::apply::progress_mode;
 use super::args::{AuditArgs, Global};
 use super::expectations::Rules;
 use super::setup::{Held, Receiver};
 use super::signals::Signals;
-use super::{Failure, origin, setup};
+use super::{Failure, origin, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
@@ -54,13 +54,15 @@ pub(super) async fn run(
     let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
-    let work = Audit { lanes, limited, time_limit, origin: origin::of_process(&args.origin), means };
+    let (origin, began) = (origin::of_process(&args.origin), jiff::Timestamp::now());
+    let work = Audit { lanes, limited, time_limit, origin: origin.clone(), means };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);
     // The display only shows; its end is not worth an error.
     let _ = display.await;
-    let exit = shown("audit", ran?).show(&args.output, console);
+    let ran = ran.map_err(|error| view::broken_off(error, began, &args.output, global, console))?;
+    let exit = view::show_run("audit", ran, origin, &args.output, global, console);
     drop(lock);
     exit
 }

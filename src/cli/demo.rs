@@ -110,7 +110,13 @@ impl Demo<'_> {
 
     fn plan(&self) -> Result<Exit, Failure> {
         self.title(1, "plan", "Nothing is sent yet: manifest, tokens and ledger are compared.");
-        let args = PlanArgs { manifests: self.manifests(), json: JSON, out: None, detailed_exitcode: false };
+        let args = PlanArgs {
+            manifests: self.manifests(),
+            json: JSON,
+            out: None,
+            detailed_exitcode: false,
+            reports: Vec::new(),
+        };
         plan::run(&args, self.global, self.console)
     }
 

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::args::{Global, PlanArgs, ValidateArgs};
-use super::{Failure, setup};
+use super::{Failure, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::plan;
-use crate::report::{LedgerRef, PlanDocument, ValidateDocument, file, text};
+use crate::report::{LedgerRef, PlanDocument, ValidateDocument, file, markdown, text};
 
 pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
     let manifests = setup::load(&args.manifests.manifests, global, false, console)?;
@@ -36,6 +36,10 @@ pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result
         let text =
             crate::text::json(&document).map_err(|error| Failure::new(Condition::Internal, error.to_string()))?;
         file::write_whole(path, &text).map_err(|error| Failure::unwritable(path, &error))?;
+    }
+    for report in &args.reports {
+        view::write_markdown(&report.path, |budget| markdown::plan(&manifests, &plan, now, budget))
+            .map_err(|error| Failure::unwritable(&report.path, &error))?;
     }
     if args.json.json {
         console.json(&PlanDocument::new(&manifests, &plan, None, &exit));

@@ -1,95 +1,130 @@
 //! Showing what a run came to: on stdout, and in report files.
 
-use super::Failure;
-use super::args::OutputArgs;
+use std::path::Path;
+use std::{fs, io};
+
+use super::args::{Global, OutputArgs, ReportTarget};
+use super::{Failure, setup};
+use jiff::Timestamp;
+
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{Requests, Run, RunEnd, RunError, RunFinding, RunId, RunOutcome};
-use crate::report::document::RunView;
-use crate::report::{ApplyDocument, AuditDocument, file, text};
+use crate::ledger::records::{Origin, Run, RunError};
+use crate::ledger::{LedgerError, Reader};
+use crate::report::{Kind, RenderError, Report, file, markdown, text};
+use crate::run::Ran;
 
-/// A run as the ledger has it, from which every form is made.
-pub(super) struct Shown {
-    pub(super) run: RunId,
-    pub(super) command: String,
-    pub(super) outcomes: Vec<RunOutcome>,
-    pub(super) findings: Vec<RunFinding>,
-    pub(super) end: RunEnd,
+/// Shows a run that has just ended, and writes its reports; its exit.
+///
+/// What is shown is what the run itself tells. Reports are of the ledger, so that they can be made again with the same
+/// bytes; only where it could not take the run's end, they are of the run, too.
+pub(super) fn show_run(
+    command: &str,
+    ran: Ran,
+    origin: Origin,
+    output: &OutputArgs,
+    global: &Global,
+    console: &Console,
+) -> Result<Exit, Failure> {
+    let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
+    let (outcomes, findings) = (ran.outcomes, ran.findings);
+    let told = Report {
+        run,
+        end: ran.end,
+        outcomes,
+        findings,
+        states: Vec::new(),
+        waiting: Vec::new(),
+        sends: Vec::new(),
+        writes_per_minute: None,
+    };
+    show(&told, output.json.json, console)?;
+    let mut exit = told.exit();
+    if !output.reports.is_empty() {
+        let report = kept(&told, global).unwrap_or(told);
+        exit.add_if(!write_all(&report, &output.reports, console)?, Condition::Internal);
+    }
+    Ok(exit)
 }
 
-impl Shown {
-    /// An earlier run; one that was killed has no end of its own.
-    pub(super) fn earlier(run: &Run, outcomes: Vec<RunOutcome>, findings: Vec<RunFinding>) -> Self {
-        let end = run.end.clone().unwrap_or_else(|| RunEnd {
-            at: run.started_at,
-            seconds: 0.0,
-            requests: Requests::default(),
-            verified: None,
-            error: Some(RunError {
-                code: Condition::Internal.code(),
-                name: Condition::Internal.name().to_owned(),
-                message: "the run did not come to its end; the next apply resolves what it left open".to_owned(),
-            }),
-            conditions: Exit::from(Condition::Internal).stored(),
-        });
-        Self { run: run.id, command: run.command.clone(), outcomes, findings, end }
+/// A run that has ended, as the ledger has it.
+fn kept(told: &Report, global: &Global) -> Option<Report> {
+    if told.exit().conditions().any(|condition| condition == Condition::Ledger) {
+        return None;
     }
+    let reader = Reader::require(&setup::location(global)).ok()?;
+    Report::read(&reader, told.run.id).ok()?.filter(|report| report.run.end.is_some())
+}
 
-    pub(super) fn exit(&self) -> Exit {
-        Exit::from_stored(&self.end.conditions)
+/// Writes the reports of a run that began at or after `since` and could not go on, if the ledger can be read; what is
+/// said of it.
+pub(super) fn broken_off(
+    error: LedgerError,
+    since: Timestamp,
+    output: &OutputArgs,
+    global: &Global,
+    console: &Console,
+) -> Failure {
+    let read = || {
+        let reader = Reader::require(&setup::location(global)).ok()?;
+        let last = reader.runs().ok()?.pop()?;
+        // The ledger keeps milliseconds.
+        let is_this = last.end.is_none() && last.started_at.as_millisecond() >= since.as_millisecond();
+        Report::read(&reader, last.id).ok()?.filter(|_| is_this)
+    };
+    let failure = Failure::from(error);
+    if !output.reports.is_empty()
+        && let Some(mut report) = read()
+    {
+        let (code, name) = (failure.exit.code(), failure.exit.name().to_owned());
+        report.end.error = Some(RunError { code, name, message: failure.message.clone() });
+        report.end.conditions = failure.exit.stored();
+        if let Err(error) = write_all(&report, &output.reports, console) {
+            error.say(console);
+        }
     }
+    failure
+}
 
-    fn verification_exit(&self) -> Exit {
-        let (sessions, checked) = self.end.verified.unwrap_or_default();
-        let mut exit = Exit::ok();
-        exit.add_if(self.findings.iter().any(RunFinding::is_error), Condition::Findings);
-        // Sessions that were not reached because the time was up are no fault of the API.
-        let of_run: Vec<Condition> = self.exit().conditions().collect();
-        let is_late = of_run.contains(&Condition::Incomplete) && !of_run.contains(&Condition::Unavailable);
-        let why = if is_late { Condition::Incomplete } else { Condition::Unavailable };
-        exit.add_if(checked < sessions, why);
-        exit
+/// Shows a run on stdout.
+pub(super) fn show(report: &Report, json: bool, console: &Console) -> Result<(), Failure> {
+    if json {
+        console.json(&report.document().map_err(|error| broken(&error.into()))?);
+    } else {
+        console.out(&report.with_view(|view| text::run(&report.run.command, &view, console.style())));
     }
+    Ok(())
+}
 
-    fn json(&self) -> serde_json::Result<serde_json::Value> {
-        self.with_view(|view| match self.command.as_str() {
-            "audit" => serde_json::to_value(AuditDocument::new(view)),
-            _ => serde_json::to_value(ApplyDocument::new(view)),
-        })
-    }
-
-    fn with_view<T>(&self, show: impl FnOnce(RunView<'_>) -> T) -> T {
-        let (exit, verification_exit) = (self.exit(), self.verification_exit());
-        show(RunView {
-            run: self.run,
-            seconds: self.end.seconds,
-            requests: self.end.requests,
-            verified: self.end.verified,
-            outcomes: &self.outcomes,
-            findings: &self.findings,
-            error: self.end.error.as_ref(),
-            exit: &exit,
-            verification_exit: &verification_exit,
-        })
-    }
-
-    /// Shows the run as asked, and writes its reports; its exit.
-    pub(super) fn show(&self, output: &OutputArgs, console: &Console) -> Result<Exit, Failure> {
-        let broken = |error: serde_json::Error| Failure::new(Condition::Internal, error.to_string());
-        if output.json.json {
-            console.json(&self.json().map_err(broken)?);
+/// Writes reports; whether all could be written. The run stands, whatever becomes of its reports.
+pub(super) fn write_all(report: &Report, targets: &[ReportTarget], console: &Console) -> Result<bool, Failure> {
+    let mut all = true;
+    for target in targets {
+        let written = if target.kind == Kind::Markdown {
+            write_markdown(&target.path, |budget| markdown::run(report, budget))
         } else {
-            console.out(&self.with_view(|view| text::run(&self.command, &view, console.style())));
+            let text = target.kind.render(report).map_err(|error| broken(&error))?;
+            file::write(&target.path, &text, target.kind.is_public())
+        };
+        if let Err(error) = written {
+            Failure::unwritable(&target.path, &error).say(console);
+            all = false;
         }
-        let mut exit = self.exit();
-        for target in &output.reports {
-            let text = crate::text::json(&self.json().map_err(broken)?).map_err(broken)?;
-            if let Err(error) = file::write_whole(&target.0, &text) {
-                // The run stands; only its report could not be written.
-                Failure::unwritable(&target.0, &error).say(console);
-                exit.add(Condition::Internal);
-            }
-        }
-        Ok(exit)
     }
+    Ok(all)
+}
+
+pub(super) fn broken(error: &RenderError) -> Failure {
+    Failure::new(Condition::Internal, error.to_string())
+}
+
+/// Writes a Markdown report within the budget of a comment; what goes to the summary of a GitHub Actions step, in which
+/// other commands of the step have a part, is added there, within its budget.
+pub(super) fn write_markdown(path: &Path, render: impl FnOnce(usize) -> String) -> io::Result<()> {
+    let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|summary| !summary.is_empty());
+    if summary.is_none_or(|summary| path != Path::new(&summary)) {
+        return file::write(path, &render(markdown::COMMENT), false);
+    }
+    let taken = fs::metadata(path).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX));
+    file::append(path, &render(markdown::STEP_SUMMARY.saturating_sub(taken)))
 }

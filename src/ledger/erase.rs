@@ -158,7 +158,8 @@ fn overwrite_outcomes(tx: &Transaction<'_>, entry: i64, label: &str, source: Opt
     tx.execute(
         "UPDATE OR REPLACE run_outcomes SET entry = ?1, label = ?2, outcome = 'erased', source_session_id = NULL,
            session_id = NULL, session_number = NULL, session_url = NULL, session_kind = NULL, status = NULL,
-           workflow_id = NULL, vendor_data = NULL, error_class = NULL, error_status = NULL, error_detail = NULL
+           workflow_id = NULL, vendor_data = NULL, error_class = NULL, error_status = NULL, error_detail = NULL,
+           from_application_id = NULL, for_application_id = NULL, expires_at = NULL
          WHERE entry = ?1 OR (entry IS NULL AND (source_session_id = ?3 OR (coalesce(source_session_id, ?3, '') = coalesce(?3, '')
            AND EXISTS (SELECT 1 FROM entries e WHERE e.id = ?1 AND e.manifest = run_outcomes.manifest
              AND (e.label = run_outcomes.label OR e.vendor_data = run_outcomes.vendor_data)))))",

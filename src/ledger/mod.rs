@@ -18,6 +18,8 @@ mod check;
 mod erase;
 mod file;
 mod lock;
+mod past;
+mod period;
 mod place;
 mod plans;
 mod read;
@@ -27,6 +29,7 @@ mod sends;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod watch;
 mod writer;
 
@@ -39,6 +42,7 @@ pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use rules::{EntryRules, KeptRules};
 pub use store::Ledger;
+pub use timeline::Sends;
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]

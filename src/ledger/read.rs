@@ -222,13 +222,25 @@ fn run_end(row: &Row<'_>, at: i64) -> rusqlite::Result<RunEnd> {
     })
 }
 
-fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+/// Whether the ledger keeps what reports need beside outcomes: one of an older version, which only reading commands
+/// have met since, does not.
+pub(super) fn keeps_reports(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) > 0 FROM pragma_table_info('run_outcomes') WHERE name = 'expires_at'";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+    let more = if keeps_reports(connection)? {
+        "from_application_id, for_application_id, expires_at"
+    } else {
+        "NULL, NULL, NULL"
+    };
     connection
-        .prepare(
+        .prepare(&format!(
             "SELECT manifest, label, entry, outcome, source_session_id, session_id, session_number, session_url, session_kind,
-               status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail
+               status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail, {more}
              FROM run_outcomes WHERE run = ?1 ORDER BY label, manifest",
-        )?
+        ))?
         .query_map([run.0], |row| {
             let session = |session_id| -> rusqlite::Result<Session> {
                 Ok(Session {
@@ -250,6 +262,9 @@ fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
                 vendor_data: row.get(11)?,
                 attempts: row.get(12)?,
                 error: error(row, 13, 14, 15)?,
+                from_application_id: optional_uuid(row, 16)?,
+                for_application_id: optional_uuid(row, 17)?,
+                expires_at: row.get::<_, Option<i64>>(18)?.map(time),
             })
         })?
         .collect()
@@ -322,7 +337,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn unreadable(what: &str) -> rusqlite::Error {
+pub(super) fn unreadable(what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("unreadable {what}").into())
 }
 
@@ -331,17 +346,17 @@ fn uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Uuid>
     text.parse().map_err(|_| unreadable("id"))
 }
 
-fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Uuid>> {
+pub(super) fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Uuid>> {
     let text: Option<String> = row.get(index)?;
     text.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
 }
 
-fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
+pub(super) fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
     let text: Option<String> = row.get(index)?;
     text.map(|text| SessionKind::parse(&text).ok_or_else(|| unreadable("kind"))).transpose()
 }
 
-fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
+pub(super) fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
     Ok(row.get::<_, Option<String>>(index)?.as_deref().and_then(Class::parse))
 }
 
@@ -356,7 +371,7 @@ pub(super) fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::R
     serde_json::from_str(&text).map_err(|_| unreadable("JSON"))
 }
 
-fn error(
+pub(super) fn error(
     row: &Row<'_>,
     class_index: impl rusqlite::RowIndex,
     status: impl rusqlite::RowIndex,

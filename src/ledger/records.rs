@@ -6,7 +6,12 @@ use uuid::Uuid;
 
 use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
-use crate::verify::Severity;
+
+mod reported;
+mod sums;
+
+pub use reported::{RunFinding, RunOutcome, StateCount};
+pub use sums::{FindingSum, ImportSum, PeriodSums, RefusalSum, RepairSum};
 
 /// An entry's number in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -495,74 +500,6 @@ pub struct Copied {
     pub bytes: u64,
     /// Its rows.
     pub counts: Counts,
-}
-
-/// What a run reports of one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunOutcome {
-    /// The manifest's name.
-    pub manifest: String,
-    /// The label.
-    pub label: String,
-    /// The ledger's row, if there is one.
-    pub entry: Option<EntryId>,
-    /// A key of the summary.
-    pub outcome: String,
-    /// The source session.
-    pub source_session_id: Option<Uuid>,
-    /// The session.
-    pub session: Option<Session>,
-    /// The kind.
-    pub session_kind: Option<SessionKind>,
-    /// The workflow.
-    pub workflow_id: Option<Uuid>,
-    /// The vendor data.
-    pub vendor_data: Option<String>,
-    /// Requests sent for it in this run.
-    pub attempts: u32,
-    /// The refusal.
-    pub error: Option<RecordedError>,
-}
-
-/// A finding as a run reported it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunFinding {
-    /// The ledger's row.
-    pub entry: EntryId,
-    /// The manifest's name.
-    pub manifest: String,
-    /// The label.
-    pub label: String,
-    /// The session.
-    pub session_id: Option<Uuid>,
-    /// The rule.
-    pub rule: String,
-    /// `error`, `warning` or `info`.
-    pub severity: String,
-    /// In words.
-    pub message: String,
-    /// What was expected.
-    pub expected: Option<String>,
-    /// What was found.
-    pub actual: Option<String>,
-    /// When it was first found.
-    pub first_seen: Timestamp,
-    /// Whether that is this run.
-    pub new: bool,
-}
-
-impl RunFinding {
-    /// Whether it counts for the exit code.
-    #[must_use]
-    pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error.as_str()
-    }
-
-    /// The order of every output: manifest, label, rule.
-    #[must_use]
-    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        (&self.manifest, &self.label, &self.rule).cmp(&(&other.manifest, &other.label, &other.rule))
-    }
 }
 
 /// What audits need of a manifest.

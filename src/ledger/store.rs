@@ -119,6 +119,10 @@ impl Ledger {
                         facts.expect.to_string(),
                         run.0,
                     ],
+                )?;
+                tx.execute(
+                    "INSERT OR REPLACE INTO run_limits (run, manifest, writes_per_minute) VALUES (?1, ?2, ?3)",
+                    params![run.0, facts.name, facts.limits["writes_per_minute"].as_u64()],
                 )
                 .map(drop)
             })
@@ -211,8 +215,8 @@ impl Ledger {
                 let mut insert = tx.prepare_cached(
                     "INSERT OR REPLACE INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
                        session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
-                       error_class, error_status, error_detail)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                       error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
                 )?;
                 for it in outcomes.iter().map(as_kept) {
                     let session = it.session.as_ref();
@@ -234,6 +238,9 @@ impl Ledger {
                         it.error.as_ref().map(|e| e.class.as_str()),
                         it.error.as_ref().and_then(|e| e.http_status),
                         it.error.as_ref().map(|e| e.detail.as_str()),
+                        text(it.from_application_id),
+                        text(it.for_application_id),
+                        it.expires_at.map(Timestamp::as_millisecond),
                     ])?;
                 }
                 Ok(())
@@ -361,6 +368,9 @@ fn as_kept(it: &RunOutcome) -> RunOutcome {
             vendor_data: None,
             attempts: it.attempts,
             error: None,
+            from_application_id: None,
+            for_application_id: None,
+            expires_at: None,
         },
         _ => it.clone(),
     }
@@ -506,6 +516,11 @@ fn insert_run_end(tx: &Transaction<'_>, run: RunId, end: &RunEnd) -> rusqlite::R
             error,
             json(serde_json::to_string(&end.conditions))?,
         ],
+    )?;
+    tx.execute(
+        "INSERT OR REPLACE INTO run_states (run, manifest, state, entries)
+         SELECT ?1, manifest, state, count(*) FROM entries GROUP BY manifest, state",
+        [run.0],
     )
     .map(drop)
 }

@@ -1,6 +1,7 @@
 //! Tests of the promises that the ledger keeps by itself.
 
 mod files;
+mod reported;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -499,8 +499,9 @@ pub struct RunsDocument<'a> {
     exit: Exit,
 }
 
+/// A run in a list.
 #[derive(Debug, Serialize)]
-struct RunRow<'a> {
+pub struct RunRow<'a> {
     run: RunId,
     command: &'a str,
     started_at: Timestamp,
@@ -516,7 +517,15 @@ impl<'a> RunsDocument<'a> {
     /// The document of all runs.
     #[must_use]
     pub fn new(runs: &'a [Run]) -> Self {
-        let row = |run: &'a Run| RunRow {
+        Self { format: "didit-sync/runs.v1", runs: runs.iter().map(RunRow::new).collect(), exit: Exit::ok() }
+    }
+}
+
+impl<'a> RunRow<'a> {
+    /// The row of a run.
+    #[must_use]
+    pub fn new(run: &'a Run) -> Self {
+        Self {
             run: run.id,
             command: &run.command,
             started_at: run.started_at,
@@ -525,8 +534,7 @@ impl<'a> RunsDocument<'a> {
             reason: run.origin.reason.as_deref(),
             reference: run.origin.reference.as_deref(),
             exit: run.end.as_ref().map(|end| Exit::from_stored(&end.conditions)),
-        };
-        Self { format: "didit-sync/runs.v1", runs: runs.iter().map(row).collect(), exit: Exit::ok() }
+        }
     }
 }
 

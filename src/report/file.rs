@@ -9,13 +9,34 @@ use crate::mask::masked;
 
 /// Writes `text`, secrets masked, to `path`: to a new file beside it first (0600, synced), which then takes its place.
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text, 0o600)
+}
+
+/// Writes a report: as [`write_whole`], for everybody to read if it is `public`. A link stays one, and what is no file,
+/// such as `/dev/stdout` or a pipe, is written to.
+pub fn write(path: &Path, text: &str, public: bool) -> io::Result<()> {
+    let is_special = fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
+    if is_special || path.starts_with("/dev") || path.starts_with("/proc") {
+        return fs::OpenOptions::new().append(true).open(path)?.write_all(masked(text).as_bytes());
+    }
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    replace(&target, text, if public { 0o644 } else { 0o600 })
+}
+
+/// Adds `text`, secrets masked, to a file by one write.
+pub fn append(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path)?;
+    file.write_all(masked(text).as_bytes())
+}
+
+fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("not a file name"))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&beside)
         .and_then(|mut file| file.write_all(masked(text).as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
@@ -28,6 +49,8 @@ pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
     use super::*;
 
     #[test]
@@ -39,5 +62,22 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write_whole(&folder.path().join("no/such/folder.json"), "x").is_err());
+    }
+
+    #[test]
+    fn a_link_stays_and_only_what_is_public_may_be_read_by_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("a.prom"), folder.path().join("link"));
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o044;
+        write(&path, "one", false).unwrap();
+        assert_eq!(mode(), 0);
+        symlink(&path, &link).unwrap();
+        write(&link, "two", true).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode()), (b"two".to_vec(), 0o044));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        append(&path, "three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"twothree");
+        write(Path::new("/dev/null"), "x", false).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 }

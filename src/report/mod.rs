@@ -3,8 +3,18 @@
 //! Every JSON document has a `format`, an `exit` and fixed keys: a value that isn't there is `null`, never an absent
 //! key. Times are RFC 3339 UTC.
 
+pub mod csv;
 pub mod document;
 pub mod file;
+pub mod html;
+pub mod json;
+pub mod junit;
+pub mod kind;
+pub mod markdown;
+pub mod model;
+pub mod period;
+pub mod prometheus;
+pub mod remint;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -13,3 +23,6 @@ pub use document::{
     ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, PlanDocument, RunsDocument, StatusDocument, StatusEntry,
     ValidateDocument,
 };
+pub use kind::{Kind, RenderError};
+pub use model::Report;
+pub use period::{Period, PeriodDocument};

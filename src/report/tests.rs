@@ -1,5 +1,7 @@
 //! Snapshots of what people read. The tables are drawn for a pipe: no colour, no width.
 
+mod kinds;
+
 use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
@@ -116,6 +118,9 @@ fn outcome(label: &str, outcome: &str, error: Option<(Class, Option<u16>, &str)>
             http_status,
             detail: detail.to_owned(),
         }),
+        from_application_id: Some(id(5)),
+        for_application_id: Some(id(1)),
+        expires_at: Some(at(5400)),
     }
 }
 

@@ -323,7 +323,7 @@ pub fn entry(record: &Record, attempts: &[Attempt], run: Option<&Run>) -> String
 }
 
 /// `1 error`, `2 errors`.
-fn counted(count: usize, noun: &str) -> String {
+pub(super) fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 

@@ -521,6 +521,8 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
         None => known_session(item, record),
     };
     let sent = done.and_then(|done| done.sent.as_ref());
+    let given = item.entry.map(|(m, e)| (&work.manifests.manifests[m], &work.manifests.manifests[m].entries[e]));
+    let claims = given.and_then(|(_, entry)| entry.claims.as_ref());
     RunOutcome {
         manifest: item.manifest.clone(),
         label: item.id.clone(),
@@ -536,6 +538,13 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
         vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
         attempts: done.map_or(0, |done| done.attempts),
         error,
+        from_application_id: claims
+            .and_then(|it| it.from_application_id)
+            .or(record.and_then(|it| it.from_application_id)),
+        for_application_id: given
+            .and_then(|(manifest, entry)| crate::plan::receiver(manifest, entry).application_id)
+            .or(record.and_then(|it| it.receiver.application_id)),
+        expires_at: item.expires_at,
     }
 }
 

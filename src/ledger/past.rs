@@ -1,0 +1,198 @@
+//! What reports read of earlier runs, and of one that was killed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use uuid::Uuid;
+
+use super::LedgerError;
+use super::read::{Reader, error, keeps_reports, kind, optional_uuid, run_outcomes, time, unreadable};
+use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
+
+impl Reader {
+    /// What a run did, by what it left in the ledger: of one that was killed before it could report. Sorted as
+    /// [`Reader::run_outcomes`].
+    ///
+    /// Of an entry that it left open, the outcome is `unknown`, whatever a later run found out. Entries that it had not
+    /// come to left nothing, and are not told.
+    pub fn traces(&self, run: RunId) -> Result<Vec<RunOutcome>, LedgerError> {
+        self.run_query(|connection| traces(connection, run))
+    }
+
+    /// How many requests to import a run meant to send.
+    pub fn run_attempts(&self, run: RunId) -> Result<u64, LedgerError> {
+        self.run_query(|connection| {
+            connection.query_row("SELECT count(*) FROM attempts WHERE run = ?1", [run.0], |row| row.get(0))
+        })
+    }
+
+    /// The entries of the ledger by manifest and state, when the run ended; as they are now, where that is not kept.
+    pub fn run_states(&self, run: RunId) -> Result<Vec<StateCount>, LedgerError> {
+        self.run_query(|connection| {
+            if keeps_reports(connection)? {
+                let sql = "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state";
+                let kept = states(connection, sql, [run.0])?;
+                if !kept.is_empty() {
+                    return Ok(kept);
+                }
+            }
+            states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2", [])
+        })
+    }
+
+    /// When the tokens die of entries that were to be imported still, as the last apply up to this run told them.
+    pub fn waiting_tokens(&self, run: RunId) -> Result<Vec<Timestamp>, LedgerError> {
+        self.run_query(|connection| {
+            let apply: Option<i64> = connection
+                .query_row("SELECT max(run) FROM run_outcomes WHERE run <= ?1", [run.0], |row| row.get(0))
+                .optional()?
+                .flatten();
+            let outcomes = apply.map_or(Ok(Vec::new()), |apply| run_outcomes(connection, RunId(apply)))?;
+            let waiting = outcomes.into_iter().filter(|it| {
+                matches!(it.outcome.as_str(), "not_sent" | "refused" | "unknown" | "expired" | "needs_token")
+            });
+            Ok(waiting.filter_map(|it| it.expires_at).collect())
+        })
+    }
+}
+
+fn states(connection: &Connection, sql: &str, of: impl rusqlite::Params) -> rusqlite::Result<Vec<StateCount>> {
+    connection
+        .prepare(sql)?
+        .query_map(of, |row| {
+            let state: String = row.get(1)?;
+            let state = State::parse(&state).ok_or_else(|| unreadable("state"))?;
+            Ok(StateCount { manifest: row.get(0)?, state, entries: row.get(2)? })
+        })?
+        .collect()
+}
+
+/// One attempt of the run with its answer.
+struct Sent {
+    outcome: String,
+    session: Option<Uuid>,
+    error: Option<super::records::RecordedError>,
+    workflow_id: Option<Uuid>,
+    vendor_data: Option<String>,
+    expires_at: Option<Timestamp>,
+    is_first: bool,
+}
+
+/// What a run left of one entry.
+#[derive(Default)]
+struct Trace {
+    sent: Vec<Sent>,
+    /// The last verdict of a lookup, and the session that it named.
+    found: Option<(String, Option<Uuid>)>,
+}
+
+fn traces(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+    let mut traces: BTreeMap<i64, Trace> = BTreeMap::new();
+    let mut attempts = connection.prepare(
+        "SELECT a.entry, coalesce(b.outcome, 'unknown'), b.session_id, b.class, b.http_status, b.detail, a.workflow_id,
+           a.vendor_data, a.token_expires_at, a.number
+         FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.run = ?1 ORDER BY a.id",
+    )?;
+    let rows = attempts.query_map([run.0], |row| Ok((row.get(0)?, sent(row)?)))?;
+    for row in rows {
+        let (entry, sent) = row?;
+        traces.entry(entry).or_default().sent.push(sent);
+    }
+    let mut evidence =
+        connection.prepare("SELECT entry, verdict, session_id FROM evidence WHERE run = ?1 ORDER BY id")?;
+    let rows = evidence.query_map([run.0], |row| Ok((row.get(0)?, (row.get(1)?, optional_uuid(row, 2)?))))?;
+    for row in rows {
+        let (entry, found) = row?;
+        traces.entry(entry).or_default().found = Some(found);
+    }
+    // Settled without a request.
+    let mut unsent =
+        connection.prepare("SELECT id FROM entries WHERE run = ?1 AND state IN ('expired', 'refused') ORDER BY id")?;
+    for entry in unsent.query_map([run.0], |row| row.get(0))? {
+        traces.entry(entry?).or_default();
+    }
+    let mut outcomes = traces
+        .into_iter()
+        .map(|(entry, trace)| traced(connection, entry, &trace))
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    outcomes.sort_by(|a, b| (&a.label, &a.manifest).cmp(&(&b.label, &b.manifest)));
+    Ok(outcomes)
+}
+
+fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
+    Ok(Sent {
+        outcome: row.get(1)?,
+        session: optional_uuid(row, 2)?,
+        error: error(row, 3, 4, 5)?,
+        workflow_id: optional_uuid(row, 6)?,
+        vendor_data: row.get(7)?,
+        expires_at: row.get::<_, Option<i64>>(8)?.map(time),
+        is_first: row.get::<_, u32>(9)? == 1,
+    })
+}
+
+fn traced(connection: &Connection, entry: i64, trace: &Trace) -> rusqlite::Result<RunOutcome> {
+    connection.query_row("SELECT * FROM entries WHERE id = ?1", [entry], |row| {
+        let state: String = row.get("state")?;
+        let last = trace.sent.last();
+        let (outcome, session) = judged(&state, trace);
+        let known = optional_uuid(row, "session_id")?;
+        let is_erased = outcome == State::Erased.as_str();
+        let of_session = |session_id| -> rusqlite::Result<Session> {
+            let is_known = known == Some(session_id);
+            Ok(Session {
+                session_id,
+                session_number: row.get::<_, Option<i64>>("session_number")?.filter(|_| is_known),
+                session_url: row.get::<_, Option<String>>("session_url")?.filter(|_| is_known),
+                status: row.get::<_, Option<String>>("status")?.filter(|_| is_known),
+            })
+        };
+        let error = match last {
+            Some(last) => last.error.clone(),
+            None => error(row, "error_class", "error_status", "error_detail")?,
+        };
+        Ok(RunOutcome {
+            manifest: row.get("manifest")?,
+            label: row.get("label")?,
+            entry: Some(EntryId(entry)),
+            session: session.filter(|_| !is_erased).map(of_session).transpose()?,
+            error: error.filter(|_| matches!(outcome, "refused" | "unknown" | "expired" | "not_sent")),
+            outcome: outcome.to_owned(),
+            source_session_id: optional_uuid(row, "source_session_id")?,
+            session_kind: kind(row, "session_kind")?,
+            workflow_id: last.and_then(|last| last.workflow_id).filter(|_| !is_erased),
+            vendor_data: last.and_then(|last| last.vendor_data.clone()).filter(|_| !is_erased),
+            attempts: trace.sent.len() as u32,
+            from_application_id: optional_uuid(row, "from_application_id")?,
+            for_application_id: optional_uuid(row, "application_id")?.filter(|_| !is_erased),
+            expires_at: last.and_then(|last| last.expires_at),
+        })
+    })
+}
+
+/// The outcome, and the session if there is one.
+fn judged(state: &str, trace: &Trace) -> (&'static str, Option<Uuid>) {
+    if state == State::Erased.as_str() {
+        return ("erased", None);
+    }
+    if let Some((verdict, Some(session))) = &trace.found
+        && matches!(verdict.as_str(), "proof" | "sole-candidate")
+    {
+        return ("recovered", Some(*session));
+    }
+    let Some(last) = trace.sent.last() else {
+        return match (&trace.found, state) {
+            (Some(_), _) => ("unknown", None),
+            (None, "refused") => ("refused", None),
+            (None, _) => ("expired", None),
+        };
+    };
+    match last.outcome.as_str() {
+        "imported" if trace.sent.iter().any(|sent| sent.is_first) => ("imported", last.session),
+        "imported" => ("recovered", last.session),
+        "refused" => ("refused", None),
+        "not_processed" => ("not_sent", None),
+        _ => ("unknown", None),
+    }
+}

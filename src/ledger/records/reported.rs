@@ -1,0 +1,93 @@
+//! What runs report, as they reported it.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{EntryId, RecordedError, Session, State};
+use crate::token::SessionKind;
+use crate::verify::Severity;
+
+/// What a run reports of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// The manifest's name.
+    pub manifest: String,
+    /// The label.
+    pub label: String,
+    /// The ledger's row, if there is one.
+    pub entry: Option<EntryId>,
+    /// A key of the summary.
+    pub outcome: String,
+    /// The source session.
+    pub source_session_id: Option<Uuid>,
+    /// The session.
+    pub session: Option<Session>,
+    /// The kind.
+    pub session_kind: Option<SessionKind>,
+    /// The workflow.
+    pub workflow_id: Option<Uuid>,
+    /// The vendor data.
+    pub vendor_data: Option<String>,
+    /// Requests sent for it in this run.
+    pub attempts: u32,
+    /// The refusal.
+    pub error: Option<RecordedError>,
+    /// The application that shared, where known.
+    pub from_application_id: Option<Uuid>,
+    /// The receiving application, where known.
+    pub for_application_id: Option<Uuid>,
+    /// When the token that was delivered dies.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How many entries of a manifest are in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateCount {
+    /// The manifest's name.
+    pub manifest: String,
+    /// The state.
+    pub state: State,
+    /// How many.
+    pub entries: u64,
+}
+
+/// A finding as a run reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFinding {
+    /// The ledger's row.
+    pub entry: EntryId,
+    /// The manifest's name.
+    pub manifest: String,
+    /// The label.
+    pub label: String,
+    /// The session.
+    pub session_id: Option<Uuid>,
+    /// The rule.
+    pub rule: String,
+    /// `error`, `warning` or `info`.
+    pub severity: String,
+    /// In words.
+    pub message: String,
+    /// What was expected.
+    pub expected: Option<String>,
+    /// What was found.
+    pub actual: Option<String>,
+    /// When it was first found.
+    pub first_seen: Timestamp,
+    /// Whether that is this run.
+    pub new: bool,
+}
+
+impl RunFinding {
+    /// Whether it counts for the exit code.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error.as_str()
+    }
+
+    /// The order of every output: manifest, label, rule.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.manifest, &self.label, &self.rule).cmp(&(&other.manifest, &other.label, &other.rule))
+    }
+}

@@ -1,0 +1,64 @@
+//! `csv`: the rows of the JSON document, imports of an apply or findings of an audit, with its keys as header.
+//!
+//! A cell is the value as JSON has it, a text without quotes, `null` empty; an object is JSON. What a spreadsheet would
+//! take for a formula is led by an apostrophe.
+
+use serde_json::{Map, Value};
+
+use super::Report;
+use super::kind::RenderError;
+use super::text::csv_cell;
+
+/// The keys of a row of `imports`.
+pub const IMPORT_KEYS: [&str; 13] = [
+    "manifest",
+    "id",
+    "outcome",
+    "source_session_id",
+    "session_id",
+    "session_number",
+    "session_url",
+    "session_kind",
+    "status",
+    "workflow_id",
+    "vendor_data",
+    "attempts",
+    "error",
+];
+
+/// The keys of a row of `findings`.
+pub const FINDING_KEYS: [&str; 10] =
+    ["manifest", "id", "session_id", "rule", "severity", "message", "expected", "actual", "first_seen", "new"];
+
+/// The table of a run.
+pub fn render(report: &Report) -> Result<String, RenderError> {
+    let (rows, keys) = if report.is_audit() { ("findings", &FINDING_KEYS[..]) } else { ("imports", &IMPORT_KEYS[..]) };
+    let document = report.document()?;
+    let rows = document[rows].as_array().into_iter().flatten().filter_map(Value::as_object);
+    table(keys, rows)
+}
+
+/// A header, and a line for each row.
+pub fn table<'r>(keys: &[&str], rows: impl Iterator<Item = &'r Map<String, Value>>) -> Result<String, RenderError> {
+    let cells = rows.map(|row| keys.iter().map(|key| cell(row.get(*key).unwrap_or(&Value::Null))).collect());
+    lines(keys, cells)
+}
+
+/// A header, and lines of cells that are made inert.
+pub fn lines(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<String, RenderError> {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    writer.write_record(header)?;
+    for row in rows {
+        writer.write_record(row.iter().map(|cell| csv_cell(cell)))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| ::csv::Error::from(error.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,123 @@
+//! A run as the ledger has it, from which every form is made: so that a report made later has the same bytes.
+
+use jiff::Timestamp;
+
+use super::document::{ApplyDocument, AuditDocument, RunView};
+use crate::exit::{Condition, Exit};
+use crate::ledger::records::{Requests, Run, RunEnd, RunError, RunFinding, RunId, RunOutcome, StateCount};
+use crate::ledger::{LedgerError, Reader, Sends};
+
+/// A run: what it was asked, what it came to, and the ledger when it ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Number, command, beginning, and who ran it why. Its `end` is in [`Report::end`].
+    pub run: Run,
+    /// How it ended; of a run that was killed, that it did.
+    pub end: RunEnd,
+    /// Its entries, sorted by label; none for an audit.
+    pub outcomes: Vec<RunOutcome>,
+    /// Its findings, sorted by manifest, label and rule.
+    pub findings: Vec<RunFinding>,
+    /// The entries of the whole ledger when it ended, sorted by manifest and state.
+    pub states: Vec<StateCount>,
+    /// When the tokens die of entries that were still to be imported.
+    pub waiting: Vec<Timestamp>,
+    /// When its requests to import left, for each key, the busiest first.
+    pub sends: Vec<Sends>,
+    /// The least of its manifests' `writes_per_minute`, where known.
+    pub writes_per_minute: Option<u32>,
+}
+
+impl Report {
+    /// Reads a run; `None` where the ledger has no such one.
+    pub fn read(reader: &Reader, run: RunId) -> Result<Option<Self>, LedgerError> {
+        let Some(run) = reader.runs()?.into_iter().find(|it| it.id == run) else { return Ok(None) };
+        let mut outcomes = reader.run_outcomes(run.id)?;
+        if run.end.is_none() && outcomes.is_empty() {
+            outcomes = reader.traces(run.id)?;
+        }
+        let end = match &run.end {
+            Some(end) => end.clone(),
+            None => unended(&run, reader.run_attempts(run.id)?),
+        };
+        Ok(Some(Self {
+            findings: reader.run_findings(run.id)?,
+            states: reader.run_states(run.id)?,
+            waiting: reader.waiting_tokens(run.id)?,
+            sends: reader.run_sends(run.id)?,
+            writes_per_minute: reader.run_writes_per_minute(run.id)?,
+            run,
+            end,
+            outcomes,
+        }))
+    }
+
+    /// The run's exit.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        Exit::from_stored(&self.end.conditions)
+    }
+
+    /// Whether it was an audit: its rows are findings, not imports.
+    #[must_use]
+    pub fn is_audit(&self) -> bool {
+        self.run.command == "audit"
+    }
+
+    /// The exit of its verification alone.
+    #[must_use]
+    pub fn verification_exit(&self) -> Exit {
+        let (sessions, checked) = self.end.verified.unwrap_or_default();
+        let mut exit = Exit::ok();
+        exit.add_if(self.findings.iter().any(RunFinding::is_error), Condition::Findings);
+        // Sessions that were not reached because the time was up are no fault of the API.
+        let of_run: Vec<Condition> = self.exit().conditions().collect();
+        let is_late = of_run.contains(&Condition::Incomplete) && !of_run.contains(&Condition::Unavailable);
+        let why = if is_late { Condition::Incomplete } else { Condition::Unavailable };
+        exit.add_if(checked < sessions, why);
+        exit
+    }
+
+    /// The JSON document: `didit-sync/apply.v1` or `didit-sync/audit.v1`.
+    pub fn document(&self) -> serde_json::Result<serde_json::Value> {
+        self.with_view(|view| {
+            if self.is_audit() {
+                serde_json::to_value(AuditDocument::new(view))
+            } else {
+                serde_json::to_value(ApplyDocument::new(view))
+            }
+        })
+    }
+
+    /// Shows it to who makes a document or a text of it.
+    pub fn with_view<T>(&self, show: impl FnOnce(RunView<'_>) -> T) -> T {
+        let (exit, verification_exit) = (self.exit(), self.verification_exit());
+        show(RunView {
+            run: self.run.id,
+            seconds: self.end.seconds,
+            requests: self.end.requests,
+            verified: self.end.verified,
+            outcomes: &self.outcomes,
+            findings: &self.findings,
+            error: self.end.error.as_ref(),
+            exit: &exit,
+            verification_exit: &verification_exit,
+        })
+    }
+}
+
+/// The end of a run that has none: it was killed, or is still running.
+fn unended(run: &Run, attempts: u64) -> RunEnd {
+    RunEnd {
+        at: run.started_at,
+        seconds: 0.0,
+        requests: Requests { writes: attempts, ..Requests::default() },
+        verified: None,
+        error: Some(RunError {
+            code: Condition::Internal.code(),
+            name: Condition::Internal.name().to_owned(),
+            message: "the run did not come to its end; the next apply resolves what it left open".to_owned(),
+        }),
+        conditions: Exit::from(Condition::Internal).stored(),
+    }
+}
