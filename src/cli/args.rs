@@ -124,7 +124,7 @@ pub enum Command {
     Audit(AuditArgs),
     /// What the ledger knows.
     Status(StatusArgs),
-    /// An earlier run again, from the ledger.
+    /// An earlier run again, or a period, from the ledger.
     Report(ReportArgs),
     /// Repairs of the ledger by hand.
     #[command(subcommand)]
