@@ -61,6 +61,7 @@ const RULES: [(&str, &str); 9] = [
              error_detail, audited_at) IS NOT NULL
            OR EXISTS (SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.entry = e.id
              AND (length(a.token) > 0 OR coalesce(a.vendor_data, a.token_expires_at, b.detail, b.session_id) IS NOT NULL))
+           OR EXISTS (SELECT 1 FROM baselines l WHERE l.entry = e.id)
            OR EXISTS (SELECT 1 FROM evidence v WHERE v.entry = e.id AND (v.session_id IS NOT NULL OR v.detail <> 'erased'))
            OR EXISTS (SELECT 1 FROM run_outcomes o WHERE o.entry = e.id AND (o.outcome <> 'erased' OR o.label <> e.label
              OR coalesce(o.source_session_id, o.session_id, o.session_url, o.vendor_data, o.error_detail) IS NOT NULL))

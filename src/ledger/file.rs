@@ -20,8 +20,8 @@ use crate::token::FingerprintKey;
 const APPLICATION_ID: i32 = 0x4453_594e;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("schema2.sql"), include_str!("schema3.sql")];
+pub(super) const MIGRATIONS: [&str; 4] =
+    [include_str!("schema.sql"), include_str!("schema2.sql"), include_str!("schema3.sql"), include_str!("schema4.sql")];
 
 /// A ledger opened for writing.
 #[derive(Debug)]

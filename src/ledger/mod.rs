@@ -17,6 +17,7 @@ mod backup;
 mod check;
 mod erase;
 mod file;
+mod findings;
 mod lock;
 mod place;
 mod plans;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 pub use backup::back_up;
 pub use erase::{scrub, token_hash};
+pub use findings::{Acceptance, Verdict};
 pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::didit::Status;
+use crate::token::FingerprintKey;
 
 const SOURCE: Uuid = Uuid::from_u128(1);
 const SESSION: Uuid = Uuid::from_u128(2);
@@ -49,6 +50,14 @@ fn singular() -> Value {
 
 fn fetched(json: &Value) -> Fetched {
     Fetched::Decision(Box::new(Decision::read(json.to_string().as_bytes()).unwrap()))
+}
+
+fn measure() -> Measure {
+    Measure { today: today(), key: FingerprintKey::from_bytes([7; 32]) }
+}
+
+fn case(subject: Subject, fetched: Fetched) -> Case {
+    Case { subject, fetched, baseline: None }
 }
 
 /// `json` with what stands at the pointer replaced.
@@ -176,8 +185,8 @@ fn a_declined_feature_matters_in_an_approved_session_only() {
 fn one_session_under_two_entries_is_an_error_of_both() {
     let other = Subject { manifest: "zeta".into(), id: "bea".into(), ..subject() };
     let alone = Subject { id: "dora".into(), session_id: OTHER, ..subject() };
-    let sessions = [other, subject(), subject(), alone].map(|subject| (subject, Fetched::NotChecked));
-    let findings = judge_all(&sessions, today());
+    let sessions = [other, subject(), subject(), alone].map(|subject| case(subject, Fetched::NotChecked));
+    let findings = judge_all(&sessions, &measure()).findings;
     let told: Vec<_> = findings.iter().map(|f| (f.manifest.as_str(), f.actual.as_deref().unwrap())).collect();
     assert_eq!(told, [("acme", "also under zeta/bea"), ("zeta", "also under acme/carmen")]);
     assert!(findings.iter().all(|finding| finding.rule == Rule::DuplicateSession));
@@ -188,13 +197,16 @@ async fn the_background_finds_the_same() {
     let wrong = with(with(plural(), "/vendor_data", json!("x")), "/session_kind", json!("business"));
     let sessions: Vec<_> = (0..500)
         .map(|n| {
-            (Subject { id: format!("{:03}", 499 - n), session_id: Uuid::from_u128(n), ..subject() }, fetched(&wrong))
+            case(
+                Subject { id: format!("{:03}", 499 - n), session_id: Uuid::from_u128(n), ..subject() },
+                fetched(&wrong),
+            )
         })
         .collect();
-    let findings = judge_all(&sessions, today());
-    assert_eq!(findings.len(), 1000);
-    assert!(findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
-    assert_eq!(judge_in_background(Judging::OnAllCores, sessions, today()).await, Ok(findings));
+    let judged = judge_all(&sessions, &measure());
+    assert_eq!((judged.findings.len(), judged.seen.len()), (1000, 500));
+    assert!(judged.findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
+    assert_eq!(judge_in_background(Judging::OnAllCores, sessions, measure()).await, Ok(judged));
 }
 
 #[test]
@@ -223,10 +235,10 @@ proptest! {
     fn findings_do_not_depend_on_the_order(order in Just((0..12_u128).collect::<Vec<_>>()).prop_shuffle()) {
         let session = |n: u128| {
             let subject = Subject { id: format!("{n:02}"), session_id: Uuid::from_u128(n % 7), ..subject() };
-            (subject, if n.is_multiple_of(3) { Fetched::Missing } else { fetched(&with(plural(), "/workflow_id", json!(OTHER))) })
+            case(subject, if n.is_multiple_of(3) { Fetched::Missing } else { fetched(&with(plural(), "/workflow_id", json!(OTHER))) })
         };
         let sorted: Vec<_> = (0..12).map(session).collect();
         let shuffled: Vec<_> = order.into_iter().map(session).collect();
-        prop_assert_eq!(judge_all(&sorted, today()), judge_all(&shuffled, today()));
+        prop_assert_eq!(judge_all(&sorted, &measure()).findings, judge_all(&shuffled, &measure()).findings);
     }
 }
