@@ -70,7 +70,7 @@ pub(super) async fn run(
     let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
     let accept = Accept { location: setup::location(global), wait: args.origin.wait_lock };
     let accept = (!accepted.is_empty()).then_some(accept);
-    let work = Audit { lanes, limited, time_limit, accept, origin, means };
+    let work = Audit { means, lanes, limited, time_limit, accept, origin };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);
