@@ -37,6 +37,24 @@ pub struct Acceptance {
     pub told: String,
 }
 
+impl RunFinding {
+    /// Whether it counts for the exit code.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error.as_str()
+    }
+
+    fn key(&self) -> (&str, &str, &str, &str) {
+        (&self.manifest, &self.label, &self.rule, &self.block)
+    }
+
+    /// The order of every output: manifest, label, rule, block.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
 impl Ledger {
     /// Keeps the verdict of a run: opens new findings, closes those that were not found again, and returns what was
     /// found with `first_seen` and `new`. An entry that has another session by now, or none, is left alone.

@@ -256,11 +256,14 @@ fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
 }
 
 fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunFinding>> {
+    // A ledger is read as it is: before version 4 findings had no blocks.
+    let block = if connection.column_exists(None, "run_findings", "block")? { "block" } else { "''" };
     connection
-        .prepare(
-            "SELECT entry, manifest, label, session_id, rule, severity, message, expected, actual, first_seen, new, block
-             FROM run_findings WHERE run = ?1 ORDER BY manifest, label, rule, block",
-        )?
+        .prepare(&format!(
+            "SELECT entry, manifest, label, session_id, rule, severity, message, expected, actual, first_seen, new,
+               {block} AS block
+             FROM run_findings WHERE run = ?1 ORDER BY manifest, label, rule, block"
+        ))?
         .query_map([run.0], |row| {
             Ok(RunFinding {
                 entry: EntryId(row.get(0)?),

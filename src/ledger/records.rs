@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
-use crate::verify::Severity;
 
 /// An entry's number in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -551,24 +550,6 @@ pub struct RunFinding {
     pub first_seen: Timestamp,
     /// Whether that is this run.
     pub new: bool,
-}
-
-impl RunFinding {
-    /// Whether it counts for the exit code.
-    #[must_use]
-    pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error.as_str()
-    }
-
-    fn key(&self) -> (&str, &str, &str, &str) {
-        (&self.manifest, &self.label, &self.rule, &self.block)
-    }
-
-    /// The order of every output: manifest, label, rule, block.
-    #[must_use]
-    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
 }
 
 /// What audits need of a manifest.

@@ -85,7 +85,9 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             lane.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
         verified = verified.and(end);
     }
-    if let Some(accept) = work.accept {
+    // Who stops an audit by hand wants nothing done.
+    let is_stopped = verified.halts.iter().any(|halt| matches!(halt, Halt::Signal(_)));
+    if let Some(accept) = work.accept.filter(|_| !is_stopped) {
         take(&work.means, run, &accept, &mut verified).await;
     }
     let requests = work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum);
