@@ -137,8 +137,8 @@ fn precision_and_recall(sessions: usize, changed: usize) {
         }
     };
     let mut expected = BTreeSet::new();
-    for n in 0..changed {
-        let (happens, rule, block) = way(n, &sources[n]);
+    for (n, source) in sources.iter().enumerate().take(changed) {
+        let (happens, rule, block) = way(n, source);
         expected.insert((format!("e{n:04}"), rule.to_owned(), block.to_owned()));
         if happens.is_empty() {
             let twin = sessions - 1 - n;
@@ -149,8 +149,8 @@ fn precision_and_recall(sessions: usize, changed: usize) {
         }
         make(n, happens);
     }
-    for n in changed..2 * changed {
-        make(n, volatile(n, &sources[n]));
+    for (n, source) in sources.iter().enumerate().take(2 * changed).skip(changed) {
+        make(n, volatile(n, source));
     }
     let document = audit(&scene, &[], 4);
     let all = found(&document);
