@@ -120,7 +120,6 @@ fn documents_that_expire_and_features_that_were_declined_are_warnings() {
 }
 
 #[test]
-#[ignore = "status-drift and status-reviewed need the baseline, which is not kept yet"]
 fn a_changed_status_is_drift_unless_a_review_explains_it() {
     let scene = imported();
     scene.world.change(session(&scene, 1), Change::Status(Status::Declined)).unwrap();

@@ -79,6 +79,7 @@ fn finding(n: usize, rule: &str, severity: &str, message: &str) -> RunFinding {
         label: id(2 * n as u128 + 1).to_string(),
         session_id: Some(id(2 * n as u128)),
         rule: rule.to_owned(),
+        block: String::new(),
         severity: severity.to_owned(),
         message: message.to_owned(),
         expected: Some(id(7).to_string()),

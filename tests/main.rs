@@ -14,8 +14,8 @@
 //! | 7 | signals | `exits` |
 //! | 8 | full disks and garbage: a clear error, no wrong record; no redirect | `disk`, `hostile`, `refusals`; `didit::client`, `ledger::tests` |
 //! | 9 | erasure leaves a keyed hash; what is forgotten may be imported again | `repairs`, `planning`, `lost_answers`; `ledger::erase` |
-//! | 10 | an audit needs no manifest | `audit`, `expect` |
-//! | 11 | every repair is a run; attempts and runs are only added | `repairs`; `ledger::tests` |
+//! | 10 | an audit needs no manifest | `audit`, `drift`, `expect` |
+//! | 11 | every repair and acceptance is a run; attempts and runs are only added | `repairs`, `drift`; `ledger::tests` |
 
 #![expect(clippy::unwrap_used, reason = "helpers outside of #[test] functions fail a test by panicking, too")]
 
@@ -27,6 +27,7 @@ mod clock;
 mod crash;
 mod damage;
 mod disk;
+mod drift;
 mod exits;
 mod expect;
 mod files;

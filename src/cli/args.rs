@@ -313,6 +313,12 @@ pub struct AuditArgs {
     /// Stop after this time, such as 20m; exit 8 if sessions are left. The next audit begins with them.
     #[arg(long, env = "DIDIT_SYNC_MAX_DURATION", value_name = "TIME", value_parser = time)]
     pub max_duration: Option<Duration>,
+    /// Judge what the ledger knows, without a request or a key.
+    #[arg(long, env = "DIDIT_SYNC_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub offline: bool,
+    /// Take what is there now as the baseline of this entry (repeatable), or of all; needs --reason.
+    #[arg(long, value_name = "ID|all", requires = "reason", conflicts_with = "offline")]
+    pub accept: Vec<String>,
     /// How the result is given.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -1,7 +1,7 @@
 //! `audit`: fetches imported sessions again. Needs no token, and, for what the ledger keeps of each manifest, no
 //! manifest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +10,23 @@ use url::Url;
 use super::apply::progress_mode;
 use super::args::{AuditArgs, Global};
 use super::expectations::Rules;
+use super::names::{self, Named, Problems};
 use super::setup::{Held, Receiver};
 use super::signals::Signals;
 use super::{Failure, origin, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::Purpose;
-use crate::ledger::records::{ManifestFacts, Record, State};
-use crate::manifest::{Limits, Manifests, SecretRef};
+use crate::ledger::records::{EntryId, ManifestFacts, Record, State};
+use crate::ledger::{Ledger, Purpose};
+use crate::manifest::{Code, Limits, Manifests, SecretRef};
 use crate::plan::{self, Action, Item, Snapshot};
 use crate::progress;
-use crate::run::{self, Audit, Check, Event, Events, Lane, Means, TimeLimit};
+use crate::run::{self, Accept, Audit, Check, Event, Events, Lane, Means, Offline, TimeLimit};
+use crate::text::inert;
 use crate::verify::{Expectations, Sent, Subject};
+
+/// `--accept all`.
+const ALL: &str = "all";
 
 pub(super) async fn run(
     args: &AuditArgs,
@@ -47,15 +52,31 @@ pub(super) async fn run(
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limited = chosen.len() > limit;
     chosen.truncate(limit);
+    let accepted = accepted(args, &chosen, &snapshot, &ledger)?;
+    let origin = origin::of_process(&args.origin);
+    if args.offline {
+        let checks = chosen.iter().filter_map(|record| check(record, None, false, Expectations::default())).collect();
+        // One moment's work, which a signal does not cut short.
+        signals.begin(Duration::ZERO)?;
+        let work = Offline { means: Means::new(ledger, Events::none()), checks, limited, origin: origin.clone() };
+        let began = jiff::Timestamp::now();
+        let ran = run::audit_offline(work).await;
+        let ran = ran.map_err(|error| view::broken_off(error, began, &args.output, global, console))?;
+        let exit = view::show_run("audit", ran, origin, &args.output, global, console);
+        drop(lock);
+        return exit;
+    }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let lanes = lanes(&chosen, &facts, manifests.as_ref(), &mut rules, global, &means).await?;
+    let lanes = lanes(&chosen, &facts, manifests.as_ref(), &mut rules, global, &means, &accepted).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
-    let (origin, began) = (origin::of_process(&args.origin), jiff::Timestamp::now());
-    let work = Audit { lanes, limited, time_limit, origin: origin.clone(), means };
+    let began = jiff::Timestamp::now();
+    let accept = Accept { location: setup::location(global), wait: args.origin.wait_lock };
+    let accept = (!accepted.is_empty()).then_some(accept);
+    let work = Audit { means, lanes, limited, time_limit, accept, origin: origin.clone() };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
     events.tell(Event::Finished);
@@ -70,6 +91,37 @@ pub(super) async fn run(
 /// What is planned of the manifests given: which entry is which record.
 fn items(manifests: Option<&Manifests>, snapshot: &Snapshot) -> Vec<Item> {
     manifests.map_or_else(Vec::new, |manifests| plan::plan(manifests, snapshot, jiff::Timestamp::now(), false).items)
+}
+
+/// The entries whose sessions are to be accepted as they are. Each must be looked at: only what is seen is accepted.
+fn accepted(
+    args: &AuditArgs,
+    chosen: &[&Record],
+    snapshot: &Snapshot,
+    ledger: &Ledger,
+) -> Result<HashSet<EntryId>, Failure> {
+    if !args.accept.is_empty() && args.origin.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+        return Err(Failure::new(Condition::Usage, "--accept needs a --reason")
+            .with_help("say why what is there is right; it is kept with the run"));
+    }
+    if args.accept.iter().any(|name| name == ALL) {
+        return Ok(chosen.iter().map(|record| record.id).collect());
+    }
+    let mut problems = Problems::new(None);
+    let mut accepted = HashSet::new();
+    for name in args.accept.iter().map(|name| Named::given(name)) {
+        let Some(record) = names::find(&snapshot.records, &ledger.identity().key, &name, &mut problems) else {
+            continue;
+        };
+        if chosen.iter().any(|chosen| chosen.id == record.id) {
+            accepted.insert(record.id);
+        } else {
+            let message = format!("`{}` is not among the sessions of this audit", inert(&name.name));
+            problems.add(&name, Code::BadValue, message, "only what an audit sees can be accepted; see --limit");
+        }
+    }
+    problems.check()?;
+    Ok(accepted)
 }
 
 /// The imported sessions of the manifests, or all.
@@ -89,6 +141,7 @@ async fn lanes(
     rules: &mut Rules<'_>,
     global: &Global,
     means: &Means,
+    accepted: &HashSet<EntryId>,
 ) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
     let mut names: Vec<&str> = chosen.iter().map(|record| record.manifest.as_str()).collect();
     names.sort_unstable();
@@ -103,7 +156,7 @@ async fn lanes(
         if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
             let lane = of[at];
             let expect = rules.of(record)?;
-            checks[lane].extend(check(record, &lanes[lane], expect));
+            checks[lane].extend(check(record, Some(&lanes[lane]), accepted.contains(&record.id), expect));
         }
     }
     Ok(lanes.into_iter().zip(checks).collect())
@@ -132,7 +185,7 @@ pub(super) fn receiver(
     })
 }
 
-fn check(record: &Record, lane: &Lane, expect: Expectations) -> Option<Check> {
+fn check(record: &Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expectations) -> Option<Check> {
     let session = record.session.as_ref()?;
     let sent = &record.settings;
     Some(Check {
@@ -150,9 +203,10 @@ fn check(record: &Record, lane: &Lane, expect: Expectations) -> Option<Check> {
             },
             // Of a session that was looked up, the import's own answer is lost.
             import_status: session.status.clone().filter(|_| record.answered),
-            key_environment: lane.client.environment(),
+            key_environment: lane.and_then(|lane| lane.client.environment()),
             expect,
         },
         fresh: false,
+        accept,
     })
 }

@@ -151,6 +151,8 @@ impl Demo<'_> {
             manifests: self.manifests().manifests,
             limit: None,
             max_duration: None,
+            offline: false,
+            accept: Vec::new(),
             output: output(),
             origin: origin(),
         };

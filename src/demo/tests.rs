@@ -140,11 +140,12 @@ impl Job {
                     key_environment: lane.client.environment(),
                     expect: Expectations::default(),
                 };
-                Check { entry: record.id, subject, fresh: false }
+                Check { entry: record.id, subject, fresh: false, accept: false }
             });
             lanes.push((Arc::clone(&lane), checks.collect()));
         }
-        let work = Audit { means: self.means(), lanes, limited: false, time_limit: None, origin: origin() };
+        let work =
+            Audit { means: self.means(), lanes, limited: false, time_limit: None, accept: None, origin: origin() };
         let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
         run::audit(work, listener).await.unwrap()
     }

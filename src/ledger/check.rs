@@ -69,6 +69,13 @@ const RULES: [(&str, &str); 9] = [
     ),
 ];
 
+/// What holds of baselines, which ledgers have since version 4.
+const OF_BASELINES: (&str, &str) = (
+    "erased-remains",
+    "SELECT e.id, 'it is erased, but its baseline is left' FROM baselines b JOIN entries e ON e.id = b.entry
+     WHERE e.state = 'erased'",
+);
+
 /// Everything that is wrong, all of it as of one moment.
 pub(super) fn check(connection: &Connection) -> rusqlite::Result<Vec<Flaw>> {
     let tx = connection.unchecked_transaction()?;
@@ -77,7 +84,8 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<Vec<Flaw>> {
     if let Err(error) = integrity(&tx, &mut flaws) {
         flaws.push(damaged(&error));
     }
-    for (rule, sql) in RULES {
+    let of_baselines = tx.table_exists(None, "baselines")?.then_some(OF_BASELINES);
+    for (rule, sql) in RULES.into_iter().chain(of_baselines) {
         if let Err(error) = broken(&tx, rule, sql, &mut flaws) {
             flaws.push(damaged(&error));
         }

@@ -1,6 +1,7 @@
 //! Erasure: what is left of an entry is a keyed hash, by which it is known again and never sent.
 //!
-//! Rows are overwritten, not removed: runs and attempts stay, with their times and counts. What the file still holds
+//! Rows are overwritten, not removed: runs and attempts stay, with their times and counts. The baseline alone goes
+//! whole, overwritten by SQLite (`secure_delete`). What the file still holds
 //! of the old values, in pages that SQLite has put aside, goes with [`scrub`].
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
+use super::findings::drop_history;
 use super::records::{EntryId, RunId};
 use super::store::insert_evidence;
 use super::{Ledger, LedgerError, Location, file, rules};
@@ -124,10 +126,7 @@ fn erase(
          WHERE entry = ?1",
         params![id, label],
     )?;
-    tx.execute(
-        "UPDATE findings SET closed_at = ?2 WHERE entry = ?1 AND closed_at IS NULL",
-        params![id, at.as_millisecond()],
-    )?;
+    drop_history(tx, entry, at)?;
     insert_evidence(tx, entry, run, at, "erased", None, "erased")?;
     Ok(true)
 }

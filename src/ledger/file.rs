@@ -20,12 +20,13 @@ use crate::token::FingerprintKey;
 const APPLICATION_ID: i32 = 0x4453_594e;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
     include_str!("schema4.sql"),
     include_str!("schema5.sql"),
+    include_str!("schema6.sql"),
 ];
 
 /// A ledger opened for writing.

@@ -8,7 +8,7 @@
 //!   acknowledges each call only after the commit (`writer`). When the disk is slow, callers wait, and so does
 //!   sending.
 //! - **Locking.** One `apply` or repair at a time, by a lock that the kernel releases with the process (`lock`).
-//!   `audit` doesn't take it; its short writes are serialised by SQLite itself.
+//!   `audit` doesn't take it but for an acceptance; its short writes are serialised by SQLite itself.
 //! - **Secrets.** No token, no key and no personal data is ever passed in here: tokens and keys arrive as
 //!   [`Fingerprint`](crate::token::Fingerprint)s, texts of the server as recognised phrases.
 //! - **Failure.** Every error is a [`LedgerError`], exit 12 (11 for the lock); nothing degrades to a warning.
@@ -17,6 +17,7 @@ mod backup;
 mod check;
 mod erase;
 mod file;
+mod findings;
 mod lock;
 mod past;
 mod period;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 pub use backup::back_up;
 pub use erase::{scrub, token_hash};
+pub use findings::{Acceptance, Verdict};
 pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;

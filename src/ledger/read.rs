@@ -98,7 +98,7 @@ impl Reader {
         self.run_query(counts)
     }
 
-    /// The findings of a run, sorted by manifest, label and rule.
+    /// The findings of a run, sorted by manifest, label, rule and block.
     pub fn run_findings(&self, run: RunId) -> Result<Vec<RunFinding>, LedgerError> {
         self.run_query(|connection| run_findings(connection, run))
     }
@@ -271,11 +271,14 @@ pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Res
 }
 
 fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunFinding>> {
+    // A ledger is read as it is: before version 4 findings had no blocks.
+    let block = if connection.column_exists(None, "run_findings", "block")? { "block" } else { "''" };
     connection
-        .prepare(
-            "SELECT entry, manifest, label, session_id, rule, severity, message, expected, actual, first_seen, new
-             FROM run_findings WHERE run = ?1 ORDER BY manifest, label, rule",
-        )?
+        .prepare(&format!(
+            "SELECT entry, manifest, label, session_id, rule, severity, message, expected, actual, first_seen, new,
+               {block} AS block
+             FROM run_findings WHERE run = ?1 ORDER BY manifest, label, rule, block"
+        ))?
         .query_map([run.0], |row| {
             Ok(RunFinding {
                 entry: EntryId(row.get(0)?),
@@ -289,6 +292,7 @@ fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
                 actual: row.get(8)?,
                 first_seen: time(row.get(9)?),
                 new: row.get(10)?,
+                block: row.get(11)?,
             })
         })?
         .collect()

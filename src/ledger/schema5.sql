@@ -1,4 +1,4 @@
--- The rules (`expect`) of entries for which others hold than those of their manifest's defaults, as of its last apply.
+-- Version 5: the rules (`expect`) of entries for which others hold than those of their manifest's defaults, as of its last apply.
 
 CREATE TABLE rule_lists (
   id    INTEGER PRIMARY KEY,

@@ -8,12 +8,11 @@ use uuid::Uuid;
 
 use super::records::{
     AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, Record, RecordedError,
-    RunEnd, RunFinding, RunId, RunOutcome, State,
+    RunEnd, RunId, RunOutcome, State,
 };
 use super::writer::Writer;
 use super::{LedgerError, Location, Lock, file, read};
 use crate::token::Fingerprint;
-use crate::verify::Finding;
 
 /// A ledger open for writing. Cheap to clone; the file is closed when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -248,18 +247,6 @@ impl Ledger {
             .await
     }
 
-    /// Keeps the findings of checked entries: opens new ones, closes those that were not found again, and returns
-    /// them with `first_seen` and `new`.
-    pub async fn keep_findings(
-        &self,
-        run: RunId,
-        at: Timestamp,
-        checked: Vec<EntryId>,
-        found: Vec<(EntryId, Finding)>,
-    ) -> Result<Vec<RunFinding>, LedgerError> {
-        self.writer.call(move |tx| keep_findings(tx, run, at, &checked, &found)).await
-    }
-
     /// Which entry owns each of these sessions, where one does.
     pub async fn owners(&self, sessions: Vec<Uuid>) -> Result<Vec<(Uuid, EntryId)>, LedgerError> {
         self.writer
@@ -326,6 +313,7 @@ impl Ledger {
     pub async fn adopt(&self, entry: EntryId, run: RunId, session: Uuid, at: Timestamp) -> Result<(), LedgerError> {
         self.writer
             .call(move |tx| {
+                super::findings::drop_history(tx, entry, at)?;
                 set_state(tx, entry, run, State::Imported)?;
                 tx.execute(
                     "UPDATE entries SET session_id = ?2, session_number = NULL, session_url = NULL, status = NULL,
@@ -341,6 +329,7 @@ impl Ledger {
     pub async fn forget(&self, entry: EntryId, run: RunId, at: Timestamp) -> Result<(), LedgerError> {
         self.writer
             .call(move |tx| {
+                super::findings::drop_history(tx, entry, at)?;
                 tx.execute(
                     "UPDATE entries SET state = 'expired', run = ?2, token = NULL, session_id = NULL, session_number = NULL,
                        session_url = NULL, status = NULL, imported_at = NULL, error_class = NULL, error_status = NULL,
@@ -381,7 +370,7 @@ pub(super) fn raise_generation(tx: &Transaction<'_>, run: RunId) -> rusqlite::Re
     tx.execute("INSERT INTO generations (generation, run) SELECT generation, ?1 FROM meta", [run.0]).map(drop)
 }
 
-fn text(id: Option<Uuid>) -> Option<String> {
+pub(super) fn text(id: Option<Uuid>) -> Option<String> {
     id.map(|id| id.to_string())
 }
 
@@ -523,76 +512,4 @@ fn insert_run_end(tx: &Transaction<'_>, run: RunId, end: &RunEnd) -> rusqlite::R
         [run.0],
     )
     .map(drop)
-}
-
-fn keep_findings(
-    tx: &Transaction<'_>,
-    run: RunId,
-    at: Timestamp,
-    checked: &[EntryId],
-    found: &[(EntryId, Finding)],
-) -> rusqlite::Result<Vec<RunFinding>> {
-    let mut kept = Vec::with_capacity(found.len());
-    for (entry, finding) in found {
-        kept.push(keep_finding(tx, run, at, *entry, finding)?);
-    }
-    let mut close = tx.prepare_cached(
-        "UPDATE findings SET closed_at = ?2 WHERE entry = ?1 AND closed_at IS NULL
-           AND rule NOT IN (SELECT rule FROM run_findings WHERE run = ?3 AND entry = ?1)",
-    )?;
-    let mut audited = tx.prepare_cached("UPDATE entries SET audited_at = ?2 WHERE id = ?1")?;
-    for entry in checked {
-        close.execute(params![entry.0, at.as_millisecond(), run.0])?;
-        audited.execute(params![entry.0, at.as_millisecond()])?;
-    }
-    Ok(kept)
-}
-
-fn keep_finding(
-    tx: &Transaction<'_>,
-    run: RunId,
-    at: Timestamp,
-    entry: EntryId,
-    finding: &Finding,
-) -> rusqlite::Result<RunFinding> {
-    let rule = finding.rule.to_string();
-    let new = tx
-        .prepare_cached("INSERT OR IGNORE INTO findings (entry, rule, first_seen) VALUES (?1, ?2, ?3)")?
-        .execute(params![entry.0, rule, at.as_millisecond()])?
-        > 0;
-    let first_seen = tx
-        .prepare_cached("SELECT first_seen FROM findings WHERE entry = ?1 AND rule = ?2 AND closed_at IS NULL")?
-        .query_row(params![entry.0, rule], |row| row.get(0))?;
-    let kept = RunFinding {
-        entry,
-        manifest: finding.manifest.clone(),
-        label: finding.id.clone(),
-        session_id: Some(finding.session_id),
-        rule,
-        severity: finding.severity.to_string(),
-        message: finding.message.clone(),
-        expected: finding.expected.clone(),
-        actual: finding.actual.clone(),
-        first_seen: read::time(first_seen),
-        new,
-    };
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO run_findings (run, entry, manifest, label, session_id, rule, severity, message, expected,
-           actual, first_seen, new) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )?
-    .execute(params![
-        run.0,
-        entry.0,
-        kept.manifest,
-        kept.label,
-        text(kept.session_id),
-        kept.rule,
-        kept.severity,
-        kept.message,
-        kept.expected,
-        kept.actual,
-        first_seen,
-        kept.new,
-    ])?;
-    Ok(kept)
 }

@@ -138,6 +138,7 @@ fn a_run_tells_what_needs_attention_before_its_totals() {
         label: "a".to_owned(),
         session_id: Some(id(3)),
         rule: "workflow-drift".to_owned(),
+        block: String::new(),
         severity: "error".to_owned(),
         message: "the session has another workflow".to_owned(),
         expected: Some(id(99).to_string()),

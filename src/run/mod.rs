@@ -12,6 +12,7 @@
 //! - A run stops for a signal, its time limit, a guard, a rejected key, an API or a ledger that fails (`stop`), and then
 //!   waits for what is in flight.
 
+mod audit;
 mod budget;
 mod context;
 mod dispatch;
@@ -41,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub use audit::{Accept, Audit, Offline, audit, audit_offline};
 pub use budget::{Budget, Slot};
 pub use context::Context;
 pub use events::{Event, Events};
@@ -345,6 +347,7 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
             expect: context.expect(done.item),
         },
         fresh: true,
+        accept: false,
     })
 }
 
@@ -603,79 +606,4 @@ pub fn facts(manifest: &crate::manifest::Manifest) -> ManifestFacts {
         limits: manifest.limits.to_json(),
         expect: manifest.expect.to_json(),
     }
-}
-
-/// An audit: sessions to verify, by lane.
-#[derive(Debug)]
-pub struct Audit {
-    /// What it works with.
-    pub means: Means,
-    /// The lanes with their sessions, least recently audited first.
-    pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
-    /// Whether `--limit` left sessions out.
-    pub limited: bool,
-    /// `--max-duration`.
-    pub time_limit: Option<TimeLimit>,
-    /// Who runs.
-    pub origin: Origin,
-}
-
-/// Verifies imported sessions again.
-pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
-    let started = Instant::now();
-    let run = work.means.ledger.begin_run("audit", work.origin.clone(), work.means.clock.now()).await?;
-    let stop = time_limit::within(work.time_limit, stop, started);
-    let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
-    if total > 0 {
-        work.means.ledger.raise_generation(run).await?;
-    }
-    work.means.events.tell(Event::Planned {
-        entries: 0,
-        sessions: total,
-        writes_per_minute: 0,
-        reads_per_minute: work.lanes.iter().map(|(lane, _)| lane.limits.reads_per_minute).sum(),
-    });
-    let lanes = work.lanes.iter().map(|(lane, checks)| {
-        let (sender, incoming) = mpsc::unbounded_channel();
-        for check in checks {
-            // The receiver is alive: it is passed on below.
-            let _ = sender.send(check.clone());
-        }
-        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
-        let (lane, sessions, mut stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
-        tokio::spawn(async move {
-            let mut verified = match dispatch::first_read(&lane, &mut stop).await {
-                Ok(()) => checking.run(incoming, stop).await,
-                Err(halt) => Verified::unbegun(sessions, halt),
-            };
-            verified.halts.extend(lane.close().await.err().map(Halt::Ledger));
-            verified
-        })
-    });
-    let mut verified = Verified::default();
-    for lane in lanes.collect::<Vec<_>>() {
-        let end =
-            lane.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
-        verified = verified.and(end);
-    }
-    verified.findings.sort_by(RunFinding::order);
-    let mut exit = Exit::ok();
-    exit.add_if(verified.findings.iter().any(RunFinding::is_error), Condition::Findings);
-    exit.add_if(work.limited, Condition::Incomplete);
-    add_verification(&mut exit, &verified);
-    let mut end = RunEnd {
-        at: work.means.clock.now(),
-        seconds: round(started.elapsed()),
-        requests: work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum),
-        verified: Some((verified.sessions, verified.checked)),
-        error: verified.halts.iter().min_by_key(|halt| halt.condition()).map(run_error),
-        conditions: exit.stored(),
-    };
-    if let Err(error) = work.means.ledger.end_run(run, end.clone()).await {
-        // What was found is told all the same.
-        exit.add(Condition::Ledger);
-        end.error = Some(run_error(&Halt::Ledger(error)));
-        end.conditions = exit.stored();
-    }
-    Ok(Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit })
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,8 +21,9 @@ use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
 use crate::didit::Class;
 use crate::ledger::records::{EntryId, RunFinding, RunId};
+use crate::ledger::{Acceptance, Verdict};
 use crate::pace::PATIENCE;
-use crate::verify::{self, Fetched, Finding, Rule, Severity, Subject};
+use crate::verify::{self, Baseline, Case, Evidence, Fetched, Finding, Judged, Measure, Rule, Severity, Subject};
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
 const BATCH: usize = 256;
@@ -38,6 +40,8 @@ pub struct Check {
     pub subject: Subject,
     /// Whether it was made a moment ago.
     pub fresh: bool,
+    /// Whether what is there is to be accepted.
+    pub accept: bool,
 }
 
 /// What verification came to.
@@ -49,6 +53,8 @@ pub struct Verified {
     pub checked: u64,
     /// What was found.
     pub findings: Vec<RunFinding>,
+    /// What is to be accepted of it.
+    pub acceptances: Vec<Acceptance>,
     /// Sessions that were not reached before the time was up.
     pub left: u64,
     /// Why it ended early, or could not check all.
@@ -66,12 +72,17 @@ impl Verified {
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
+        self.add(other);
+        self
+    }
+
+    fn add(&mut self, other: Self) {
         self.sessions += other.sessions;
         self.checked += other.checked;
         self.findings.extend(other.findings);
+        self.acceptances.extend(other.acceptances);
         self.left += other.left;
         self.halts.extend(other.halts);
-        self
     }
 }
 
@@ -192,69 +203,145 @@ impl Verifier {
         }
     }
 
+    /// Judges what was fetched, and keeps what that came to. What was stopped meanwhile is left to the next audit.
     async fn judge(&self, batch: &mut Vec<(Check, Fetched)>, verified: &mut Verified, stop: &mut Listener) {
         if batch.is_empty() {
             return;
         }
         let now = self.means.clock.now();
+        match self.judged(std::mem::take(batch), stop).await {
+            Ok(Some(batch)) => match self.keep(batch, now).await {
+                Ok(kept) => verified.add(kept),
+                Err(halt) => verified.halts.push(halt),
+            },
+            Ok(None) => {}
+            Err(halt) => verified.halts.push(halt),
+        }
+    }
+
+    /// `None` where the run was stopped meanwhile.
+    async fn judged(&self, batch: Vec<(Check, Fetched)>, stop: &mut Listener) -> Result<Option<Batch>, Halt> {
+        let ledger = &self.means.ledger;
+        let sessions = batch.iter().map(|(check, _)| check.subject.session_id).collect();
+        let shared = ledger.shared_sessions(sessions).await.map_err(Halt::Ledger)?;
+        let entries = batch.iter().map(|(check, _)| check.entry).collect();
+        let mut baselines = ledger.baselines(entries).await.map_err(Halt::Ledger)?;
+        let mut looked = Vec::with_capacity(batch.len());
+        let mut cases = Vec::with_capacity(batch.len());
+        let mut duplicates = Vec::new();
+        for (check, fetched) in batch {
+            let baseline = baselines.remove(&check.entry);
+            duplicates.extend(duplicate(&check.subject, &shared, baseline.as_ref()));
+            cases.push(Case { subject: check.subject.clone(), fetched, baseline: baseline.clone() });
+            looked.push(Looked { check, baseline, seen: None });
+        }
         // By the server's clock: ours may have been wrong from the start.
         let today = self.lane.server_now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        let mut rows: HashMap<(String, String, Uuid), EntryId> = HashMap::new();
-        let sessions = batch.iter().map(|(check, _)| check.subject.session_id).collect();
-        let shared = match self.means.ledger.shared_sessions(sessions).await {
-            Ok(shared) => shared,
-            Err(error) => {
-                verified.halts.push(Halt::Ledger(error));
-                return;
-            }
-        };
-        let mut duplicates = Vec::new();
-        let mut subjects = Vec::with_capacity(batch.len());
-        for (Check { entry, subject, .. }, fetched) in batch.drain(..) {
-            rows.insert((subject.manifest.clone(), subject.id.clone(), subject.session_id), entry);
-            if shared.contains(&subject.session_id) {
-                duplicates.push(subject.finding(Rule::DuplicateSession, "this session stands under several entries"));
-            }
-            subjects.push((subject, fetched));
+        let measure = Measure { today, key: ledger.identity().key.clone() };
+        let judged = verify::judge_in_background(self.means.judging, cases, measure).await;
+        let Judged { mut findings, seen } = judged.map_err(|error| Halt::Internal(error.to_string()))?;
+        for (looked, seen) in looked.iter_mut().zip(seen) {
+            looked.seen = seen;
         }
-        let checked: Vec<EntryId> = rows.values().copied().collect();
-        let count = subjects.len() as u64;
-        let mut findings = match verify::judge_in_background(self.means.judging, subjects, today).await {
-            Ok(findings) => findings,
-            Err(error) => {
-                verified.halts.push(Halt::Internal(error.to_string()));
-                return;
-            }
-        };
         // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
         findings.extend(duplicates);
         tokio::select! {
             biased;
-            () = self.drop_renamed_workflows(&mut findings) => {}
+            () = self.drop_renamed_workflows(&mut findings) => Ok(Some(Batch { looked, findings })),
             // What needs an answer that does not come is left to the next audit.
-            _ = wait_for(stop, |request| *request != Request::GoOn) => return,
-        }
-        let found: Vec<_> = findings
-            .into_iter()
-            .filter_map(|finding| {
-                let row = rows.get(&(finding.manifest.clone(), finding.id.clone(), finding.session_id))?;
-                Some((*row, finding))
-            })
-            .collect();
-        let bad: HashSet<_> =
-            found.iter().filter(|(_, finding)| finding.severity == Severity::Error).map(|(row, _)| *row).collect();
-        match self.means.ledger.keep_findings(self.run, now, checked, found).await {
-            Ok(kept) => {
-                verified.checked += count;
-                verified.findings.extend(kept);
-                for n in 0..count {
-                    self.means.events.tell(Event::Verified { errors: u64::from(n < bad.len() as u64) });
-                }
-            }
-            Err(error) => verified.halts.push(Halt::Ledger(error)),
+            _ = wait_for(stop, |request| *request != Request::GoOn) => Ok(None),
         }
     }
+
+    async fn keep(&self, batch: Batch, now: Timestamp) -> Result<Verified, Halt> {
+        let verdict = batch.verdict();
+        let acceptances = batch.acceptances(&verdict.found);
+        let is_bad = |(_, finding): &&(EntryId, Finding)| finding.severity == Severity::Error;
+        let bad = verdict.found.iter().filter(is_bad).map(|(row, _)| *row).collect::<HashSet<_>>().len() as u64;
+        let checked = batch.looked.len() as u64;
+        let findings = self.means.ledger.keep_findings(self.run, now, verdict).await.map_err(Halt::Ledger)?;
+        for n in 0..checked {
+            self.means.events.tell(Event::Verified { errors: u64::from(n < bad) });
+        }
+        Ok(Verified { checked, findings, acceptances, ..Verified::default() })
+    }
+}
+
+/// What another entry has, too, unless that was accepted.
+pub(super) fn duplicate(subject: &Subject, shared: &HashSet<Uuid>, baseline: Option<&Baseline>) -> Option<Finding> {
+    let finding = shared
+        .contains(&subject.session_id)
+        .then(|| subject.finding(Rule::DuplicateSession, "this session stands under several entries"))?;
+    (!baseline.is_some_and(|baseline| baseline.accepts(&finding))).then_some(finding)
+}
+
+/// A session that was looked at.
+struct Looked {
+    check: Check,
+    baseline: Option<Baseline>,
+    seen: Option<Evidence>,
+}
+
+/// Sessions that were looked at, and what was found of them.
+struct Batch {
+    looked: Vec<Looked>,
+    findings: Vec<Finding>,
+}
+
+impl Batch {
+    fn verdict(&self) -> Verdict {
+        let rows: HashMap<(&str, &str, Uuid), EntryId> =
+            self.looked.iter().map(|Looked { check, .. }| (name(&check.subject), check.entry)).collect();
+        let row = |finding: &Finding| {
+            let row = rows.get(&(finding.manifest.as_str(), finding.id.as_str(), finding.session_id))?;
+            Some((*row, finding.clone()))
+        };
+        let baseline = |looked: &Looked| {
+            let known = looked.baseline.as_ref();
+            let after = Baseline::after(known, looked.check.subject.session_id, looked.seen.as_ref()?)?;
+            Some((looked.check.entry, after))
+        };
+        Verdict {
+            checked: self.looked.iter().map(|looked| looked.check.entry).collect(),
+            found: self.findings.iter().filter_map(row).collect(),
+            baselines: self.looked.iter().filter_map(baseline).collect(),
+        }
+    }
+
+    /// What is to be accepted of the sessions that were asked for, where anything was found.
+    fn acceptances(&self, found: &[(EntryId, Finding)]) -> Vec<Acceptance> {
+        let asked = self.looked.iter().filter(|looked| looked.check.accept);
+        asked.filter_map(|looked| looked.acceptance(found)).collect()
+    }
+}
+
+impl Looked {
+    fn acceptance(&self, found: &[(EntryId, Finding)]) -> Option<Acceptance> {
+        let entry = self.check.entry;
+        let here = || found.iter().filter(|(row, _)| *row == entry).map(|(_, finding)| finding);
+        let mut told: Vec<String> =
+            here().filter(|finding| !matches!(finding.rule, Rule::Expect(_))).map(named).collect();
+        if told.is_empty() {
+            return None;
+        }
+        told.sort_unstable();
+        let known = self.baseline.as_ref();
+        let baseline = Baseline::accepting(known, self.check.subject.session_id, self.seen.as_ref(), here());
+        Some(Acceptance { entry, baseline, told: told.join(", ") })
+    }
+}
+
+/// A finding by rule and block.
+fn named(finding: &Finding) -> String {
+    match &finding.block {
+        Some(block) => format!("{} of {block}", finding.rule),
+        None => finding.rule.to_string(),
+    }
+}
+
+fn name(subject: &Subject) -> (&str, &str, Uuid) {
+    (&subject.manifest, &subject.id, subject.session_id)
 }
 
 impl Verifier {

@@ -52,6 +52,7 @@ impl Renderer {
         put("created_at", json!(session.created_at));
         put("expires_at", json!(session.created_at + jiff::SignedDuration::from_hours(7 * 24)));
         put("environment", json!(&*session.environment));
+        body.extend(session.field_edits.clone());
         Value::Object(body)
     }
 
@@ -83,15 +84,22 @@ impl Renderer {
         }
         put("reviews", reviews(session));
         put("created_at", json!(session.created_at));
+        body.extend(session.field_edits.clone());
         Value::Object(body)
     }
 
     fn blocks(self, session: &Session) -> Vec<Block> {
         let persona = Persona::new(self.seed, session.persona);
-        match session.kind {
+        let mut blocks = match session.kind {
             SessionKind::User => self.user_blocks(session, persona),
             SessionKind::Business => self.business_blocks(session, persona),
+        };
+        for ((name, field), value) in &session.check_edits {
+            if let Some(block) = blocks.iter_mut().find(|block| block.plural == name) {
+                block.content.get_or_insert_with(|| json!({}))[field] = value.clone();
+            }
         }
+        blocks
     }
 
     fn user_blocks(self, session: &Session, persona: Persona) -> Vec<Block> {

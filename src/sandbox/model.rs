@@ -184,6 +184,23 @@ pub enum Change {
         /// Its new value.
         value: Value,
     },
+    /// A field of any check, by the block's plural name, such as `liveness_checks`. A check that did not run has run
+    /// now.
+    Check {
+        /// The block.
+        block: String,
+        /// The field.
+        field: String,
+        /// Its new value.
+        value: Value,
+    },
+    /// A field of the decision itself, such as `session_url`.
+    Field {
+        /// The field.
+        field: String,
+        /// Its new value.
+        value: Value,
+    },
     /// Another `vendor_data`.
     VendorData(Option<String>),
     /// Another workflow.
@@ -250,6 +267,9 @@ pub(super) struct Session {
     pub(super) persona: Uuid,
     pub(super) environment: Arc<str>,
     pub(super) edits: BTreeMap<String, Value>,
+    /// By block and field.
+    pub(super) check_edits: BTreeMap<(String, String), Value>,
+    pub(super) field_edits: BTreeMap<String, Value>,
 }
 
 #[cfg(test)]

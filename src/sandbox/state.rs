@@ -231,6 +231,8 @@ impl State {
             persona: id,
             environment: self.environment.clone(),
             edits: BTreeMap::new(),
+            check_edits: BTreeMap::new(),
+            field_edits: BTreeMap::new(),
         };
         self.insert(session);
         id
@@ -326,6 +328,12 @@ impl State {
             }
             Change::Document { field, value } => {
                 session.edits.insert(field, value);
+            }
+            Change::Check { block, field, value } => {
+                session.check_edits.insert((block, field), value);
+            }
+            Change::Field { field, value } => {
+                session.field_edits.insert(field, value);
             }
             Change::VendorData(vendor_data) => self.set_vendor_data(id, vendor_data),
             Change::Workflow(workflow) => session.workflow = workflow,

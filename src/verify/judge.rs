@@ -8,9 +8,10 @@ use rayon::prelude::*;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Fetched, Finding, Rule, Subject};
+use super::{Baseline, Evidence, Fetched, Finding, Rule, Subject, drift};
 use crate::didit::{Decision, Environment, Presence, Status};
 use crate::mask::masked;
+use crate::token::FingerprintKey;
 
 /// Entries that a `duplicate-session` names at most.
 const MAX_NAMED: usize = 5;
@@ -20,15 +21,63 @@ const MAX_NAMED: usize = 5;
 #[error("the verification was interrupted")]
 pub struct Interrupted;
 
-/// Judges many sessions on all cores, those that stand under two entries too. Sorted by manifest, entry and rule.
-/// `today` (in UTC) is what expiry is measured by.
+/// A session to judge, with what is known of it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What was sent.
+    pub subject: Subject,
+    /// What the API says now.
+    pub fetched: Fetched,
+    /// What it is measured against, once it was verified.
+    pub baseline: Option<Baseline>,
+}
+
+/// What all sessions are judged by.
+#[derive(Clone, Debug)]
+pub struct Measure {
+    /// The date in UTC, by which expiry is measured.
+    pub today: Date,
+    /// The ledger's key, for digests.
+    pub key: FingerprintKey,
+}
+
+/// What the judging came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Sorted by manifest, entry, rule and block.
+    pub findings: Vec<Finding>,
+    /// What was seen of each case, in their order; `None` where there was no decision.
+    pub seen: Vec<Option<Evidence>>,
+}
+
+/// Judges many sessions on all cores, those that stand under two entries too.
 #[must_use]
-pub fn judge_all(sessions: &[(Subject, Fetched)], today: Date) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        sessions.par_iter().flat_map_iter(|(subject, fetched)| judge(subject, fetched, today)).collect();
-    findings.extend(duplicates(sessions));
-    findings.par_sort_by(|one, other| one.key().cmp(&other.key()));
-    findings
+pub fn judge_all(cases: &[Case], measure: &Measure) -> Judged {
+    let judged: Vec<(Vec<Finding>, Option<Evidence>)> =
+        cases.par_iter().map(|case| judge_case(case, measure)).collect();
+    let mut all = Judged { findings: Vec::new(), seen: Vec::with_capacity(cases.len()) };
+    for (findings, seen) in judged {
+        all.findings.extend(findings);
+        all.seen.push(seen);
+    }
+    all.findings.extend(duplicates(cases));
+    all.findings.par_sort_by(|one, other| one.key().cmp(&other.key()));
+    all
+}
+
+fn judge_case(case: &Case, measure: &Measure) -> (Vec<Finding>, Option<Evidence>) {
+    let Case { subject, fetched, baseline } = case;
+    // A baseline of another session, as before a repair, measures nothing.
+    let baseline = baseline.as_ref().filter(|baseline| baseline.session_id == subject.session_id);
+    let mut findings = judge(subject, fetched, measure.today);
+    findings.retain(|finding| !baseline.is_some_and(|baseline| baseline.accepts(finding)));
+    let Fetched::Decision(decision) = fetched else { return (findings, None) };
+    let now = Evidence::of(decision, &measure.key);
+    if let Some(then) = baseline.and_then(|baseline| baseline.seen.as_ref()) {
+        let drifted = drift(subject, then, &now, &findings);
+        findings.extend(drifted);
+    }
+    (findings, Some(now))
 }
 
 /// Where rules are judged.
@@ -41,20 +90,16 @@ pub enum Judging {
 }
 
 /// [`judge_all`], where it is to be done.
-pub async fn judge_in_background(
-    judging: Judging,
-    sessions: Vec<(Subject, Fetched)>,
-    today: Date,
-) -> Result<Vec<Finding>, Interrupted> {
+pub async fn judge_in_background(judging: Judging, cases: Vec<Case>, measure: Measure) -> Result<Judged, Interrupted> {
     if judging == Judging::InPlace {
-        return Ok(judge_all(&sessions, today));
+        return Ok(judge_all(&cases, &measure));
     }
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         // A panic on a rayon thread would end the process, and with it outcomes that are not yet recorded.
-        if let Ok(findings) = catch_unwind(AssertUnwindSafe(|| judge_all(&sessions, today))) {
+        if let Ok(judged) = catch_unwind(AssertUnwindSafe(|| judge_all(&cases, &measure))) {
             // Whoever asked may have gone; then nobody is to be told.
-            let _ = sender.send(findings);
+            let _ = sender.send(judged);
         }
     });
     receiver.await.map_err(|_| Interrupted)
@@ -169,9 +214,9 @@ fn differing<T: PartialEq>(expected: Option<T>, actual: Option<T>) -> Option<(T,
 }
 
 /// A finding for each entry whose session another entry has too.
-fn duplicates(sessions: &[(Subject, Fetched)]) -> Vec<Finding> {
-    let mut by_session: HashMap<Uuid, Vec<&Subject>> = HashMap::with_capacity(sessions.len());
-    for (subject, _) in sessions {
+fn duplicates(cases: &[Case]) -> Vec<Finding> {
+    let mut by_session: HashMap<Uuid, Vec<&Subject>> = HashMap::with_capacity(cases.len());
+    for Case { subject, .. } in cases {
         let entries = by_session.entry(subject.session_id).or_default();
         if !entries.iter().any(|other| same_entry(other, subject)) {
             entries.push(subject);

@@ -4,15 +4,19 @@
 //! all cores ([`judge_all`]), off the threads that do the network ([`judge_in_background`]).
 //!
 //! Settings are compared with what was *sent*, never with today's manifest; a field that the API does not return is
-//! not judged. The rules here need no history. Those that do ([`Rule::StatusDrift`], [`Rule::StatusReviewed`],
-//! [`Rule::EvidenceDrift`]) compare with a baseline; they have their names and severities here, and are judged elsewhere.
-//! The user's own ones ([`Rule::Expect`]) are expressions over the decision ([`Expectations`]).
+//! not judged. Rules that need no history are in `judge`. [`Rule::StatusDrift`], [`Rule::StatusReviewed`] and
+//! [`Rule::EvidenceDrift`] (`drift`) compare the [`Evidence`] of a decision with that of a [`Baseline`], which also says
+//! what was accepted. The user's own ones ([`Rule::Expect`]) are expressions over the decision ([`Expectations`]).
 //!
 //! A finding says ids, statuses and `vendor_data`, never personal data: not even the date at which a document expired.
 
+mod canonical;
+mod drift;
+mod evidence;
 mod expect;
 mod judge;
 mod rule;
+mod volatile;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,10 +24,12 @@ use uuid::Uuid;
 use crate::didit::{Decision, Environment};
 use crate::token::SessionKind;
 
+pub use drift::drift;
+pub use evidence::{Baseline, Evidence, Reviewed};
 pub use expect::{
     Compiler, Expectation, Expectations, Flaw, MAX_RULE, MAX_RULES, Reason, Verdict, is_name as is_rule_name,
 };
-pub use judge::{Interrupted, Judging, judge, judge_all, judge_in_background};
+pub use judge::{Case, Interrupted, Judged, Judging, Measure, judge, judge_all, judge_in_background};
 pub use rule::{Rule, Severity};
 
 /// The settings an import was sent with; `None` where they are not known, as of an adopted session.
@@ -82,6 +88,8 @@ pub struct Finding {
     pub session_id: Uuid,
     /// The rule that failed.
     pub rule: Rule,
+    /// The block of evidence that it is about, if it is about one.
+    pub block: Option<String>,
     /// How bad it is.
     pub severity: Severity,
     /// One sentence for people.
@@ -102,6 +110,7 @@ impl Subject {
             session_id: self.session_id,
             severity: rule.severity(),
             rule,
+            block: None,
             message: message.to_owned(),
             expected: None,
             actual: None,
@@ -118,9 +127,9 @@ impl Finding {
         self
     }
 
-    /// The order of every output: manifest, entry, rule, then session.
-    fn key(&self) -> (&str, &str, &str, Uuid) {
-        (&self.manifest, &self.id, self.rule.as_str(), self.session_id)
+    /// The order of every output: manifest, entry, rule, block, then session.
+    fn key(&self) -> (&str, &str, &str, Option<&str>, Uuid) {
+        (&self.manifest, &self.id, self.rule.as_str(), self.block.as_deref(), self.session_id)
     }
 }
 

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::didit::Status;
+use crate::token::FingerprintKey;
 
 const SOURCE: Uuid = Uuid::from_u128(1);
 const SESSION: Uuid = Uuid::from_u128(2);
@@ -50,6 +51,14 @@ fn singular() -> Value {
 
 fn fetched(json: &Value) -> Fetched {
     Fetched::Decision(Box::new(Decision::read(json.to_string().as_bytes()).unwrap()))
+}
+
+fn measure() -> Measure {
+    Measure { today: today(), key: FingerprintKey::from_bytes([7; 32]) }
+}
+
+fn case(subject: Subject, fetched: Fetched) -> Case {
+    Case { subject, fetched, baseline: None }
 }
 
 /// `json` with what stands at the pointer replaced.
@@ -177,8 +186,8 @@ fn a_declined_feature_matters_in_an_approved_session_only() {
 fn one_session_under_two_entries_is_an_error_of_both() {
     let other = Subject { manifest: "zeta".into(), id: "bea".into(), ..subject() };
     let alone = Subject { id: "dora".into(), session_id: OTHER, ..subject() };
-    let sessions = [other, subject(), subject(), alone].map(|subject| (subject, Fetched::NotChecked));
-    let findings = judge_all(&sessions, today());
+    let sessions = [other, subject(), subject(), alone].map(|subject| case(subject, Fetched::NotChecked));
+    let findings = judge_all(&sessions, &measure()).findings;
     let told: Vec<_> = findings.iter().map(|f| (f.manifest.as_str(), f.actual.as_deref().unwrap())).collect();
     assert_eq!(told, [("acme", "also under zeta/bea"), ("zeta", "also under acme/carmen")]);
     assert!(findings.iter().all(|finding| finding.rule == Rule::DuplicateSession));
@@ -189,13 +198,16 @@ async fn the_background_finds_the_same() {
     let wrong = with(with(plural(), "/vendor_data", json!("x")), "/session_kind", json!("business"));
     let sessions: Vec<_> = (0..500)
         .map(|n| {
-            (Subject { id: format!("{:03}", 499 - n), session_id: Uuid::from_u128(n), ..subject() }, fetched(&wrong))
+            case(
+                Subject { id: format!("{:03}", 499 - n), session_id: Uuid::from_u128(n), ..subject() },
+                fetched(&wrong),
+            )
         })
         .collect();
-    let findings = judge_all(&sessions, today());
-    assert_eq!(findings.len(), 1000);
-    assert!(findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
-    assert_eq!(judge_in_background(Judging::OnAllCores, sessions, today()).await, Ok(findings));
+    let judged = judge_all(&sessions, &measure());
+    assert_eq!((judged.findings.len(), judged.seen.len()), (1000, 500));
+    assert!(judged.findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
+    assert_eq!(judge_in_background(Judging::OnAllCores, sessions, measure()).await, Ok(judged));
 }
 
 #[test]
@@ -224,10 +236,126 @@ proptest! {
     fn findings_do_not_depend_on_the_order(order in Just((0..12_u128).collect::<Vec<_>>()).prop_shuffle()) {
         let session = |n: u128| {
             let subject = Subject { id: format!("{n:02}"), session_id: Uuid::from_u128(n % 7), ..subject() };
-            (subject, if n.is_multiple_of(3) { Fetched::Missing } else { fetched(&with(plural(), "/workflow_id", json!(OTHER))) })
+            case(subject, if n.is_multiple_of(3) { Fetched::Missing } else { fetched(&with(plural(), "/workflow_id", json!(OTHER))) })
         };
         let sorted: Vec<_> = (0..12).map(session).collect();
         let shuffled: Vec<_> = order.into_iter().map(session).collect();
-        prop_assert_eq!(judge_all(&sorted, today()), judge_all(&shuffled, today()));
+        prop_assert_eq!(judge_all(&sorted, &measure()).findings, judge_all(&shuffled, &measure()).findings);
     }
+}
+
+fn evidence(json: &Value) -> Evidence {
+    let Fetched::Decision(decision) = fetched(json) else { unreachable!() };
+    Evidence::of(&decision, &measure().key)
+}
+
+/// Rules and blocks that drift from `then` to `now`, with every other rule's findings.
+fn drifted(then: &Value, now: &Value) -> Vec<(String, Option<String>)> {
+    let baseline = Some(Baseline::new(SESSION, evidence(then)));
+    let case = Case { subject: subject(), fetched: fetched(now), baseline };
+    let findings = judge_all(&[case], &measure()).findings;
+    findings.into_iter().map(|finding| (finding.rule.to_string(), finding.block)).collect()
+}
+
+fn of(block: &str) -> Vec<(String, Option<String>)> {
+    vec![("evidence-drift".to_owned(), Some(block.to_owned()))]
+}
+
+#[test]
+fn a_changed_name_date_or_number_is_drift_of_its_block() {
+    for field in ["first_name", "date_of_birth", "document_number", "expiration_date"] {
+        let now = with(plural(), &format!("/id_verifications/0/{field}"), json!("2031-01-01"));
+        assert_eq!(drifted(&plural(), &now), of("id_verifications"), "{field}");
+    }
+    let gone = with(plural(), "/liveness_checks", Value::Null);
+    assert_eq!(drifted(&plural(), &gone), of("liveness_checks"));
+    assert_eq!(drifted(&gone, &plural()), of("liveness_checks"));
+}
+
+#[test]
+fn what_has_a_rule_of_its_own_is_told_once() {
+    let rule = |name: &str| vec![(name.to_owned(), None)];
+    let expired = with(plural(), "/id_verifications/0/expiration_date", json!("2020-01-01"));
+    assert_eq!(drifted(&plural(), &expired), rule("document-expired"));
+    let declined = with(plural(), "/features/1/status", json!("Declined"));
+    let declined = with(declined, "/liveness_checks/0/status", json!("Declined"));
+    assert_eq!(drifted(&plural(), &declined), rule("feature-declined"));
+    // Where that rule is silent, it is evidence.
+    let in_review = with(plural(), "/features/1/status", json!("In Review"));
+    assert_eq!(drifted(&plural(), &in_review), of("features"));
+    let check_alone = with(plural(), "/liveness_checks/0/status", json!("In Review"));
+    assert_eq!(drifted(&plural(), &check_alone), of("liveness_checks"));
+}
+
+#[test]
+fn both_shapes_of_one_session_are_the_same_evidence() {
+    assert_eq!(drifted(&plural(), &singular()), []);
+    assert_eq!(drifted(&singular(), &plural()), []);
+    let renamed = with(singular(), "/id_verification/first_name", json!("Elena"));
+    assert_eq!(drifted(&plural(), &renamed), of("id_verifications"));
+}
+
+#[test]
+fn a_block_that_was_not_returned_before_is_measured_from_then_on() {
+    let more = with(plural(), "/metadata", json!({"a": 1}));
+    assert_eq!(drifted(&plural(), &more), []);
+    let next = evidence(&plural()).moved_on(&evidence(&more)).unwrap();
+    assert_eq!((next.moved_on(&evidence(&more)), next.blocks), (None, evidence(&more).blocks));
+}
+
+#[test]
+fn only_a_review_since_the_baseline_explains_a_status_and_only_the_last_one() {
+    let review =
+        |status: &str, day: u32| json!({"new_status": status, "created_at": format!("2026-11-{day:02}T00:00:00Z")});
+    let reviewed =
+        |status: &str, reviews: &[Value]| with(with(plural(), "/status", json!(status)), "/reviews", json!(reviews));
+    let rule = |then: &Value, now: &Value| drifted(then, now).remove(0).0;
+    let old = [review("Declined", 1)];
+    let then = reviewed("Approved", &old);
+    assert_eq!(rule(&then, &reviewed("Declined", &old)), "status-drift");
+    let two = [review("Declined", 3), old[0].clone(), review("In Review", 2)];
+    assert_eq!(rule(&then, &reviewed("Declined", &two)), "status-reviewed");
+    assert_eq!(rule(&then, &reviewed("In Review", &two)), "status-drift");
+    // A reviewed status becomes the baseline; one that nobody explains does not.
+    let moved = |now: &Value| evidence(&then).moved_on(&evidence(now)).map(|next| next.status);
+    assert_eq!(moved(&reviewed("Declined", &two)), Some(Some(Status::Declined)));
+    assert_eq!(moved(&reviewed("In Review", &two)), None);
+    assert_eq!(moved(&then), None);
+}
+
+#[test]
+fn promise_5_evidence_says_nothing_personal_and_two_sessions_or_ledgers_nothing_alike() {
+    let kept = serde_json::to_string(&Baseline::new(SESSION, evidence(&plural()))).unwrap();
+    assert!(!kept.contains("Carmen") && !kept.contains("2026-11-23"), "{kept}");
+    let block = |evidence: Evidence| evidence.blocks["id_verifications"].clone();
+    let other_session = with(plural(), "/session_id", json!(OTHER));
+    assert_ne!(block(evidence(&plural())), block(evidence(&other_session)));
+    let Fetched::Decision(decision) = fetched(&plural()) else { unreachable!() };
+    let other_ledger = Evidence::of(&decision, &FingerprintKey::from_bytes([8; 32]));
+    assert_ne!(block(evidence(&plural())), block(other_ledger));
+}
+
+#[test]
+fn a_baseline_of_another_session_measures_nothing() {
+    let then = with(plural(), "/id_verifications/0/first_name", json!("Elena"));
+    let baseline = Some(Baseline { session_id: OTHER, ..Baseline::new(SESSION, evidence(&then)) });
+    let case = Case { subject: subject(), fetched: fetched(&plural()), baseline: baseline.clone() };
+    assert_eq!(judge_all(&[case], &measure()).findings, []);
+    let after = Baseline::after(baseline.as_ref(), SESSION, &evidence(&plural()));
+    assert_eq!(after, Some(Baseline::new(SESSION, evidence(&plural()))));
+}
+
+#[test]
+fn what_was_accepted_stays_so_while_it_is_the_same() {
+    let moved = with(plural(), "/vendor_data", json!("user-43"));
+    let finding = found(&subject(), &moved);
+    let baseline = Baseline::accepting(None, SESSION, Some(&evidence(&moved)), finding.iter());
+    let judged = |json: &Value| {
+        let case = Case { subject: subject(), fetched: fetched(json), baseline: Some(baseline.clone()) };
+        judge_all(&[case], &measure()).findings.len()
+    };
+    assert_eq!((judged(&moved), judged(&with(plural(), "/vendor_data", json!("user-44")))), (0, 1));
+    let own = subject().finding(Rule::expect("approved"), "not so");
+    let baseline = Baseline::accepting(None, SESSION, None, [own.clone()].iter());
+    assert!(!baseline.accepts(&own), "the user's own rules are not accepted away");
 }

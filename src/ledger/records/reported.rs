@@ -64,6 +64,8 @@ pub struct RunFinding {
     pub session_id: Option<Uuid>,
     /// The rule.
     pub rule: String,
+    /// The block of evidence that it is about; else empty.
+    pub block: String,
     /// `error`, `warning` or `info`.
     pub severity: String,
     /// In words.
@@ -85,9 +87,13 @@ impl RunFinding {
         self.severity == Severity::Error.as_str()
     }
 
-    /// The order of every output: manifest, label, rule.
+    fn key(&self) -> (&str, &str, &str, &str) {
+        (&self.manifest, &self.label, &self.rule, &self.block)
+    }
+
+    /// The order of every output: manifest, label, rule, block.
     #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        (&self.manifest, &self.label, &self.rule).cmp(&(&other.manifest, &other.label, &other.rule))
+        self.key().cmp(&other.key())
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::ledger::file;
+use crate::ledger::{Verdict, file};
 
 /// A ledger opened with its lock, with one run in it.
 async fn held(place: &Place) -> (Ledger, Lock, RunId) {
@@ -185,6 +185,37 @@ async fn promise_6_a_ledger_of_the_first_version_is_migrated_and_goes_on() {
     drop(ledger);
     assert_eq!(version(&place.location.path), NEWEST);
     assert_eq!(version(&beside(&place, ".v1.bak")), 1);
+}
+
+/// Findings of a ledger of the third version, which knows no blocks and no baselines.
+#[tokio::test]
+async fn promise_6_findings_of_the_third_version_are_read_and_stay() {
+    let place = place();
+    fs::create_dir_all(place.location.path.parent().unwrap()).unwrap();
+    let opened = file::open_with(&place.location, &file::MIGRATIONS[..3]).unwrap();
+    let rows = "INSERT INTO runs VALUES (1, 'audit', 1, 'ada', NULL, NULL, 'h', 1, '0');
+        INSERT INTO entries (id, manifest, label, base_url, state, attempts, place, run, session_id)
+          VALUES (1, 'acme', 'carmen', 'x', 'imported', 0, '', 1, '00000000-0000-0000-0000-000000000001');
+        INSERT INTO findings VALUES (1, 1, 'kind-drift', 5000, NULL);
+        INSERT INTO run_findings VALUES (1, 1, 'acme', 'carmen', '00000000-0000-0000-0000-000000000001', 'kind-drift',
+          'error', 'm', 'user', 'business', 5000, 1);";
+    opened.connection.execute_batch(rows).unwrap();
+    drop(opened);
+    let read = || {
+        let reader = Reader::require(&place.location).unwrap();
+        (reader.run_findings(RunId(1)).unwrap(), reader.check().unwrap())
+    };
+    let (then, flaws) = read();
+    assert_eq!((then.len(), flaws), (1, Vec::new()));
+    let ledger = Ledger::open(&place.location).unwrap();
+    assert_eq!(ledger.standing(vec![EntryId(1)]).await.unwrap().len(), 1);
+    let finding = ledger.standing(vec![EntryId(1)]).await.unwrap().remove(0);
+    let verdict = Verdict { checked: vec![EntryId(1)], found: vec![finding], ..Verdict::default() };
+    let run = begin(&ledger).await;
+    let kept = ledger.keep_findings(run, Timestamp::now(), verdict).await.unwrap();
+    assert_eq!((kept[0].first_seen, kept[0].new), (then[0].first_seen, false));
+    drop(ledger);
+    assert_eq!(read(), (then, Vec::new()));
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ fn report(command: &str) -> Report {
         label: label.to_owned(),
         session_id: Some(id(3)),
         rule: rule.to_owned(),
+        block: String::new(),
         severity: severity.to_owned(),
         message: message.to_owned(),
         expected: Some(EVIL.to_owned()),

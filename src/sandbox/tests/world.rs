@@ -48,6 +48,9 @@ async fn changes_show_in_the_decision() {
     let changes = [
         Change::Rename("Somebody Else".to_owned()),
         Change::Document { field: "expiration_date".to_owned(), value: json!("2020-01-01") },
+        Change::Check { block: "liveness_checks".to_owned(), field: "score".to_owned(), value: json!(1.5) },
+        Change::Check { block: "nfc_verifications".to_owned(), field: "status".to_owned(), value: json!("Approved") },
+        Change::Field { field: "nfc_skip_reason".to_owned(), value: json!("none") },
         Change::VendorData(Some("moved".to_owned())),
         Change::Workflow(Uuid::from_u128(4)),
         Change::Source(Uuid::from_u128(5)),
@@ -60,6 +63,9 @@ async fn changes_show_in_the_decision() {
     let decision = client.get(&format!("/v3/session/{id}/decision/")).await.json();
     assert_eq!(decision["id_verifications"][0]["full_name"], "Somebody Else");
     assert_eq!(decision["id_verifications"][0]["expiration_date"], "2020-01-01");
+    assert_eq!(decision["liveness_checks"][0]["score"], 1.5);
+    assert_eq!(decision["nfc_verifications"], json!([{"status": "Approved"}]));
+    assert_eq!(decision["nfc_skip_reason"], "none");
     assert_eq!(decision["workflow_id"], json!(Uuid::from_u128(4)));
     assert_eq!(decision["shared_from_session"], json!(Uuid::from_u128(5)));
     assert_eq!((&decision["environment"], &decision["status"]), (&json!("live"), &json!("Declined")));

@@ -1,0 +1,204 @@
+//! An audit: imported sessions are verified again.
+//!
+//! Each batch is kept as it comes, so an audit that ends early has lost nothing, and the next one begins with the
+//! sessions that were looked at longest ago. Only an acceptance waits for the end, since it needs the lock of repairs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::events::Event;
+use super::lane::Lane;
+use super::means::Means;
+use super::stop::{Halt, Listener};
+use super::time_limit::{self, TimeLimit};
+use super::verifier::{Check, Verified, Verifier, duplicate};
+use super::{Ran, add_verification, dispatch, round, run_error, sum};
+use crate::exit::{Condition, Exit};
+use crate::ledger::records::{EntryId, Origin, Requests, RunEnd, RunFinding, RunId};
+use crate::ledger::{LedgerError, Location, Lock, Purpose, Verdict};
+use crate::verify::{self, Case, Fetched, Finding, Measure, Rule};
+
+/// `--accept`: where the lock is that an acceptance needs.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The ledger.
+    pub location: Location,
+    /// `--wait-lock`.
+    pub wait: Duration,
+}
+
+/// An audit: sessions to verify, by lane.
+#[derive(Debug)]
+pub struct Audit {
+    /// What it works with.
+    pub means: Means,
+    /// The lanes with their sessions, least recently audited first.
+    pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
+    /// Whether `--limit` left sessions out.
+    pub limited: bool,
+    /// `--max-duration`.
+    pub time_limit: Option<TimeLimit>,
+    /// `--accept`: what is there is taken of the sessions that say so.
+    pub accept: Option<Accept>,
+    /// Who runs.
+    pub origin: Origin,
+}
+
+/// Verifies imported sessions again.
+pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
+    let started = Instant::now();
+    let run = work.means.ledger.begin_run("audit", work.origin.clone(), work.means.clock.now()).await?;
+    let stop = time_limit::within(work.time_limit, stop, started);
+    let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
+    if total > 0 {
+        work.means.ledger.raise_generation(run).await?;
+    }
+    work.means.events.tell(Event::Planned {
+        entries: 0,
+        sessions: total,
+        writes_per_minute: 0,
+        reads_per_minute: work.lanes.iter().map(|(lane, _)| lane.limits.reads_per_minute).sum(),
+    });
+    let lanes = work.lanes.iter().map(|(lane, checks)| {
+        let (sender, incoming) = mpsc::unbounded_channel();
+        for check in checks {
+            // The receiver is alive: it is passed on below.
+            let _ = sender.send(check.clone());
+        }
+        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
+        let (lane, sessions, mut stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
+        tokio::spawn(async move {
+            let mut verified = match dispatch::first_read(&lane, &mut stop).await {
+                Ok(()) => checking.run(incoming, stop).await,
+                Err(halt) => Verified::unbegun(sessions, halt),
+            };
+            verified.halts.extend(lane.close().await.err().map(Halt::Ledger));
+            verified
+        })
+    });
+    let mut verified = Verified::default();
+    for lane in lanes.collect::<Vec<_>>() {
+        let end =
+            lane.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
+        verified = verified.and(end);
+    }
+    // Who stops an audit by hand wants nothing done.
+    let is_stopped = verified.halts.iter().any(|halt| matches!(halt, Halt::Signal(_)));
+    if let Some(accept) = work.accept.filter(|_| !is_stopped) {
+        take(&work.means, run, &accept, &mut verified).await;
+    }
+    let requests = work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum);
+    Ok(end(&work.means, run, verified, work.limited, requests, started).await)
+}
+
+/// Takes what is there now as baselines, holding the lock of repairs. What was accepted is no finding any more.
+async fn take(means: &Means, run: RunId, accept: &Accept, verified: &mut Verified) {
+    let acceptances = std::mem::take(&mut verified.acceptances);
+    if acceptances.is_empty() {
+        return;
+    }
+    let (location, wait) = (accept.location.clone(), accept.wait);
+    let locked = tokio::task::spawn_blocking(move || Lock::take(&location, Purpose::Change, wait)).await;
+    let taken = match locked {
+        Ok(Ok(lock)) => {
+            let taken = means.ledger.accept(run, means.clock.now(), acceptances).await;
+            drop(lock);
+            taken.map_err(Halt::Ledger)
+        }
+        Ok(Err(error)) => Err(Halt::Ledger(error)),
+        Err(error) => Err(Halt::lost(&error)),
+    };
+    match taken {
+        Ok(taken) => verified.findings.retain(|finding| !is_taken(finding, &taken)),
+        Err(halt) => verified.halts.push(halt),
+    }
+}
+
+fn is_taken(finding: &RunFinding, taken: &[EntryId]) -> bool {
+    taken.contains(&finding.entry) && !matches!(Rule::parse(&finding.rule), Some(Rule::Expect(_)))
+}
+
+/// An audit of recorded facts only: sessions to judge without asking anybody.
+#[derive(Debug)]
+pub struct Offline {
+    /// What it works with.
+    pub means: Means,
+    /// The sessions.
+    pub checks: Vec<Check>,
+    /// Whether `--limit` left sessions out.
+    pub limited: bool,
+    /// Who runs.
+    pub origin: Origin,
+}
+
+/// Judges what the ledger knows: what its own facts say, and what was found before and is not undone as far as anybody
+/// looked. No session counts as looked at.
+pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
+    let started = Instant::now();
+    let Offline { means, checks, limited, origin } = work;
+    let run = means.ledger.begin_run("audit", origin, means.clock.now()).await?;
+    let sessions = checks.len() as u64;
+    let found = recorded(&means, checks).await?;
+    let verdict = Verdict { found, ..Verdict::default() };
+    let findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
+    let verified = Verified { sessions, checked: sessions, findings, ..Verified::default() };
+    Ok(end(&means, run, verified, limited, Requests::default(), started).await)
+}
+
+async fn recorded(means: &Means, checks: Vec<Check>) -> Result<Vec<(EntryId, Finding)>, LedgerError> {
+    let ledger = &means.ledger;
+    let entries: Vec<EntryId> = checks.iter().map(|check| check.entry).collect();
+    let shared = ledger.shared_sessions(checks.iter().map(|check| check.subject.session_id).collect()).await?;
+    let mut baselines = ledger.baselines(entries.clone()).await?;
+    let mut found = ledger.standing(entries).await?;
+    found.retain(|(_, finding)| !is_judged_anew(&finding.rule));
+    let today = means.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let measure = Measure { today, key: ledger.identity().key.clone() };
+    for Check { entry, subject, .. } in checks {
+        let baseline = baselines.remove(&entry);
+        let twice = duplicate(&subject, &shared, baseline.as_ref());
+        let case = Case { subject, fetched: Fetched::NotChecked, baseline };
+        let judged = verify::judge_all(&[case], &measure).findings.into_iter().chain(twice);
+        found.extend(judged.map(|finding| (entry, finding)));
+    }
+    Ok(found)
+}
+
+/// What follows from the ledger alone, and what is news of one moment.
+fn is_judged_anew(rule: &Rule) -> bool {
+    matches!(rule, Rule::StatusUnexpected | Rule::DuplicateSession | Rule::StatusReviewed)
+}
+
+/// Ends an audit, and records its end.
+async fn end(
+    means: &Means,
+    run: RunId,
+    mut verified: Verified,
+    limited: bool,
+    requests: Requests,
+    started: Instant,
+) -> Ran {
+    verified.findings.sort_by(RunFinding::order);
+    let mut exit = Exit::ok();
+    exit.add_if(verified.findings.iter().any(RunFinding::is_error), Condition::Findings);
+    exit.add_if(limited, Condition::Incomplete);
+    add_verification(&mut exit, &verified);
+    let mut end = RunEnd {
+        at: means.clock.now(),
+        seconds: round(started.elapsed()),
+        requests,
+        verified: Some((verified.sessions, verified.checked)),
+        error: verified.halts.iter().min_by_key(|halt| halt.condition()).map(run_error),
+        conditions: exit.stored(),
+    };
+    if let Err(error) = means.ledger.end_run(run, end.clone()).await {
+        // What was found is told all the same.
+        exit.add(Condition::Ledger);
+        end.error = Some(run_error(&Halt::Ledger(error)));
+        end.conditions = exit.stored();
+    }
+    Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit }
+}

@@ -1,0 +1,223 @@
+//! What is kept of a decision to know it again: statuses, features, reviews, and a keyed digest of each block. Pure.
+//!
+//! A block is a field of the decision, such as `id_verifications`. Its digest is an HMAC under the ledger's key, over
+//! the session's id too: nobody without the key learns from it whether two people have the same name, and nobody with
+//! the ledger alone reads one. Left out is what `volatile.txt` lists.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::canonical::{write_apart, write_block};
+use super::volatile::VOLATILE;
+use super::{Finding, Rule};
+use crate::didit::{Decision, Status};
+use crate::token::FingerprintKey;
+
+/// The digest of a block that holds nothing.
+const NOTHING: &str = "";
+
+/// Bytes of a digest: enough that no two are equal by chance.
+const DIGEST: usize = 16;
+
+/// Joins a block's name and that of a field kept apart.
+pub(super) const APART: char = '/';
+
+/// A decision as it is known again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The status.
+    pub status: Option<Status>,
+    /// Each feature with the statuses it has, sorted.
+    pub features: BTreeMap<String, String>,
+    /// The reviews.
+    pub reviews: Vec<Reviewed>,
+    /// Each block that the API returns, with its digest in hex; empty where it holds nothing. `BLOCK/FIELD` is a
+    /// field that has a rule of its own.
+    pub blocks: BTreeMap<String, String>,
+}
+
+/// A review, as it is known again: not who, nor the comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// The status that was set.
+    pub status: Option<Status>,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// The evidence of a decision.
+    #[must_use]
+    pub fn of(decision: &Decision, key: &FingerprintKey) -> Self {
+        let reviews = decision.reviews.iter();
+        Self {
+            status: decision.status.clone(),
+            features: features(decision),
+            reviews: reviews
+                .map(|review| Reviewed { status: review.new_status.clone(), at: review.created_at })
+                .collect(),
+            blocks: blocks(decision, key),
+        }
+    }
+
+    /// Reviews in `now` that were not there before.
+    pub(super) fn new_reviews<'n>(&'n self, now: &'n Self) -> impl Iterator<Item = &'n Reviewed> {
+        now.reviews.iter().filter(|review| !self.reviews.contains(review))
+    }
+
+    /// Whether the status in `now` is what the last new review set.
+    #[must_use]
+    pub fn is_explained(&self, now: &Self) -> bool {
+        let last = self.new_reviews(now).max_by_key(|review| review.at);
+        let Some(last) = last else { return false };
+        // Without a time, or with equal ones, nobody knows which was the last.
+        self.new_reviews(now).any(|review| review.at == last.at && review.status == now.status)
+    }
+
+    /// The baseline after `now` was seen, where it is another: a reviewed status becomes part of it, and so does what
+    /// the API did not return before.
+    #[must_use]
+    pub fn moved_on(&self, now: &Self) -> Option<Self> {
+        let mut next = self.clone();
+        if self.status == now.status || self.status.is_none() || self.is_explained(now) {
+            next.status = now.status.clone().or(next.status);
+            if !now.reviews.is_empty() {
+                next.reviews.clone_from(&now.reviews);
+            }
+        }
+        if next.features.is_empty() {
+            next.features.clone_from(&now.features);
+        }
+        for (block, digest) in &now.blocks {
+            next.blocks.entry(block.clone()).or_insert_with(|| digest.clone());
+        }
+        (next != *self).then_some(next)
+    }
+}
+
+fn features(decision: &Decision) -> BTreeMap<String, String> {
+    let mut by_name: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for feature in &decision.features {
+        let status = feature.status.as_ref().map_or("none", Status::as_str);
+        by_name.entry(feature.feature.clone()).or_default().push(status);
+    }
+    let joined = |mut statuses: Vec<&str>| {
+        statuses.sort_unstable();
+        statuses.join(", ")
+    };
+    by_name.into_iter().map(|(name, statuses)| (name, joined(statuses))).collect()
+}
+
+fn blocks(decision: &Decision, key: &FingerprintKey) -> BTreeMap<String, String> {
+    let mut blocks = BTreeMap::new();
+    let mut out = Vec::with_capacity(4096);
+    let fields = decision.json.as_object().into_iter().flatten();
+    for (field, block) in fields.filter(|(field, _)| !VOLATILE.is_left_out(field)) {
+        let name = plain(field, key);
+        let mut digest = |name: String, write: &dyn Fn(&mut Vec<u8>) -> bool| {
+            begin(&mut out, decision.session_id, &name);
+            let digest = if write(&mut out) { hex(key, &out) } else { NOTHING.to_owned() };
+            blocks.insert(name, digest);
+        };
+        digest(name.clone(), &|out| write_block(block, field, out));
+        if is_checks(block) {
+            for apart in &VOLATILE.apart {
+                digest(format!("{name}{APART}{apart}"), &|out| write_apart(block, apart, out));
+            }
+        }
+    }
+    blocks
+}
+
+/// A block of checks, not a list of anything else.
+fn is_checks(block: &Value) -> bool {
+    block.as_array().is_some_and(|items| items.iter().any(Value::is_object))
+}
+
+fn begin(out: &mut Vec<u8>, session: Uuid, name: &str) {
+    out.clear();
+    out.extend_from_slice(session.as_bytes());
+    out.extend_from_slice(name.as_bytes());
+    out.push(0);
+}
+
+/// A name that can be shown: others write it.
+fn plain(name: &str, key: &FingerprintKey) -> String {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if is_plain && !name.is_empty() && name.len() <= 40 {
+        name.to_owned()
+    } else {
+        format!("other_{}", key.fingerprint(name.as_bytes()))
+    }
+}
+
+fn hex(key: &FingerprintKey, bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = key.fingerprint(bytes);
+    let nibbles = digest.as_bytes()[..DIGEST].iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+}
+
+/// What a session is measured against: what the first verification saw, or what was accepted later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The session.
+    pub session_id: Uuid,
+    /// What was seen of it; `None` where there was nothing, as of a missing session that was accepted.
+    pub seen: Option<Evidence>,
+    /// Findings that were accepted, by rule, each with what there was. They stay accepted while it is the same.
+    pub accepted: BTreeMap<String, Option<String>>,
+}
+
+impl Baseline {
+    /// The baseline of a first verification.
+    #[must_use]
+    pub fn new(session_id: Uuid, seen: Evidence) -> Self {
+        Self { session_id, seen: Some(seen), accepted: BTreeMap::new() }
+    }
+
+    /// The baseline after a session was looked at, where it is another than the one known: what the first verification
+    /// saw, or what moved on by itself.
+    #[must_use]
+    pub fn after(known: Option<&Self>, session_id: Uuid, now: &Evidence) -> Option<Self> {
+        let Some(known) = known.filter(|known| known.session_id == session_id) else {
+            return Some(Self::new(session_id, now.clone()));
+        };
+        let seen = match &known.seen {
+            None => now.clone(),
+            Some(then) => then.moved_on(now)?,
+        };
+        Some(Self { seen: Some(seen), ..known.clone() })
+    }
+
+    /// The baseline that takes what is there now for good: what was seen, and what was found of it by rules that
+    /// measure against something else. The user's own rules say what the user wants, and are not accepted away.
+    #[must_use]
+    pub fn accepting<'f>(
+        known: Option<&Self>,
+        session_id: Uuid,
+        now: Option<&Evidence>,
+        found: impl Iterator<Item = &'f Finding>,
+    ) -> Self {
+        let known = known.filter(|known| known.session_id == session_id);
+        let mut accepted = known.map(|known| known.accepted.clone()).unwrap_or_default();
+        for finding in found {
+            match finding.rule {
+                Rule::Expect(_) | Rule::StatusDrift | Rule::StatusReviewed | Rule::EvidenceDrift => {}
+                _ => drop(accepted.insert(finding.rule.to_string(), finding.actual.clone())),
+            }
+        }
+        let seen = now.cloned().or_else(|| known?.seen.clone());
+        Self { session_id, seen, accepted }
+    }
+
+    /// Whether a finding is what was accepted.
+    #[must_use]
+    pub fn accepts(&self, finding: &Finding) -> bool {
+        self.accepted.get(finding.rule.as_str()).is_some_and(|actual| *actual == finding.actual)
+    }
+}
