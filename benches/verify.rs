@@ -1,7 +1,7 @@
 //! What verification costs in CPU, beside bare parsing of the same bytes: `cargo bench --bench verify [-- --full]`.
 //!
 //! Recorded decisions of 3 to 4 KB are read, judged by every rule and measured against a baseline, as an audit does once
-//! they are fetched. *parse* is `serde_json` into a `Value`, on as many cores. Ratios are verification over parsing, and
+//! they are fetched, without rules of one's own and with ten. *parse* is `serde_json` into a `Value`, on as many cores. Ratios are verification over parsing, and
 //! the time of one core over that of all.
 
 #![expect(clippy::print_stdout, reason = "the table is what this is for")]
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use didit_sync::didit::{Decision, Environment};
 use didit_sync::token::{FingerprintKey, SessionKind};
-use didit_sync::verify::{Baseline, Case, Evidence, Fetched, Measure, Sent, Subject, judge_all};
+use didit_sync::verify::{
+    Baseline, Case, Compiler, Evidence, Expectation, Expectations, Fetched, Measure, Sent, Severity, Subject, judge_all,
+};
 use jiff::civil::date;
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
@@ -31,29 +33,49 @@ fn main() {
     let recorded: Vec<Recorded> = (0..count).map(|n| Recorded::new(n, &measure)).collect();
     let bytes: usize = recorded.iter().map(|it| it.body.len()).sum();
     println!("{count} decisions of {} bytes on average, best of {ROUNDS}, {cores} cores", bytes / count);
-    println!("cores  parse s  verify s  per decision us  verify/parse");
-    let mut took = Vec::new();
-    for threads in if cores > 1 { vec![1, cores] } else { vec![1] } {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let parse = best(|| pool.install(|| parsed(&recorded)));
-        let verify = best(|| pool.install(|| verified(&recorded, &measure)));
-        let each = verify.as_secs_f64() * 1e6 / count as f64;
-        let ratio = verify.as_secs_f64() / parse.as_secs_f64();
-        println!(
-            "{threads:>5}  {:>7.3}  {:>8.3}  {each:>15.2}  {ratio:>12.2}",
-            parse.as_secs_f64(),
-            verify.as_secs_f64()
-        );
-        took.push((parse, verify));
+    println!("own rules  cores  parse s  verify s  per decision us  verify/parse");
+    for rules in [Expectations::default(), ten_rules()] {
+        let own = rules.to_json().as_array().map_or(0, Vec::len);
+        let mut took = Vec::new();
+        for threads in if cores > 1 { vec![1, cores] } else { vec![1] } {
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let parse = best(|| pool.install(|| parsed(&recorded)));
+            let verify = best(|| pool.install(|| verified(&recorded, &rules, &measure)));
+            let each = verify.as_secs_f64() * 1e6 / count as f64;
+            let (parse_s, verify_s) = (parse.as_secs_f64(), verify.as_secs_f64());
+            println!(
+                "{own:>9}  {threads:>5}  {parse_s:>7.3}  {verify_s:>8.3}  {each:>15.2}  {:>12.2}",
+                verify_s / parse_s
+            );
+            took.push((parse, verify));
+        }
+        if let [(parse_one, verify_one), (parse_all, verify_all)] = took[..] {
+            let times = |one: Duration, all: Duration| one.as_secs_f64() / all.as_secs_f64();
+            let (parse, verify) = (times(parse_one, parse_all), times(verify_one, verify_all));
+            println!("{own:>9}  1 core over {cores}: parse {parse:.2}, verify {verify:.2}");
+        }
     }
-    if let [(parse_one, verify_one), (parse_all, verify_all)] = took[..] {
-        let times = |one: Duration, all: Duration| one.as_secs_f64() / all.as_secs_f64();
-        println!(
-            "1 core over {cores}: parse {:.2}, verify {:.2}",
-            times(parse_one, parse_all),
-            times(verify_one, verify_all)
-        );
-    }
+}
+
+/// Rules as people write them.
+fn ten_rules() -> Expectations {
+    const RULES: [&str; 10] = [
+        "session.status == 'Approved'",
+        "session.liveness_checks.all(c, c.score >= 80.0)",
+        "session.face_matches.all(c, c.score >= 85)",
+        "session.id_verifications.exists(d, d.status == 'Approved')",
+        "session.id_verifications.all(d, d.issuing_state in ['ESP', 'PRT', 'FRA'])",
+        "session.aml_screenings.all(a, a.total_hits == 0)",
+        "session.ip_analyses.all(i, !i.is_vpn_or_tor && !i.is_data_center)",
+        "session.features.all(f, f.status == 'Approved')",
+        "session.vendor_data.startsWith('acme-')",
+        "session.environment == 'live'",
+    ];
+    let mut compiler = Compiler::default();
+    let rule = |(n, text): (usize, &&str)| {
+        Expectation::new(&format!("rule-{n}"), text, Severity::Error, &mut compiler).expect("a rule")
+    };
+    Expectations::new(RULES.iter().enumerate().map(rule).collect())
 }
 
 fn best(work: impl Fn() -> usize) -> Duration {
@@ -72,10 +94,10 @@ fn parsed(recorded: &[Recorded]) -> usize {
 }
 
 /// Reads each body and judges it, a batch at a time; the number of findings.
-fn verified(recorded: &[Recorded], measure: &Measure) -> usize {
+fn verified(recorded: &[Recorded], rules: &Expectations, measure: &Measure) -> usize {
     recorded
         .chunks(BATCH)
-        .map(|batch| judge_all(&batch.par_iter().map(Recorded::case).collect::<Vec<_>>(), measure))
+        .map(|batch| judge_all(&batch.par_iter().map(|it| it.case(rules)).collect::<Vec<_>>(), measure))
         .map(|it| it.findings.len())
         .sum()
 }
@@ -104,6 +126,7 @@ impl Recorded {
             sent,
             import_status: Some("Approved".to_owned()),
             key_environment: Some(Environment::Live),
+            expect: Expectations::default(),
         };
         // One in ten has drifted.
         let mut baseline = Baseline::new(id(1), seen);
@@ -113,10 +136,10 @@ impl Recorded {
         Self { body, subject, baseline }
     }
 
-    fn case(&self) -> Case {
+    fn case(&self, rules: &Expectations) -> Case {
         let decision = Decision::read(&self.body).expect("a decision");
         Case {
-            subject: self.subject.clone(),
+            subject: Subject { expect: rules.clone(), ..self.subject.clone() },
             fetched: Fetched::Decision(Box::new(decision)),
             baseline: Some(self.baseline.clone()),
         }
