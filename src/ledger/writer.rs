@@ -94,12 +94,7 @@ impl Writer {
 impl InPlace {
     fn call<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-            let value = work(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        });
-        done.map_err(|error| LedgerError::sqlite(&self.path, &error))
+        in_transaction(&mut connection, work).map_err(|error| LedgerError::sqlite(&self.path, &error))
     }
 }
 
@@ -157,10 +152,17 @@ fn commit(
 }
 
 fn write(connection: &mut Connection, jobs: impl Iterator<Item = Job>) -> rusqlite::Result<Vec<Acknowledge>> {
+    in_transaction(connection, |transaction| jobs.map(|job| job(transaction)).collect())
+}
+
+fn in_transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let done = jobs.map(|job| job(&transaction)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let value = work(&transaction)?;
     transaction.commit()?;
-    Ok(done)
+    Ok(value)
 }
 
 /// The file is gone from its folder, but while it is open here, all of it can still be read: it is saved beside where

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -33,12 +34,15 @@ impl Budget {
         }
     }
 
-    /// Counts requests that earlier runs sent: how long ago each was answered.
-    pub fn recall(&self, ages: impl IntoIterator<Item = Duration>) {
+    /// Counts requests that earlier runs sent: by when each had arrived, and what time it is.
+    pub fn recall(&self, arrived: &[Timestamp], time: Timestamp) {
         let now = self.now();
         let mut window = self.window();
-        for left in ages.into_iter().filter_map(|age| SPAN.checked_sub(age)) {
-            window.recall(now + left);
+        for at in arrived {
+            let age = Duration::try_from(time.duration_since(*at)).unwrap_or_default();
+            if let Some(left) = SPAN.checked_sub(age) {
+                window.recall(now + left);
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -105,12 +104,9 @@ impl Lane {
     /// Counts what earlier runs sent with this key in the last minute, so that a run right after another, or after a
     /// crash, is not throttled.
     pub fn recall(&self, recent: &RecentRequests, now: Timestamp) {
-        let ages = |times: &[Timestamp]| -> Vec<Duration> {
-            times.iter().map(|at| now.duration_since(*at).try_into().unwrap_or_default()).collect()
-        };
         self.has_written.store(!recent.writes.is_empty(), Ordering::Relaxed);
-        self.writes.recall(ages(&recent.writes));
-        self.reads.recall(ages(&recent.reads));
+        self.writes.recall(&recent.writes, now);
+        self.reads.recall(&recent.reads, now);
     }
 
     /// Whether this key wrote in the last minute before the run.

@@ -12,7 +12,6 @@ use std::future::Future as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -80,8 +79,7 @@ impl Partner {
     /// Counts what earlier runs sent with this key in the last minute.
     pub fn recall(&self, recent: &RecentRequests, now: Timestamp) {
         if !self.is_shared {
-            let age = |at: &Timestamp| -> Duration { now.duration_since(*at).try_into().unwrap_or_default() };
-            self.writes.recall(recent.writes.iter().map(age));
+            self.writes.recall(&recent.writes, now);
         }
     }
 

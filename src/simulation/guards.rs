@@ -1,5 +1,6 @@
 //! The guards of a run, in simulated time: the retry budget, `max_failures`, and the time limit.
 
+use super::tests::{played, seconds};
 use super::*;
 use crate::didit::Class;
 use crate::exit::Condition;
@@ -11,22 +12,9 @@ const THROTTLED: (u16, &str) = (429, r#"{"detail": "Request was throttled."}"#);
 const GONE: (u16, &str) = (400, r#"{"share_token": ["Original session does not exist."]}"#);
 const DEAD: (u16, &str) = (400, r#"{"share_token": ["Share token has expired."]}"#);
 
-fn paused() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
-}
-
-fn played(scenario: &Scenario) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    play(scenario, folder.path(), paused).unwrap()
-}
-
 /// Entries that go one after the other, so that it is known which request is the last.
 fn in_a_row(entries: usize, refusal: Refusal) -> Scenario {
     Scenario { entries, concurrency: 1, refusal: Some(refusal), verify: false, ..Scenario::default() }
-}
-
-fn seconds(s: u64) -> Duration {
-    Duration::from_secs(s)
 }
 
 fn limited(most: u64, grace: u64, scenario: Scenario) -> Scenario {

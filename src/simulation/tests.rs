@@ -10,12 +10,12 @@ fn paused() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-fn played(scenario: &Scenario) -> Outcome {
+pub(super) fn played(scenario: &Scenario) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     play(scenario, folder.path(), paused).unwrap()
 }
 
-fn seconds(s: u64) -> Duration {
+pub(super) fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
