@@ -1,7 +1,8 @@
 //! From the text of a rule to an expression that can be evaluated without harm.
 //!
 //! The library knows no budget, so one is built into the expression: each loop asks `@step` before each round, each
-//! regular expression asks `@match`, and each value that is made (a sum, a list, a map) passes through `@weigh`. These
+//! regular expression asks `@match`, and each value that is made (a sum, a list, a map) passes through `@weigh`; the
+//! whole, through `@truth`. These
 //! names can't be written in CEL; [`super::evaluate`] has the functions.
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::common::types::CelBool;
 
-use super::evaluate::{MATCH, STEP, WEIGH};
+use super::evaluate::{MATCH, STEP, TRUTH, WEIGH};
 use crate::mask::quoted;
 use crate::text::inert;
 
@@ -127,15 +128,23 @@ impl Flaw {
     }
 }
 
+/// An expression that can be evaluated.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) expression: IdedExpr,
+    /// Whether it writes a map.
+    pub(super) makes_maps: bool,
+}
+
 /// Compiles texts, each once.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    known: HashMap<String, Result<Arc<IdedExpr>, Flaw>>,
+    known: HashMap<String, Result<Arc<Compiled>, Flaw>>,
 }
 
 impl Compiler {
     /// The expression of a text.
-    pub fn compile(&mut self, text: &str) -> Result<Arc<IdedExpr>, Flaw> {
+    pub(super) fn compile(&mut self, text: &str) -> Result<Arc<Compiled>, Flaw> {
         if text.trim().is_empty() {
             return Err(Flaw::Empty);
         }
@@ -152,17 +161,19 @@ impl Compiler {
 }
 
 /// Reads a text on a stack of its own: the parser goes as deep as the text does, and may panic.
-fn with_room(text: &str) -> Result<IdedExpr, Flaw> {
+fn with_room(text: &str) -> Result<Compiled, Flaw> {
     let owned = text.to_owned();
     let thread = std::thread::Builder::new().name("rules".to_owned()).stack_size(STACK).spawn(move || read(&owned));
     thread.ok().and_then(|thread| thread.join().ok()).unwrap_or(Err(Flaw::Unreadable))
 }
 
-fn read(text: &str) -> Result<IdedExpr, Flaw> {
+fn read(text: &str) -> Result<Compiled, Flaw> {
     let mut expression = cel::parser::Parser::new().parse(text).map_err(|errors| syntax(text, &errors))?;
-    Checker::default().check(&expression, 0)?;
+    let mut checker = Checker::default();
+    checker.check(&expression, 0)?;
+    let makes_maps = checker.makes_maps;
     rewrite(&mut expression);
-    Ok(expression)
+    Ok(Compiled { expression: call(TRUTH, vec![expression]), makes_maps })
 }
 
 fn syntax(text: &str, errors: &cel::ParseErrors) -> Flaw {
@@ -180,6 +191,7 @@ fn syntax(text: &str, errors: &cel::ParseErrors) -> Flaw {
 #[derive(Default)]
 struct Checker<'e> {
     variables: Vec<&'e str>,
+    makes_maps: bool,
 }
 
 impl<'e> Checker<'e> {
@@ -203,12 +215,15 @@ impl<'e> Checker<'e> {
                 parts.into_iter().try_for_each(|part| self.check(part, inner))?;
                 function(&call.func_name)
             }
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    self.check(&entry.key, inner).and_then(|()| self.check(&entry.value, inner))
-                }
-                EntryExpr::StructField(_) => Err(Flaw::NamedType),
-            }),
+            Expr::Map(map) => {
+                self.makes_maps = true;
+                map.entries.iter().try_for_each(|entry| match &entry.expr {
+                    EntryExpr::MapEntry(entry) => {
+                        self.check(&entry.key, inner).and_then(|()| self.check(&entry.value, inner))
+                    }
+                    EntryExpr::StructField(_) => Err(Flaw::NamedType),
+                })
+            }
             Expr::Comprehension(fold) => self.fold(fold, inner),
             Expr::Struct(_) => Err(Flaw::NamedType),
             Expr::Unspecified => Err(Flaw::Unreadable),

@@ -1,15 +1,20 @@
 //! Rules applied to a decision, within a budget.
+//!
+//! The functions that ask for the budget are part of the language ([`LANGUAGE`]), made once; what is left of it belongs
+//! to the thread ([`PURSE`]), since a rule is evaluated on one.
 
-use std::collections::HashMap;
+use std::cell::{Cell, LazyCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use cel::objects::{Key, Map};
-use cel::{Context, Env, ExecutionError, IdedExpr, Value};
+use cel::common::types::{CelBool, CelBytes, CelList, CelMap, CelNull, CelString, DYN_TYPE};
+use cel::common::value::{CowVal, Val};
+use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
 
+use super::compile::Compiled;
+use super::view::{Objects, view};
 use super::{Expectation, Verdict};
 
 /// Asked before each round of a loop.
@@ -18,6 +23,8 @@ pub(super) const STEP: &str = "@step";
 pub(super) const MATCH: &str = "@match";
 /// Passed through by each value that is made.
 pub(super) const WEIGH: &str = "@weigh";
+/// Passed through by what the whole comes to; null, if that is neither true nor false.
+pub(super) const TRUTH: &str = "@truth";
 
 /// What one rule may spend on one decision; about the bytes that it may make.
 const BUDGET: i64 = 16_000_000;
@@ -63,70 +70,80 @@ impl fmt::Display for Reason {
     }
 }
 
-static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut language = Env::stdlib();
+    let declared = language
+        .add_overload(STEP, STEP, Vec::new(), |_| asked(PURSE.with(|purse| purse.round.get())))
+        .and_then(|()| language.add_overload(MATCH, MATCH, Vec::new(), |_| asked(REGEX)))
+        .and_then(|()| language.add_overload(WEIGH, WEIGH, vec![DYN_TYPE.to_owned()], weighed))
+        .and_then(|()| language.add_overload(TRUTH, TRUTH, vec![DYN_TYPE.to_owned()], truth));
+    debug_assert!(declared.is_ok(), "each is declared once");
+    Arc::new(language)
+});
 
-/// What is left, counted down.
-#[derive(Clone)]
-struct Budget {
-    left: Arc<AtomicI64>,
-    round: i64,
+/// What may still be spent, counted down.
+struct Purse {
+    left: Cell<i64>,
+    round: Cell<i64>,
 }
 
-impl Budget {
-    fn spend(&self, cost: i64) -> Result<(), ExecutionError> {
-        let left = self.left.load(Ordering::Relaxed).saturating_sub(cost);
-        self.left.store(left, Ordering::Relaxed);
-        if left < 0 { Err(ExecutionError::InternalError(String::new())) } else { Ok(()) }
-    }
+thread_local! {
+    static PURSE: Purse = const { Purse { left: Cell::new(0), round: Cell::new(0) } };
+}
 
-    fn is_spent(&self) -> bool {
-        self.left.load(Ordering::Relaxed) < 0
-    }
+fn spend(cost: i64) -> Result<(), ExecutionError> {
+    let left = PURSE.with(|purse| {
+        purse.left.set(purse.left.get().saturating_sub(cost));
+        purse.left.get()
+    });
+    if left < 0 { Err(ExecutionError::InternalError(String::new())) } else { Ok(()) }
+}
+
+fn asked<'b, 'v>(cost: i64) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    spend(cost).map(|()| CowVal::owned(CelBool::from(true)))
+}
+
+fn weighed<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let value = args.into_iter().next().ok_or_else(|| ExecutionError::InternalError(String::new()))?;
+    spend(weight(&*value)).map(|()| value)
+}
+
+fn truth<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let truth = args.into_iter().next().filter(|value| value.downcast_ref::<CelBool>().is_some());
+    Ok(truth.unwrap_or_else(|| CowVal::owned(CelNull)))
 }
 
 pub(super) fn all<'r>(rules: &'r [Expectation], decision: &Json) -> Vec<(&'r Expectation, Verdict)> {
-    let broken = |_| rules.iter().map(|rule| (rule, Verdict::Unable(Reason::Broken))).collect();
-    catch_unwind(AssertUnwindSafe(|| judge(rules, decision))).unwrap_or_else(broken)
-}
-
-fn judge<'r>(rules: &'r [Expectation], decision: &Json) -> Vec<(&'r Expectation, Verdict)> {
-    let session = to_cel(decision);
-    let budget = Budget { left: Arc::default(), round: ROUND + weight(&session) / SHARE };
-    let Some(context) = context(session, &budget) else {
-        return rules.iter().map(|rule| (rule, Verdict::Unable(Reason::Broken))).collect();
-    };
-    let verdict = |rule: &Expectation| {
-        budget.left.store(BUDGET, Ordering::Relaxed);
-        match &rule.expression {
-            None => Verdict::Unable(Reason::Unreadable),
-            Some(expression) => catch_unwind(AssertUnwindSafe(|| evaluate(expression, &context, &budget)))
-                .unwrap_or(Verdict::Unable(Reason::Broken)),
+    let round = ROUND + size(decision) / SHARE;
+    // Copies are made where a rule needs them.
+    let seen = context(decision, Objects::Seen);
+    let copied = LazyCell::new(|| context(decision, Objects::Copied));
+    let verdict = |rule: &Expectation| match &rule.compiled {
+        None => Verdict::Unable(Reason::Unreadable),
+        Some(compiled) => {
+            PURSE.with(|purse| {
+                purse.left.set(BUDGET);
+                purse.round.set(round);
+            });
+            let context = if compiled.makes_maps { &*copied } else { &seen };
+            catch_unwind(AssertUnwindSafe(|| evaluate(compiled, context))).unwrap_or(Verdict::Unable(Reason::Broken))
         }
     };
     rules.iter().map(|rule| (rule, verdict(rule))).collect()
 }
 
-fn context(session: Value, budget: &Budget) -> Option<Context<'static, 'static>> {
+fn context(decision: &Json, objects: Objects) -> Context<'_, '_> {
     let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-    context.add_variable_from_value("session", session);
-    let asked = |cost: i64| {
-        let budget = budget.clone();
-        move || budget.spend(cost).map(|()| Value::Bool(true))
-    };
-    context.add_function(STEP, asked(budget.round)).ok()?;
-    context.add_function(MATCH, asked(REGEX)).ok()?;
-    let weighing = budget.clone();
-    let weigh = move |value: Value| weighing.spend(weight(&value)).map(|()| value);
-    context.add_function(WEIGH, weigh).ok()?;
-    Some(context)
+    context.add_variable_as_val("session", view(decision, objects));
+    context
 }
 
-fn evaluate(expression: &IdedExpr, context: &Context<'_, '_>, budget: &Budget) -> Verdict {
-    match Value::resolve(expression, context) {
+fn evaluate(compiled: &Compiled, context: &Context<'_, '_>) -> Verdict {
+    match Value::resolve(&compiled.expression, context) {
         Ok(Value::Bool(true)) => Verdict::Holds,
         Ok(Value::Bool(false)) => Verdict::Fails,
         Ok(_) => Verdict::Unable(Reason::NotBoolean),
-        Err(_) if budget.is_spent() => Verdict::Unable(Reason::TooCostly),
+        Err(_) if PURSE.with(|purse| purse.left.get() < 0) => Verdict::Unable(Reason::TooCostly),
         Err(error) => Verdict::Unable(reason(&error)),
     }
 }
@@ -145,34 +162,29 @@ fn reason(error: &ExecutionError) -> Reason {
     }
 }
 
-/// A decision as the language has it. Whole numbers are ints, others doubles; the language compares them with each
-/// other as numbers.
-fn to_cel(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::Null,
-        Json::Bool(value) => Value::Bool(*value),
-        Json::String(text) => Value::String(Arc::new(text.clone())),
-        Json::Array(items) => Value::List(Arc::new(items.iter().map(to_cel).collect())),
-        Json::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| (Key::from(key.as_str()), to_cel(value)));
-            Value::Map(Map { map: Arc::new(fields.collect::<HashMap<_, _>>()) })
-        }
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(whole), _) => Value::Int(whole),
-            (None, Some(whole)) => Value::UInt(whole),
-            (None, None) => number.as_f64().map_or(Value::Null, Value::Float),
-        },
-    }
+/// About the bytes that a value takes. What is only looked at takes a node.
+fn weight(value: &dyn Val) -> i64 {
+    let inner = if let Some(text) = value.downcast_ref::<CelString>() {
+        text.inner().len() as i64
+    } else if let Some(bytes) = value.downcast_ref::<CelBytes>() {
+        bytes.inner().len() as i64
+    } else if let Some(list) = value.downcast_ref::<CelList>() {
+        list.inner().iter().map(|item| weight(&**item)).sum()
+    } else if let Some(map) = value.downcast_ref::<CelMap>() {
+        map.inner().values().map(|value| NODE + weight(&**value)).sum()
+    } else {
+        0
+    };
+    NODE + inner
 }
 
-/// About the bytes that a value takes.
-fn weight(value: &Value) -> i64 {
-    let inner = match value {
-        Value::List(items) => items.iter().map(weight).sum(),
-        Value::Map(map) => map.map.values().map(|value| NODE + weight(value)).sum(),
-        Value::String(text) => text.len() as i64,
-        Value::Bytes(bytes) => bytes.len() as i64,
-        _ => 0,
+/// About the bytes that a decision takes.
+fn size(json: &Json) -> i64 {
+    let inner = match json {
+        Json::Array(items) => items.iter().map(size).sum(),
+        Json::Object(fields) => fields.values().map(|value| NODE + size(value)).sum(),
+        Json::String(text) => text.len() as i64,
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
     };
     NODE + inner
 }

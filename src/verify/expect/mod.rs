@@ -15,15 +15,16 @@ mod compile;
 mod evaluate;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
 
-use cel::IdedExpr;
 use serde_json::{Value, json};
 
 use super::{Finding, Rule, Severity, Subject};
 
+use compile::Compiled;
 pub use compile::{Compiler, Flaw, MAX_RULE};
 pub use evaluate::Reason;
 
@@ -41,7 +42,7 @@ pub struct Expectation {
     text: Arc<str>,
     severity: Severity,
     /// `None` where the ledger keeps a rule that this release can't read any more.
-    expression: Option<Arc<IdedExpr>>,
+    compiled: Option<Arc<Compiled>>,
 }
 
 /// What became of a rule.
@@ -58,8 +59,8 @@ pub enum Verdict {
 impl Expectation {
     /// A rule of this name; the text is compiled, or was before.
     pub fn new(name: &str, text: &str, severity: Severity, compiler: &mut Compiler) -> Result<Self, Flaw> {
-        let expression = Some(compiler.compile(text)?);
-        Ok(Self { name: name.to_owned(), text: text.into(), severity, expression })
+        let compiled = Some(compiler.compile(text)?);
+        Ok(Self { name: name.to_owned(), text: text.into(), severity, compiled })
     }
 
     /// Its name, without `expect:`.
@@ -72,8 +73,8 @@ impl Expectation {
         let text = |key: &str| value.get(key)?.as_str();
         let (name, rule) = (text("name")?, text("rule")?);
         let severity = serde_json::from_value(value.get("severity")?.clone()).ok()?;
-        let expression = compiler.compile(rule).ok();
-        Some(Self { name: name.to_owned(), text: rule.into(), severity, expression })
+        let compiled = compiler.compile(rule).ok();
+        Some(Self { name: name.to_owned(), text: rule.into(), severity, compiled })
     }
 }
 

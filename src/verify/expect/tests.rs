@@ -177,7 +177,8 @@ fn the_budget_ends_what_would_take_for_ever() {
 #[test]
 fn a_panic_in_the_library_is_a_finding() {
     let expression = cel::IdedExpr { id: 0, expr: cel::common::ast::Expr::Unspecified };
-    let broken = Expectation { expression: Some(Arc::new(expression)), ..rule("true").unwrap() };
+    let broken = Compiled { expression, makes_maps: false };
+    let broken = Expectation { compiled: Some(Arc::new(broken)), ..rule("true").unwrap() };
     let rules = Expectations::new(vec![broken, rule("session.session_number == 7").unwrap()]);
     let verdicts: Vec<Verdict> = rules.judge(&decision()).into_iter().map(|(_, verdict)| verdict).collect();
     assert_eq!(verdicts, [Verdict::Unable(Reason::Broken), Verdict::Holds]);
@@ -305,6 +306,42 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The same rule over copies of the decision.
+fn over_copies(rule: &Expectation) -> Expectation {
+    let Compiled { expression, .. } = rule.compiled.as_deref().unwrap();
+    let compiled = Compiled { expression: expression.clone(), makes_maps: true };
+    Expectation { compiled: Some(Arc::new(compiled)), ..rule.clone() }
+}
+
+#[test]
+fn objects_are_maps_wherever_they_stand() {
+    let decision = json!({
+        "contact": {"email": "a@example.com", "n": 1, "of": {"x": [1, {"y": null}]}}, "same": {"n": 1.0,
+        "of": {"x": [1, {"y": null}]}, "email": "a@example.com"}, "more": {"email": "a@example.com", "n": 1, "of": {}, "z": 0},
+        "list": [{"n": 1}, {"n": 2}], "empty": {}, "key": "email",
+    });
+    for text in [
+        "session.contact == session.same && session.same == session.contact",
+        "session.contact != session.more && session.more != session.contact && session.contact != session.empty",
+        "session.contact != session.list && session.list != session.contact && session.contact != 'x'",
+        "session.list[0] in session.list && session.list.filter(x, x.n == 1) == [session.list[0]]",
+        "{'n': 1} in session.list && session.list[0] == {'n': 1} && {'n': 1} == session.list[0]",
+        "session.list == [{'n': 1}, {'n': 2.0}] && [{'n': 1}, {'n': 2}] == session.list",
+        "session.empty == {} && session.empty.size() == 0 && session.contact.size() == 3",
+        "'email' in session.contact && !('x' in session.contact) && !(1 in session.contact)",
+        "session.contact.all(key, key in session.same) && session.contact.map(key, key).size() == 3",
+        "session.contact.exists(key, key == 'n') && session.contact[session.key] == 'a@example.com'",
+        "type(session) == map && type(session.contact) == type(session.empty) && has(session.contact.of.x)",
+        "has(session.contact.of) && !has(session.contact.other) && session.contact['of'].x[1].y == null",
+        "[session.contact][0].n == 1 && dyn(session).contact.n == 1 && (true ? session : session.empty).key == 'email'",
+    ] {
+        assert_eq!(verdict(text, &decision), Verdict::Holds, "{text}");
+    }
+    assert_eq!(verdict("session[1] == 2", &decision), Verdict::Unable(Reason::NoSuchField));
+    assert_eq!(verdict("session[null] == 2", &decision), Verdict::Unable(Reason::WrongType));
+    assert_eq!(verdict("null in session", &decision), verdict("null in {'a': 1}", &decision));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
     #[test]
@@ -317,12 +354,17 @@ proptest! {
             "timestamp(session.status) - timestamp(session.score) > duration(session.status)",
             "int(session.score) + int(session.status) > 0 || double(session.status) < 1.0",
             "session[session.status] == session && session.status.matches(session.score)",
+            "session.all(key, session[key] == session[key]) && session.liveness_checks == session.id_verifications",
+            "session.liveness_checks in session.id_verifications || session.score in session.liveness_checks",
+            "session.id_verifications.all(v, has(v.score) && v.size() > 1 && type(v) == type(session))",
         ];
         let mut compiler = Compiler::default();
         let each = |text: &&str| Expectation::new("it", text, Severity::Error, &mut compiler).unwrap();
         let rules = Expectations::new(texts.iter().map(each).collect());
-        for (_, verdict) in rules.judge(&decision) {
+        for (rule, verdict) in rules.judge(&decision) {
             prop_assert_ne!(verdict, Verdict::Unable(Reason::Broken));
+            let copied = Expectations::new(vec![over_copies(rule)]);
+            prop_assert_eq!(copied.judge(&decision)[0].1, verdict);
         }
     }
 }
