@@ -185,14 +185,36 @@ impl FingerprintKey {
     }
 
     /// HMAC-SHA-256 of `bytes` under this key.
+    #[must_use]
+    pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
+        self.prepared().fingerprint(bytes)
+    }
+
+    /// This key made ready for many fingerprints.
     ///
     /// # Panics
     /// Never: HMAC takes keys of any length.
     #[must_use]
+    pub fn prepared(&self) -> PreparedKey {
+        PreparedKey(Hmac::new_from_slice(&self.0).expect("HMAC takes keys of any length"))
+    }
+}
+
+/// A [`FingerprintKey`] that has begun: half the work for something short.
+#[derive(Clone)]
+pub struct PreparedKey(Hmac<Sha256>);
+
+impl PreparedKey {
+    /// As [`FingerprintKey::fingerprint`].
+    #[must_use]
     pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.update(bytes);
-        Fingerprint(mac.finalize().into_bytes().into())
+        Fingerprint(self.0.clone().chain_update(bytes).finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for PreparedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PreparedKey(masked)")
     }
 }
 

@@ -52,7 +52,7 @@ impl Canonical<'_> {
         match value {
             Value::Null => false,
             Value::Bool(flag) => self.raw(if *flag { "true" } else { "false" }),
-            Value::Number(number) => self.raw(&as_text(number)),
+            Value::Number(number) => self.number(number),
             Value::String(text) if self.volatile.is_link(key, text) => false,
             Value::String(text) => self.text(text),
             Value::Array(items) => self.list(items, key, place.of_items()),
@@ -63,6 +63,14 @@ impl Canonical<'_> {
     fn raw(&mut self, text: &str) -> bool {
         self.out.extend_from_slice(text.as_bytes());
         true
+    }
+
+    fn number(&mut self, number: &Number) -> bool {
+        let whole = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT);
+        match whole {
+            Some(whole) => serde_json::to_writer(&mut *self.out, &(whole as i64)).is_ok(),
+            None => serde_json::to_writer(&mut *self.out, number).is_ok(),
+        }
     }
 
     /// `serde_json` escapes as RFC 8785 does.
@@ -126,13 +134,6 @@ impl Canonical<'_> {
 /// By UTF-16 code units, which for ASCII are the bytes.
 fn in_order(one: &str, other: &str) -> std::cmp::Ordering {
     if one.is_ascii() && other.is_ascii() { one.cmp(other) } else { one.encode_utf16().cmp(other.encode_utf16()) }
-}
-
-fn as_text(number: &Number) -> String {
-    match number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT) {
-        Some(whole) => (whole as i64).to_string(),
-        None => number.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::canonical::{write_apart, write_block};
 use super::volatile::VOLATILE;
 use super::{Finding, Rule};
 use crate::didit::{Decision, Status};
-use crate::token::FingerprintKey;
+use crate::token::{FingerprintKey, PreparedKey};
 
 /// The digest of a block that holds nothing.
 const NOTHING: &str = "";
@@ -113,22 +113,23 @@ fn features(decision: &Decision) -> BTreeMap<String, String> {
 }
 
 fn blocks(decision: &Decision, key: &FingerprintKey) -> BTreeMap<String, String> {
+    let key = key.prepared();
     let mut blocks = BTreeMap::new();
     let mut out = Vec::with_capacity(4096);
     let fields = decision.json.as_object().into_iter().flatten();
     for (field, block) in fields.filter(|(field, _)| !VOLATILE.is_left_out(field)) {
-        let name = plain(field, key);
+        let name = plain(field, &key);
         let mut digest = |name: String, write: &dyn Fn(&mut Vec<u8>) -> bool| {
             begin(&mut out, decision.session_id, &name);
-            let digest = if write(&mut out) { hex(key, &out) } else { NOTHING.to_owned() };
+            let digest = if write(&mut out) { hex(&key, &out) } else { NOTHING.to_owned() };
             blocks.insert(name, digest);
         };
-        digest(name.clone(), &|out| write_block(block, field, out));
         if is_checks(block) {
             for apart in &VOLATILE.apart {
                 digest(format!("{name}{APART}{apart}"), &|out| write_apart(block, apart, out));
             }
         }
+        digest(name, &|out| write_block(block, field, out));
     }
     blocks
 }
@@ -146,7 +147,7 @@ fn begin(out: &mut Vec<u8>, session: Uuid, name: &str) {
 }
 
 /// A name that can be shown: others write it.
-fn plain(name: &str, key: &FingerprintKey) -> String {
+fn plain(name: &str, key: &PreparedKey) -> String {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     if is_plain && !name.is_empty() && name.len() <= 40 {
         name.to_owned()
@@ -155,11 +156,13 @@ fn plain(name: &str, key: &FingerprintKey) -> String {
     }
 }
 
-fn hex(key: &FingerprintKey, bytes: &[u8]) -> String {
+fn hex(key: &PreparedKey, bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = key.fingerprint(bytes);
-    let nibbles = digest.as_bytes()[..DIGEST].iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+    let mut hex = String::with_capacity(2 * DIGEST);
+    for byte in &key.fingerprint(bytes).as_bytes()[..DIGEST] {
+        hex.extend([byte >> 4, byte & 15].map(|nibble| char::from(DIGITS[usize::from(nibble)])));
+    }
+    hex
 }
 
 /// What a session is measured against: what the first verification saw, or what was accepted later.

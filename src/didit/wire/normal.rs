@@ -56,8 +56,7 @@ pub(super) fn normalise(mut fields: Map<String, Value>) -> Map<String, Value> {
         canonical_items(&mut fields, block, "status");
     }
     canonical_items(&mut fields, "reviews", "new_status");
-    let features = features(&fields);
-    if let Some(features) = features {
+    if let Some(features) = features(&fields) {
         fields.insert("features".to_owned(), Value::Array(features));
     }
     canonical_items(&mut fields, "features", "status");
@@ -82,6 +81,7 @@ fn canonical_status(fields: &mut Map<String, Value>, key: &str) {
     // An unknown status stays as it is: the user's own rules may name it.
     match value.as_str().and_then(Status::parse) {
         None | Some(Status::Unknown(_)) => {}
+        Some(status) if *value == status.as_str() => {}
         Some(status) => *value = Value::from(status.as_str()),
     }
 }
@@ -91,11 +91,15 @@ fn canonical_items(fields: &mut Map<String, Value>, block: &str, key: &str) {
     items.filter_map(Value::as_object_mut).for_each(|item| canonical_status(item, key));
 }
 
-/// The features as objects with statuses; `None` where there is nothing to say. A decision without a list of
-/// features has those whose checks ran.
+/// The features as objects with statuses; `None` where there is nothing to say, or they are that already. A decision
+/// without a list of features has those whose checks ran.
 fn features(fields: &Map<String, Value>) -> Option<Vec<Value>> {
     if let Some(listed) = fields.get("features").and_then(Value::as_array) {
-        return Some(listed.iter().map(|feature| with_status(fields, feature)).collect());
+        let lacks_status = |feature: &Value| feature.get("status").is_none_or(Value::is_null);
+        return listed
+            .iter()
+            .any(lacks_status)
+            .then(|| listed.iter().map(|feature| with_status(fields, feature)).collect());
     }
     let mut seen = Vec::new();
     let mut ran = Vec::new();

@@ -68,15 +68,14 @@ impl Status {
     /// text is blank.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let folded = fold(text);
         if text.trim().is_empty() {
             return None;
         }
-        Some(Self::known(&folded).unwrap_or_else(|| Self::Unknown(inert(text.trim()))))
+        Some(Self::known(text).unwrap_or_else(|| Self::Unknown(inert(text.trim()))))
     }
 
-    fn known(folded: &str) -> Option<Self> {
-        Self::KNOWN.into_iter().find(|status| fold(status.as_str()) == folded)
+    fn known(text: &str) -> Option<Self> {
+        Self::KNOWN.into_iter().find(|status| folded(status.as_str()).eq(folded(text)))
     }
 
     /// Whether a session of this status can be shared (`didit-api.md` section 3).
@@ -86,8 +85,8 @@ impl Status {
     }
 }
 
-fn fold(text: &str) -> String {
-    text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+fn folded(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
 }
 
 fn inert(text: &str) -> String {
