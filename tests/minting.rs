@@ -102,6 +102,12 @@ fn entries_and_rows_are_minted_imported_and_never_again() {
             (Some(&body), Some(scene.running.partner_key().as_str()))
         );
     }
+    // A period is summed up by partner.
+    let period = scene.run(&["report", "--since", "2020-01-01", "--json"]).exits(0).json();
+    let imported = period["imported"].as_array().unwrap();
+    let partner = json!(scene.running.partner_application_id());
+    assert!(imported.iter().all(|sum| sum["from_application_id"] == partner), "{period:#}");
+    assert_eq!(imported.iter().map(|sum| sum["sessions"].as_u64().unwrap()).sum::<u64>(), 12);
     // Nothing of a token or key is left anywhere.
     let status = scene.run(&["status", "--json"]).exits(0);
     let provenance = &status.json()["entries"][0]["provenance"];
