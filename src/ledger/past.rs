@@ -33,7 +33,7 @@ impl Reader {
     }
 
     /// The entries of the ledger by manifest and state, when the run ended; as they are now, where it is the last that
-    /// changes any and has not ended. Nothing, where a program kept nothing that is older than that.
+    /// changes any and has not ended. Nothing, where the program of then did not keep them.
     pub fn run_states(&self, run: RunId) -> Result<Vec<StateCount>, LedgerError> {
         self.run_query(|connection| match (is_past(connection, run)?, keeps_reports(connection)?) {
             (false, _) => {

@@ -321,13 +321,14 @@ impl Ledger {
     }
 }
 
-/// Keeps what is reported of a run's entries.
+/// Keeps what is reported of a run's entries. The partner of one whose token was minted is known to the entry alone.
 pub(super) fn insert_outcomes(tx: &Transaction<'_>, run: RunId, outcomes: &[RunOutcome]) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
         "INSERT OR REPLACE INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
            session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
            error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+           coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)",
     )?;
     for it in outcomes.iter().map(as_kept) {
         let session = it.session.as_ref();

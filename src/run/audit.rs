@@ -106,7 +106,11 @@ async fn take(means: &Means, run: RunId, accept: &Accept, verified: &mut Verifie
         condition = signalled(&mut stop) => Err(Halt::Unaccepted(condition)),
         lock = lock(accept) => lock,
     };
-    match accept_all(means, run, lock, acceptances).await {
+    let taken = match lock {
+        Ok(lock) => accept_all(means, run, lock, acceptances).await,
+        Err(halt) => Err(halt),
+    };
+    match taken {
         Ok(taken) => verified.findings.retain(|finding| !is_taken(finding, &taken)),
         // Before what else is said of a signal.
         Err(halt) => verified.halts.insert(0, halt),
@@ -121,14 +125,13 @@ async fn signalled(stop: &mut Listener) -> Condition {
     }
 }
 
-/// In one transaction.
+/// In one transaction, which nothing stops.
 async fn accept_all(
     means: &Means,
     run: RunId,
-    lock: Result<Lock, Halt>,
+    _lock: Lock,
     acceptances: Vec<Acceptance>,
 ) -> Result<Vec<EntryId>, Halt> {
-    let _lock = lock?;
     #[cfg(debug_assertions)]
     Point::Accepting.pass();
     let taken = means.ledger.accept(run, means.clock.now(), acceptances).await.map_err(Halt::Ledger)?;
