@@ -11,11 +11,11 @@
 //! | 4 | one writer at a time | `exits`, `crash`; `ledger::tests` |
 //! | 5 | no token, key or personal data anywhere | `secrets` (outputs, errors, files), `process` (panics, kills, cores, the machine); `mask`, `token`, `didit`, `manifest::snippet` |
 //! | 6 | the ledger's file: private, migrated, damage found | `exits`, `main_job`; `ledger::tests` |
-//! | 7 | signals | `exits` |
+//! | 7 | signals | `exits`, `stopping`, `killed_audits` |
 //! | 8 | full disks and garbage: a clear error, no wrong record; no redirect | `disk`, `hostile`, `refusals`; `didit::client`, `ledger::tests` |
 //! | 9 | erasure leaves a keyed hash; what is forgotten may be imported again | `repairs`, `planning`, `lost_answers`; `ledger::erase` |
 //! | 10 | an audit needs no manifest | `audit`, `drift`, `expect` |
-//! | 11 | every repair and acceptance is a run; attempts and runs are only added | `repairs`, `drift`; `ledger::tests` |
+//! | 11 | every repair and acceptance is a run; attempts and runs are only added | `repairs`, `drift`, `killed_audits`; `ledger::tests` |
 
 #![expect(clippy::unwrap_used, reason = "helpers outside of #[test] functions fail a test by panicking, too")]
 
@@ -35,6 +35,7 @@ mod guards;
 mod holders;
 mod hostile;
 mod html;
+mod killed_audits;
 mod lost_answers;
 mod main_job;
 mod manifest_errors;

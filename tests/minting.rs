@@ -66,6 +66,16 @@ fn row<'d>(document: &'d Value, id: &str) -> &'d Value {
     rows.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("no {id} in {document:#}"))
 }
 
+/// A period is summed up by partner, however its sessions came to be imported.
+#[track_caller]
+fn assert_of_partner(scene: &Scene, sessions: u64) {
+    let period = scene.run(&["report", "--since", "2020-01-01", "--json"]).exits(0).json();
+    let imported = period["imported"].as_array().unwrap();
+    let partner = json!(scene.running.partner_application_id());
+    assert!(imported.iter().all(|sum| sum["from_application_id"] == partner), "{period:#}");
+    assert_eq!(imported.iter().map(|sum| sum["sessions"].as_u64().unwrap()).sum::<u64>(), sessions);
+}
+
 #[test]
 fn entries_and_rows_are_minted_imported_and_never_again() {
     let mut scene = scene(sandbox(12));
@@ -102,6 +112,12 @@ fn entries_and_rows_are_minted_imported_and_never_again() {
             (Some(&body), Some(scene.running.partner_key().as_str()))
         );
     }
+    assert_of_partner(&scene, 12);
+    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+    let sql = "SELECT count(*) FROM run_outcomes WHERE from_application_id = ?1";
+    let told: i64 =
+        ledger.query_row(sql, [scene.running.partner_application_id().to_string()], |row| row.get(0)).unwrap();
+    assert_eq!(told, 12, "reports of the run know the partner, too");
     // Nothing of a token or key is left anywhere.
     let status = scene.run(&["status", "--json"]).exits(0);
     let provenance = &status.json()["entries"][0]["provenance"];
@@ -260,6 +276,7 @@ fn what_is_lost_on_either_way_is_made_good() {
     tokens.sort_unstable();
     tokens.dedup();
     assert_eq!(tokens.len(), 6);
+    assert_of_partner(&scene, 6);
 }
 
 #[test]
@@ -276,6 +293,7 @@ fn what_a_dead_run_left_open_is_sent_again_with_another_token() {
     assert_eq!(document["summary"]["unknown"], 0, "{document:#}");
     assert!(sessions.iter().all(|session| scene.imported_from(*session).is_some()));
     assert_eq!(scene.plan().exits(0).json()["summary"]["unchanged"], 3);
+    assert_of_partner(&scene, 3);
 }
 
 /// The partner deleted the session after its import was sent and before anybody knew the answer.
@@ -291,6 +309,7 @@ fn an_open_entry_that_can_not_be_minted_any_more_is_looked_for() {
     let row = row(&document, "e00");
     assert_eq!(row["outcome"], "recovered");
     assert_eq!(row["session_id"], json!(scene.imported_from(sessions[0]).unwrap()));
+    assert_of_partner(&scene, 1);
 }
 
 /// A scripted server whose partner shares session 1 with this answer; its imports are answered as usual.

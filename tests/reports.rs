@@ -238,13 +238,87 @@ fn a_killed_run_is_reported_by_what_it_left() {
     assert_eq!(outcomes, ["imported", "unknown"], "{report:#}");
     assert!(imports[0]["session_id"].is_string() && imports[1]["session_id"].is_null());
     assert_eq!(report["requests"]["writes"], 2);
-    // What a later run finds out is that run's.
-    let kinds: Vec<&str> = Kind::ALL.map(Kind::as_str).into_iter().filter(|kind| *kind != "prometheus").collect();
+    // Whatever later runs find out, do and forget.
     let texts =
-        || kinds.iter().map(|kind| scene.run(&["report", "1", "--format", kind]).exits(0).stdout).collect::<Vec<_>>();
-    let before = texts();
+        |run: &str| Kind::ALL.map(|kind| scene.run(&["report", run, "--format", kind.as_str()]).exits(0).stdout);
+    let before = texts("1");
+    let assert_same = |after: &str| {
+        for (kind, (then, now)) in Kind::ALL.iter().zip(before.iter().zip(texts("1"))) {
+            assert_eq!(*then, now, "{} after {after}", kind.as_str());
+        }
+    };
+    let audit = scene.start(&["audit"]);
+    crate::support::Output::of(audit);
+    assert_same("an audit");
     scene.apply().exits(0);
+    assert_same("an apply that resolves it");
+    scene.run(&["ledger", "forget", "e00", "--reason", "to try"]).exits(0);
+    assert_same("a repair");
+    scene.write("m.yaml", &scene.read("m.yaml").replace("id: e0", "id: f0"));
+    scene.run(&["apply", "m.yaml", "--yes"]).exits(0);
+    assert_same("an apply under other labels");
+    let states = |text: &str| text.matches("state=\"imported\"} 3").count();
+    assert_eq!((states(&before[5]), states(&texts("5")[5])), (0, 1), "{}", before[5]);
+}
+
+#[test]
+fn a_killed_audit_is_reported_by_what_it_found_and_met() {
+    let config = didit_sync::sandbox::Config { faults: "decision.latency=150ms".parse().unwrap(), ..sandbox(6) };
+    let scene = Scene::new(config);
+    scene.write("m.yaml", &(scene.manifest("acme") + "limits: {concurrency: 1}\n"));
+    scene.run(&["apply", "m.yaml", "--yes", "--no-verify", "--limit", "5"]).exits(8);
+    for it in scene.world.imported() {
+        scene.world.change(it.session_id, Change::VendorData(Some("another".to_owned()))).unwrap();
+    }
+    let requests = scene.world.counts().requests;
+    let mut audit = scene.start(&["audit"]);
+    wait_for("the fourth decision", || scene.world.counts().requests > requests + 4);
+    audit.kill().unwrap();
+    audit.wait().unwrap();
+    let texts = || Kind::ALL.map(|kind| scene.run(&["report", "2", "--format", kind.as_str()]).exits(0).stdout);
+    let before = texts();
+    let document: Value = serde_json::from_str(&before[0]).unwrap();
+    assert!(!document["findings"].as_array().unwrap().is_empty(), "{document:#}");
+    assert!(document["error"]["message"].as_str().unwrap().contains("the next audit goes on"), "{document:#}");
+    assert!(before[5].contains("state=\"imported\"} 5"), "{}", before[5]);
+    scene.run(&["apply", "m.yaml", "--yes", "--no-verify"]).exits(0);
     assert_eq!(texts(), before);
+    scene.run(&["audit", "--accept", "all", "--reason", "moved"]).exits(0);
+    assert_eq!(texts(), before);
+}
+
+#[test]
+fn a_run_that_met_an_empty_ledger_says_so_later_too() {
+    let mut scene = Scene::new(sandbox(1));
+    scene.write_all();
+    scene.set("DIDIT_API_KEY", "sk_test_wrong");
+    scene.run(&["apply", "m.yaml", "--yes"]).exits(10);
+    let metrics = || scene.run(&["report", "1", "--format", "prometheus"]).exits(0).stdout;
+    let before = metrics();
+    let mut command = scene.command(&["apply", "m.yaml", "--yes"]);
+    let child = command.env("DIDIT_API_KEY", scene.running.api_key()).spawn().unwrap();
+    crate::support::Output::of(child).exits(0);
+    assert_eq!(metrics(), before);
+}
+
+#[test]
+fn the_files_of_the_environment_are_the_last_runs_and_no_older_run_is_written_over_them() {
+    let mut scene = Scene::new(sandbox(2));
+    scene.write_all();
+    scene.set("DIDIT_SYNC_REPORT", "prometheus=r.prom,json=r.json");
+    scene.run(&["apply", "m.yaml", "--yes", "--limit", "1"]).exits(8);
+    scene.run(&["apply", "m.yaml", "--yes"]).exits(0);
+    let of_last = [scene.read("r.prom"), scene.read("r.json")];
+    for looked in [&["report", "1"][..], &["report", "--list"], &["report", "--since", "2020-01-01"]] {
+        scene.run(looked).exits(0);
+        assert_eq!([scene.read("r.prom"), scene.read("r.json")], of_last, "{looked:?}");
+    }
+    // The last run's are made again where they are gone.
+    std::fs::remove_file(scene.path("r.prom")).unwrap();
+    scene.run(&["report"]).exits(0);
+    assert_eq!([scene.read("r.prom"), scene.read("r.json")], of_last);
+    scene.run(&["report", "1", "--report", "json=r.json"]).exits(0);
+    assert_ne!(scene.read("r.json"), of_last[1], "what is asked for is written");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -37,7 +38,8 @@ impl Cli {
     /// Reads arguments and the environment.
     ///
     /// The twins of repeatable options are lists. clap would split what stands on the command line, too, where `:` and
-    /// `,` may be part of a path: so they are split here, and are the options' defaults.
+    /// `,` may be part of a path: so they are split here, and are the options' defaults. The files of
+    /// `DIDIT_SYNC_REPORT` are the last run's: `report` makes them again, but what looks back leaves them alone.
     pub fn read(arguments: &[OsString], env: impl Fn(&str) -> Option<OsString>) -> Result<Self, clap::Error> {
         let list = |name: &str, between: u8| -> Vec<OsString> {
             let text = env(name).unwrap_or_default();
@@ -57,7 +59,15 @@ impl Cli {
         let mut comments = list("DIDIT_SYNC_REPORT", b',');
         comments.retain(|report| report.as_bytes().starts_with(b"markdown="));
         command = command.mut_subcommand("plan", |command| with(command, "reports", comments));
-        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+        let matches = command.try_get_matches_from(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if let Command::Report(args) = &mut cli.command {
+            let of_report = matches.subcommand_matches("report").and_then(|matches| matches.value_source("reports"));
+            if of_report == Some(ValueSource::DefaultValue) && args.looks_back() {
+                args.output.reports.clear();
+            }
+        }
+        Ok(cli)
     }
 }
 
@@ -366,6 +376,13 @@ pub struct ReportArgs {
     pub output: OutputArgs,
 }
 
+impl ReportArgs {
+    /// Whether it asks for something else than the last run.
+    fn looks_back(&self) -> bool {
+        self.run.is_some() || self.list || self.since.is_some() || self.until.is_some()
+    }
+}
+
 /// `ledger`.
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
@@ -519,69 +536,4 @@ fn state(text: &str) -> Result<State, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str, env: &[(&str, &str)]) -> Cli {
-        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        Cli::read(&arguments, |name| env.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).into())).unwrap()
-    }
-
-    fn reports(cli: Cli) -> Vec<PathBuf> {
-        let Command::Apply(args) = cli.command else { panic!("another command") };
-        args.output.reports.into_iter().map(|report| report.path).collect()
-    }
-
-    #[test]
-    fn a_day_is_part_of_the_period_that_it_ends_and_a_moment_is_not() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        for (text, from, to) in [
-            ("2026-10-01", "2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z"),
-            ("2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z"),
-            ("2026-10-01T12:00:00+02:00", "2026-10-01T10:00:00Z", "2026-10-01T10:00:00Z"),
-        ] {
-            assert_eq!((since(text), until(text)), (Ok(at(from)), Ok(at(to))));
-        }
-        for text in ["", "yesterday", "2026-13-01", "2026-10-01T12:00:00", "9999-12-31"] {
-            assert!(until(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_plan_takes_its_comment_of_the_list_and_leaves_the_rest_to_runs() {
-        let env = [("DIDIT_SYNC_REPORT", "json=a.json,markdown=b.md")];
-        let Command::Plan(args) = read("didit-sync plan m.yaml", &env).command else { panic!("another command") };
-        assert_eq!(args.reports, [ReportTarget { kind: Kind::Markdown, path: "b.md".into() }]);
-    }
-
-    #[test]
-    fn lists_are_split_in_the_environment_alone() {
-        let env = [
-            ("DIDIT_SYNC_ROOT", "/a:/b"),
-            ("DIDIT_SYNC_ALLOW_HOST", "a.example,b.example:8443"),
-            ("DIDIT_SYNC_REPORT", "json=a.json,json=b.json"),
-        ];
-        let cli = read("didit-sync apply m.yaml", &env);
-        assert_eq!(cli.global.roots, [PathBuf::from("/a"), "/b".into()]);
-        assert_eq!(cli.global.allow_hosts, ["a.example", "b.example:8443"]);
-        assert_eq!(reports(cli), [PathBuf::from("a.json"), "b.json".into()]);
-
-        let line = "didit-sync --root a:b apply m.yaml --report json=a,b.json --report json=c --allow-host x,y";
-        for env in [&env[..], &[]] {
-            let cli = read(line, env);
-            assert_eq!(cli.global.roots, [PathBuf::from("a:b")]);
-            assert_eq!(cli.global.allow_hosts, ["x,y"]);
-            assert_eq!(reports(cli), [PathBuf::from("a,b.json"), "c".into()]);
-        }
-        assert_eq!(read("didit-sync plan m.yaml --root a:b", &env).global.roots, [PathBuf::from("a:b")]);
-        let cli = read("didit-sync apply m.yaml", &[("DIDIT_SYNC_ROOT", "")]);
-        assert!(cli.global.roots.is_empty() && reports(cli).is_empty());
-    }
-
-    #[test]
-    fn a_wrong_list_in_the_environment_is_a_wrong_flag() {
-        let arguments = ["didit-sync", "audit"].map(OsString::from);
-        let wrong = Cli::read(&arguments, |name| (name == "DIDIT_SYNC_REPORT").then(|| "json=a,nonsense=b".into()));
-        assert!(wrong.unwrap_err().to_string().contains("nonsense=b"));
-    }
-}
+mod tests;

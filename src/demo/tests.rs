@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Folder, FolderError, Scene, faults, verdict};
@@ -16,7 +17,7 @@ use crate::ledger::{Ledger, Location};
 use crate::manifest::{self, Environment, LoadOptions, Manifests, SecretPolicy};
 use crate::plan::{self, Snapshot};
 use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Means, Ran, Request};
-use crate::sandbox::{Config, MintOptions, Running, Sandbox};
+use crate::sandbox::{Change, Config, MintOptions, Running, Sandbox};
 use crate::verify::{Expectations, Sent, Subject};
 
 fn config() -> Config {
@@ -125,6 +126,8 @@ impl Job {
             let checks = here.map(|record| {
                 let session = record.session.as_ref().unwrap();
                 let sent = record.settings.clone();
+                let source = record.source_session_id;
+                let entry = manifest.entries.iter().find(|entry| entry.source_session_id == source);
                 let subject = Subject {
                     manifest: record.manifest.clone(),
                     id: record.label.clone(),
@@ -138,7 +141,7 @@ impl Job {
                     },
                     import_status: session.status.clone(),
                     key_environment: lane.client.environment(),
-                    expect: Expectations::default(),
+                    expect: entry.map_or_else(Expectations::default, |entry| entry.expect.clone()),
                 };
                 Check { entry: record.id, subject, fresh: false, accept: false }
             });
@@ -215,7 +218,7 @@ async fn secrets_are_for_the_owner_and_nothing_is_overwritten() {
     }
 }
 
-const EXAMPLES: [&str; 4] = ["group", "inline", "migration", "nightly-audit"];
+const EXAMPLES: [&str; 5] = ["group", "inline", "migration", "nightly-audit", "rules"];
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")
@@ -286,6 +289,21 @@ async fn the_examples_run_against_the_sandbox() {
     std::fs::remove_file(dir.path().join("inbox/1.txt")).unwrap();
     let audit = job.audit().await;
     assert_eq!((audit.exit.code(), audit.end.verified), (0, Some((20, 20))), "{:?}", audit.findings);
+    // The rules are the example's own, of its defaults and of one entry.
+    let world = job.sandbox.world();
+    for (entry, block, field, value) in [
+        ("651fdc55-71dc-4ec2-a651-8a795958a1d2", "registry_checks", "company_status", json!("dissolved")),
+        ("6bfb713f-ab1e-4bb2-bd89-4307e23e5dc8", "id_verifications", "age", json!(17)),
+    ] {
+        let source: Uuid = entry.parse().unwrap();
+        let session = world.imported().into_iter().find(|it| it.source_id == source).unwrap().session_id;
+        let change = Change::Check { block: block.to_owned(), field: field.to_owned(), value };
+        world.change(session, change).unwrap();
+    }
+    let audit = job.audit().await;
+    let mut rules: Vec<&str> = audit.findings.iter().map(|it| it.rule.as_str()).collect();
+    rules.retain(|rule| rule.starts_with("expect:"));
+    assert_eq!((rules, audit.exit.code()), (vec!["expect:active", "expect:adult"], 4), "{:?}", audit.findings);
 }
 
 fn readme() -> String {

@@ -1,14 +1,19 @@
 //! What reports read of earlier runs, and of one that was killed.
+//!
+//! A report has the same bytes whenever it is made. So a run's end keeps the states of the ledger's entries with it, and
+//! of a run that died the next one that may change an entry keeps, before it begins, what there is to be said. An audit,
+//! which changes no state and may run beside an apply, keeps the states that it begins with.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, Row, Transaction};
 use uuid::Uuid;
 
 use super::LedgerError;
 use super::read::{Reader, error, keeps_reports, kind, optional_uuid, run_outcomes, time, unreadable};
 use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
+use super::store::insert_outcomes;
 
 impl Reader {
     /// What a run did, by what it left in the ledger: of one that was killed before it could report. Sorted as
@@ -27,27 +32,29 @@ impl Reader {
         })
     }
 
-    /// The entries of the ledger by manifest and state, when the run ended; as they are now, where that is not kept.
+    /// The entries of the ledger by manifest and state, when the run ended; as they are now, where it is the last that
+    /// changes any and has not ended. Nothing, where the program of then did not keep them.
     pub fn run_states(&self, run: RunId) -> Result<Vec<StateCount>, LedgerError> {
-        self.run_query(|connection| {
-            if keeps_reports(connection)? {
-                let sql = "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state";
-                let kept = states(connection, sql, [run.0])?;
-                if !kept.is_empty() {
-                    return Ok(kept);
-                }
+        self.run_query(|connection| match (is_past(connection, run)?, keeps_reports(connection)?) {
+            (false, _) => {
+                states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2", [])
             }
-            states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2", [])
+            (true, true) => {
+                let sql = "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state";
+                states(connection, sql, [run.0])
+            }
+            (true, false) => Ok(Vec::new()),
         })
     }
 
-    /// When the tokens die of entries that were to be imported still, as the last apply up to this run told them.
+    /// When the tokens die of entries that were to be imported still, as the last apply told them that had ended when
+    /// this run ended; when it began, if it was killed.
     pub fn waiting_tokens(&self, run: RunId) -> Result<Vec<Timestamp>, LedgerError> {
         self.run_query(|connection| {
-            let apply: Option<i64> = connection
-                .query_row("SELECT max(run) FROM run_outcomes WHERE run <= ?1", [run.0], |row| row.get(0))
-                .optional()?
-                .flatten();
+            let sql = "SELECT max(o.run) FROM run_outcomes o JOIN run_ends e ON e.run = o.run
+               WHERE o.run <= ?1 AND e.ended_at <= coalesce((SELECT ended_at FROM run_ends WHERE run = ?1),
+                 (SELECT started_at FROM runs WHERE id = ?1))";
+            let apply: Option<i64> = connection.query_row(sql, [run.0], |row| row.get(0))?;
             let outcomes = apply.map_or(Ok(Vec::new()), |apply| run_outcomes(connection, RunId(apply)))?;
             let waiting = outcomes.into_iter().filter(|it| {
                 matches!(it.outcome.as_str(), "not_sent" | "refused" | "unknown" | "expired" | "needs_token")
@@ -55,6 +62,43 @@ impl Reader {
             Ok(waiting.filter_map(|it| it.expires_at).collect())
         })
     }
+}
+
+/// Whether what is said of a run's time stands: it has ended, another has begun since that changes entries, or it
+/// changes none itself.
+fn is_past(connection: &Connection, run: RunId) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM run_ends WHERE run = ?1)
+           OR EXISTS (SELECT 1 FROM runs WHERE id > ?1 AND command <> 'audit' OR id = ?1 AND command = 'audit')",
+        [run.0],
+        |row| row.get(0),
+    )
+}
+
+/// Keeps the states of the ledger's entries with a run.
+pub(super) fn keep_states(tx: &Transaction<'_>, run: RunId) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM run_states WHERE run = ?1", [run.0])?;
+    tx.execute(
+        "INSERT INTO run_states (run, manifest, state, entries)
+         SELECT ?1, manifest, state, count(*) FROM entries GROUP BY manifest, state",
+        [run.0],
+    )
+    .map(drop)
+}
+
+/// If the last run that changes entries died, keeps what there is to be said of it. The caller is about to begin the
+/// next, and holds the lock.
+pub(super) fn keep_dead_run(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let last = "SELECT max(id) FROM runs WHERE command <> 'audit'";
+    let Some(run) = tx.query_row(last, [], |row| row.get::<_, Option<i64>>(0))?.map(RunId) else { return Ok(()) };
+    if is_past(tx, run)? {
+        return Ok(());
+    }
+    keep_states(tx, run)?;
+    // It may have died right before its end.
+    let is_reported =
+        tx.query_row("SELECT EXISTS (SELECT 1 FROM run_outcomes WHERE run = ?1)", [run.0], |row| row.get(0))?;
+    if is_reported { Ok(()) } else { insert_outcomes(tx, run, &traces(tx, run)?) }
 }
 
 fn states(connection: &Connection, sql: &str, of: impl rusqlite::Params) -> rusqlite::Result<Vec<StateCount>> {

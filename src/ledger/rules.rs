@@ -51,33 +51,30 @@ pub struct EntryRules {
     pub rules: Value,
 }
 
-impl Ledger {
-    /// Keeps the rules of those entries of a manifest for which others hold than those of its defaults, in place of
-    /// what was kept of it.
-    pub async fn keep_rules(&self, manifest: String, entries: Vec<EntryRules>) -> Result<(), LedgerError> {
-        let key = self.identity().key.clone();
-        self.writer
-            .call(move |tx| {
-                tx.execute("DELETE FROM entry_rules WHERE manifest = ?1", [&manifest])?;
-                let mut lists: HashMap<String, i64> = HashMap::new();
-                for entry in &entries {
-                    let text = entry.rules.to_string();
-                    let list = match lists.get(&text) {
-                        Some(list) => *list,
-                        None => list_of(tx, &text)?,
-                    };
-                    lists.insert(text, list);
-                    let name = name(&key, entry.source, &entry.label);
-                    tx.prepare_cached(
-                        "INSERT OR REPLACE INTO entry_rules (manifest, entry, rules) VALUES (?1, ?2, ?3)",
-                    )?
-                    .execute(params![manifest, name.as_bytes(), list])?;
-                }
-                drop_unused(tx)
-            })
-            .await
+/// Keeps the lists of a manifest's entries, in place of what was kept of it.
+pub(super) fn keep(
+    tx: &Transaction<'_>,
+    key: &FingerprintKey,
+    manifest: &str,
+    entries: &[EntryRules],
+) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM entry_rules WHERE manifest = ?1", [manifest])?;
+    let mut lists: HashMap<String, i64> = HashMap::new();
+    for entry in entries {
+        let text = entry.rules.to_string();
+        let list = match lists.get(&text) {
+            Some(list) => *list,
+            None => list_of(tx, &text)?,
+        };
+        lists.insert(text, list);
+        let name = name(key, entry.source, &entry.label);
+        tx.prepare_cached("INSERT OR REPLACE INTO entry_rules (manifest, entry, rules) VALUES (?1, ?2, ?3)")?
+            .execute(params![manifest, name.as_bytes(), list])?;
     }
+    drop_unused(tx)
+}
 
+impl Ledger {
     /// The rules that are kept of entries.
     pub async fn kept_rules(&self) -> Result<KeptRules, LedgerError> {
         let key = self.identity().key.clone();

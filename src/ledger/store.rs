@@ -11,7 +11,7 @@ use super::records::{
     RunEnd, RunId, RunOutcome, State,
 };
 use super::writer::Writer;
-use super::{LedgerError, Location, Lock, file, read};
+use super::{EntryRules, LedgerError, Location, Lock, file, past, read, rules};
 use crate::token::Fingerprint;
 
 /// A ledger open for writing. Cheap to clone; the file is closed when the last clone is dropped.
@@ -71,6 +71,9 @@ impl Ledger {
         let command = command.to_owned();
         self.writer
             .call(move |tx| {
+                if command != "audit" {
+                    past::keep_dead_run(tx)?;
+                }
                 tx.execute(
                     "INSERT INTO runs (command, started_at, actor, reason, ref, host, pid, version)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -85,7 +88,11 @@ impl Ledger {
                         env!("CARGO_PKG_VERSION"),
                     ],
                 )?;
-                Ok(RunId(tx.last_insert_rowid()))
+                let run = RunId(tx.last_insert_rowid());
+                if command == "audit" {
+                    past::keep_states(tx, run)?;
+                }
+                Ok(run)
             })
             .await
     }
@@ -100,8 +107,15 @@ impl Ledger {
         self.writer.call(move |tx| insert_run_end(tx, run, &end)).await
     }
 
-    /// Keeps what audits need of a manifest.
-    pub async fn keep_manifest(&self, facts: ManifestFacts, run: RunId) -> Result<(), LedgerError> {
+    /// Keeps what audits need of a manifest: its facts, and the rules of those entries for which others hold than those
+    /// of its defaults; both or neither, in place of what was kept of it.
+    pub async fn keep_manifest(
+        &self,
+        facts: ManifestFacts,
+        rules: Vec<EntryRules>,
+        run: RunId,
+    ) -> Result<(), LedgerError> {
+        let key = self.identity.key.clone();
         self.writer
             .call(move |tx| {
                 tx.execute(
@@ -122,8 +136,8 @@ impl Ledger {
                 tx.execute(
                     "INSERT OR REPLACE INTO run_limits (run, manifest, writes_per_minute) VALUES (?1, ?2, ?3)",
                     params![run.0, facts.name, facts.limits["writes_per_minute"].as_u64()],
-                )
-                .map(drop)
+                )?;
+                rules::keep(tx, &key, &facts.name, &rules)
             })
             .await
     }
@@ -209,42 +223,7 @@ impl Ledger {
 
     /// Keeps what a run reports of its entries.
     pub async fn report(&self, run: RunId, outcomes: Vec<RunOutcome>) -> Result<(), LedgerError> {
-        self.writer
-            .call(move |tx| {
-                let mut insert = tx.prepare_cached(
-                    "INSERT OR REPLACE INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
-                       session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
-                       error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
-                )?;
-                for it in outcomes.iter().map(as_kept) {
-                    let session = it.session.as_ref();
-                    insert.execute(params![
-                        run.0,
-                        it.label,
-                        it.manifest,
-                        it.entry.map(|id| id.0),
-                        it.outcome,
-                        text(it.source_session_id),
-                        session.map(|s| s.session_id.to_string()),
-                        session.and_then(|s| s.session_number),
-                        session.and_then(|s| s.session_url.as_deref()),
-                        it.session_kind.map(crate::token::SessionKind::as_str),
-                        session.and_then(|s| s.status.as_deref()),
-                        text(it.workflow_id),
-                        it.vendor_data,
-                        it.attempts,
-                        it.error.as_ref().map(|e| e.class.as_str()),
-                        it.error.as_ref().and_then(|e| e.http_status),
-                        it.error.as_ref().map(|e| e.detail.as_str()),
-                        text(it.from_application_id),
-                        text(it.for_application_id),
-                        it.expires_at.map(Timestamp::as_millisecond),
-                    ])?;
-                }
-                Ok(())
-            })
-            .await
+        self.writer.call(move |tx| insert_outcomes(tx, run, &outcomes)).await
     }
 
     /// Which entry owns each of these sessions, where one does.
@@ -340,6 +319,43 @@ impl Ledger {
             })
             .await
     }
+}
+
+/// Keeps what is reported of a run's entries. The partner of one whose token was minted is known to the entry alone.
+pub(super) fn insert_outcomes(tx: &Transaction<'_>, run: RunId, outcomes: &[RunOutcome]) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
+           session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
+           error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+           coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)",
+    )?;
+    for it in outcomes.iter().map(as_kept) {
+        let session = it.session.as_ref();
+        insert.execute(params![
+            run.0,
+            it.label,
+            it.manifest,
+            it.entry.map(|id| id.0),
+            it.outcome,
+            text(it.source_session_id),
+            session.map(|s| s.session_id.to_string()),
+            session.and_then(|s| s.session_number),
+            session.and_then(|s| s.session_url.as_deref()),
+            it.session_kind.map(crate::token::SessionKind::as_str),
+            session.and_then(|s| s.status.as_deref()),
+            text(it.workflow_id),
+            it.vendor_data,
+            it.attempts,
+            it.error.as_ref().map(|e| e.class.as_str()),
+            it.error.as_ref().and_then(|e| e.http_status),
+            it.error.as_ref().map(|e| e.detail.as_str()),
+            text(it.from_application_id),
+            text(it.for_application_id),
+            it.expires_at.map(Timestamp::as_millisecond),
+        ])?;
+    }
+    Ok(())
 }
 
 /// An erased entry that a manifest still lists is told by its number alone: its label may name the source session.
@@ -506,10 +522,5 @@ fn insert_run_end(tx: &Transaction<'_>, run: RunId, end: &RunEnd) -> rusqlite::R
             json(serde_json::to_string(&end.conditions))?,
         ],
     )?;
-    tx.execute(
-        "INSERT OR REPLACE INTO run_states (run, manifest, state, entries)
-         SELECT ?1, manifest, state, count(*) FROM entries GROUP BY manifest, state",
-        [run.0],
-    )
-    .map(drop)
+    past::keep_states(tx, run)
 }

@@ -108,6 +108,10 @@ impl Report {
 
 /// The end of a run that has none: it was killed, or is still running.
 fn unended(run: &Run, attempts: u64) -> RunEnd {
+    let next = match run.command.as_str() {
+        "audit" => "the next audit goes on with the sessions that it did not come to",
+        _ => "the next apply resolves what it left open",
+    };
     RunEnd {
         at: run.started_at,
         seconds: 0.0,
@@ -116,7 +120,7 @@ fn unended(run: &Run, attempts: u64) -> RunEnd {
         error: Some(RunError {
             code: Condition::Internal.code(),
             name: Condition::Internal.name().to_owned(),
-            message: "the run did not come to its end; the next apply resolves what it left open".to_owned(),
+            message: format!("the run did not come to its end; {next}"),
         }),
         conditions: Exit::from(Condition::Internal).stored(),
     }

@@ -12,13 +12,15 @@ use tokio::time::Instant;
 use super::events::Event;
 use super::lane::Lane;
 use super::means::Means;
-use super::stop::{Halt, Listener};
+#[cfg(debug_assertions)]
+use super::points::Point;
+use super::stop::{Halt, Listener, wait_for};
 use super::time_limit::{self, TimeLimit};
 use super::verifier::{Check, Verified, Verifier, duplicate};
 use super::{Ran, add_verification, dispatch, round, run_error, sum};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, Origin, Requests, RunEnd, RunFinding, RunId};
-use crate::ledger::{LedgerError, Location, Lock, Purpose, Verdict};
+use crate::ledger::{Acceptance, LedgerError, Location, Lock, Purpose, Verdict};
 use crate::verify::{self, Case, Fetched, Finding, Measure, Rule};
 
 /// `--accept`: where the lock is that an acceptance needs.
@@ -85,35 +87,64 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             lane.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
         verified = verified.and(end);
     }
-    // Who stops an audit by hand wants nothing done.
-    let is_stopped = verified.halts.iter().any(|halt| matches!(halt, Halt::Signal(_)));
-    if let Some(accept) = work.accept.filter(|_| !is_stopped) {
-        take(&work.means, run, &accept, &mut verified).await;
+    if let Some(accept) = work.accept {
+        take(&work.means, run, &accept, &mut verified, stop).await;
     }
     let requests = work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum);
     Ok(end(&work.means, run, verified, work.limited, requests, started).await)
 }
 
-/// Takes what is there now as baselines, holding the lock of repairs. What was accepted is no finding any more.
-async fn take(means: &Means, run: RunId, accept: &Accept, verified: &mut Verified) {
+/// Takes what is there now as baselines, holding the lock of repairs: all of it or, where the audit is stopped by hand
+/// before, nothing. What was accepted is no finding any more.
+async fn take(means: &Means, run: RunId, accept: &Accept, verified: &mut Verified, mut stop: Listener) {
     let acceptances = std::mem::take(&mut verified.acceptances);
-    if acceptances.is_empty() {
+    if acceptances.is_empty() && stop.borrow().condition().is_none() {
         return;
     }
-    let (location, wait) = (accept.location.clone(), accept.wait);
-    let locked = tokio::task::spawn_blocking(move || Lock::take(&location, Purpose::Change, wait)).await;
-    let taken = match locked {
-        Ok(Ok(lock)) => {
-            let taken = means.ledger.accept(run, means.clock.now(), acceptances).await;
-            drop(lock);
-            taken.map_err(Halt::Ledger)
-        }
-        Ok(Err(error)) => Err(Halt::Ledger(error)),
-        Err(error) => Err(Halt::lost(&error)),
+    let lock = tokio::select! {
+        biased;
+        condition = signalled(&mut stop) => Err(Halt::Unaccepted(condition)),
+        lock = lock(accept) => lock,
+    };
+    let taken = match lock {
+        Ok(lock) => accept_all(means, run, lock, acceptances).await,
+        Err(halt) => Err(halt),
     };
     match taken {
         Ok(taken) => verified.findings.retain(|finding| !is_taken(finding, &taken)),
-        Err(halt) => verified.halts.push(halt),
+        // Before what else is said of a signal.
+        Err(halt) => verified.halts.insert(0, halt),
+    }
+}
+
+async fn signalled(stop: &mut Listener) -> Condition {
+    loop {
+        if let Some(condition) = wait_for(stop, |request| request.condition().is_some()).await.condition() {
+            return condition;
+        }
+    }
+}
+
+/// In one transaction, which nothing stops.
+async fn accept_all(
+    means: &Means,
+    run: RunId,
+    _lock: Lock,
+    acceptances: Vec<Acceptance>,
+) -> Result<Vec<EntryId>, Halt> {
+    #[cfg(debug_assertions)]
+    Point::Accepting.pass();
+    let taken = means.ledger.accept(run, means.clock.now(), acceptances).await.map_err(Halt::Ledger)?;
+    #[cfg(debug_assertions)]
+    Point::Accepted.pass();
+    Ok(taken)
+}
+
+async fn lock(accept: &Accept) -> Result<Lock, Halt> {
+    let (location, wait) = (accept.location.clone(), accept.wait);
+    match tokio::task::spawn_blocking(move || Lock::take(&location, Purpose::Change, wait)).await {
+        Ok(lock) => lock.map_err(Halt::Ledger),
+        Err(error) => Err(Halt::lost(&error)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Points at which tests make the program die: right before and after each of the two commits of a request, and where
-//! a session is verified.
+//! Points at which tests make the program die: right before and after each of the two commits of a request, and of those
+//! of a verification.
 //!
 //! `DIDIT_SYNC_TEST_STOP_AT=POINT:N` aborts the process when it passes the point for the N-th time; with
 //! `DIDIT_SYNC_TEST_PANIC=TEXT` it panics there instead, with that text. Debug builds only; a release build has neither
@@ -26,6 +26,14 @@ pub(super) enum Point {
     Settled,
     /// A session was fetched to be verified, and is not judged.
     Fetched,
+    /// Sessions were judged, and nothing of that is on record.
+    Judged,
+    /// What they were judged is durable, and nobody was told.
+    Kept,
+    /// What is there is about to be accepted.
+    Accepting,
+    /// An acceptance is durable, and nobody was told.
+    Accepted,
 }
 
 impl Point {
@@ -37,6 +45,10 @@ impl Point {
             "looked-up" => Self::LookedUp,
             "settled" => Self::Settled,
             "fetched" => Self::Fetched,
+            "judged" => Self::Judged,
+            "kept" => Self::Kept,
+            "accepting" => Self::Accepting,
+            "accepted" => Self::Accepted,
             _ => return None,
         })
     }

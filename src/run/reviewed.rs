@@ -36,8 +36,7 @@ pub(super) fn refused(work: &Apply, selected: &Selection) -> Option<Halt> {
 pub(super) async fn begin(work: &Apply, selected: &Selection, run: RunId) -> Result<(), LedgerError> {
     let ledger = &work.means.ledger;
     for manifest in &work.manifests.manifests {
-        ledger.keep_manifest(facts(manifest), run).await?;
-        ledger.keep_rules(manifest.name.clone(), own_rules(work, manifest)).await?;
+        ledger.keep_manifest(facts(manifest), own_rules(work, manifest), run).await?;
     }
     match &work.options.reviewed {
         Some(reviewed) => ledger.use_plan(run, reviewed.digest).await,

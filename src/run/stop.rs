@@ -46,6 +46,8 @@ pub type Listener = watch::Receiver<Request>;
 pub enum Halt {
     /// A signal.
     Signal(Condition),
+    /// A signal before what was seen could be accepted.
+    Unaccepted(Condition),
     /// The key was rejected or lacks a privilege.
     Credentials(Failure),
     /// The application can't pay.
@@ -76,7 +78,7 @@ impl Halt {
     #[must_use]
     pub fn condition(&self) -> Condition {
         match self {
-            Self::Signal(condition) => *condition,
+            Self::Signal(condition) | Self::Unaccepted(condition) => *condition,
             Self::Credentials(_) => Condition::Credentials,
             Self::NoCredit(_) | Self::Guard(_) | Self::Plan(_) => Condition::StoppedByGuard,
             Self::TimeUp(_) => Condition::Incomplete,
@@ -94,6 +96,8 @@ impl Halt {
         match self {
             Self::Signal(Condition::Terminated) => "terminated; what was in flight is on record".to_owned(),
             Self::Signal(_) => "interrupted; what was in flight is on record".to_owned(),
+            Self::Unaccepted(Condition::Terminated) => "terminated; nothing was accepted".to_owned(),
+            Self::Unaccepted(_) => "interrupted; nothing was accepted".to_owned(),
             Self::Credentials(failure) => format!("the API rejects the key: {}", with_advice(failure)),
             Self::NoCredit(failure) => format!("no credit: {}", with_advice(failure)),
             Self::Unavailable(message) | Self::Guard(message) => message.clone(),
@@ -124,7 +128,15 @@ impl Halt {
     /// Whether it ends the whole run, not just the work for one application.
     #[must_use]
     pub fn is_global(&self) -> bool {
-        matches!(self, Self::Signal(_) | Self::Guard(_) | Self::Plan(_) | Self::Ledger(_) | Self::Internal(_))
+        matches!(
+            self,
+            Self::Signal(_)
+                | Self::Unaccepted(_)
+                | Self::Guard(_)
+                | Self::Plan(_)
+                | Self::Ledger(_)
+                | Self::Internal(_)
+        )
     }
 }
 

@@ -260,7 +260,11 @@ impl Verifier {
         let is_bad = |(_, finding): &&(EntryId, Finding)| finding.severity == Severity::Error;
         let bad = verdict.found.iter().filter(is_bad).map(|(row, _)| *row).collect::<HashSet<_>>().len() as u64;
         let checked = batch.looked.len() as u64;
+        #[cfg(debug_assertions)]
+        Point::Judged.pass();
         let findings = self.means.ledger.keep_findings(self.run, now, verdict).await.map_err(Halt::Ledger)?;
+        #[cfg(debug_assertions)]
+        Point::Kept.pass();
         for n in 0..checked {
             self.means.events.tell(Event::Verified { errors: u64::from(n < bad) });
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::didit::Class;
-use crate::ledger::records::{Evidence, RecordedError, StateCount};
+use crate::ledger::records::{Evidence, ManifestFacts, RecordedError, Requests, RunEnd, StateCount};
 
 fn settled(
     entry: EntryId,
@@ -127,4 +127,140 @@ async fn promise_6_reports_of_a_ledger_of_version_3_need_no_migration() {
     drop(Ledger::open(&place.location).unwrap());
     assert!(path.with_file_name("ledger.db.v3.bak").exists());
     check();
+}
+
+fn ended(at: Timestamp) -> RunEnd {
+    RunEnd { at, seconds: 0.0, requests: Requests::default(), verified: None, error: None, conditions: Vec::new() }
+}
+
+#[tokio::test]
+async fn what_an_audit_knew_of_tokens_is_not_changed_by_an_apply_that_ends_after_it() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let apply = killed(&ledger).await;
+    let origin = Origin { actor: "ann@host".to_owned(), reason: None, reference: None };
+    let audit = ledger.begin_run("audit", origin, now()).await.unwrap();
+    ledger.end_run(audit, ended(now())).await.unwrap();
+    let reader = || Reader::require(&place.location).unwrap();
+    let states = reader().run_states(audit).unwrap();
+    assert_eq!(reader().waiting_tokens(audit).unwrap(), []);
+    let mut outcomes = reader().traces(apply).unwrap();
+    for outcome in &mut outcomes {
+        outcome.expires_at = Some(now());
+    }
+    let later = now() + jiff::SignedDuration::from_secs(1);
+    ledger.report(apply, outcomes).await.unwrap();
+    ledger.end_run(apply, ended(later)).await.unwrap();
+    begin(&ledger).await;
+    assert_eq!((reader().waiting_tokens(audit).unwrap(), reader().run_states(audit).unwrap()), (Vec::new(), states));
+    assert_eq!(reader().waiting_tokens(apply).unwrap().len(), 2, "one was refused, one is open");
+}
+
+#[tokio::test]
+async fn promise_10_facts_and_rules_of_a_manifest_are_kept_together_or_not_at_all() {
+    let place = place();
+    let facts = |digest: &str| ManifestFacts {
+        name: "acme".to_owned(),
+        path: "acme.yaml".to_owned(),
+        digest: digest.to_owned(),
+        application_id: None,
+        base_url: "http://127.0.0.1:1".to_owned(),
+        api_key: serde_json::json!({"env": "KEY"}),
+        limits: serde_json::json!({}),
+        expect: serde_json::json!([]),
+    };
+    let rules = |name: &str| {
+        let rules = serde_json::json!([{"name": name, "rule": "true", "severity": "error"}]);
+        vec![crate::ledger::EntryRules { source: None, label: "a".to_owned(), rules }]
+    };
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    ledger.keep_manifest(facts("first"), rules("first"), run).await.unwrap();
+    drop(ledger);
+    let trigger = "CREATE TRIGGER broken BEFORE INSERT ON entry_rules BEGIN SELECT RAISE(ABORT, 'broken'); END";
+    rusqlite::Connection::open(&place.location.path).unwrap().execute_batch(trigger).unwrap();
+    let ledger = Ledger::open(&place.location).unwrap();
+    ledger.keep_manifest(facts("second"), rules("second"), run).await.unwrap_err();
+    drop(ledger);
+    let ledger = Ledger::open(&place.location).unwrap();
+    assert_eq!(ledger.manifests().await.unwrap()[0].digest, "first");
+    assert_eq!(ledger.kept_rules().await.unwrap().of("acme", None, "a").unwrap()[0]["name"], "first");
+}
+
+/// A ledger as version 4 or 5 left it: an entry that was imported, audited and found to have drifted.
+fn of_version(path: &std::path::Path, version: usize) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let connection = rusqlite::Connection::open(path).unwrap();
+    for schema in &crate::ledger::file::MIGRATIONS[..version] {
+        connection.execute_batch(schema).unwrap();
+    }
+    let rows = format!(
+        "PRAGMA application_id = 0x4453594e; PRAGMA user_version = {version};
+         INSERT INTO meta VALUES (1, '{id}', 7, zeroblob(32), 0);
+         INSERT INTO runs VALUES (1, 'apply', 0, 'ann', NULL, NULL, 'h', 1, '0'), (2, 'audit', 5, 'ann', NULL, NULL, 'h', 1, '0');
+         INSERT INTO run_ends VALUES (1, 4, 1.0, 1, 1, 0, 1, 1, NULL, '[0]'), (2, 9, 1.0, 0, 1, 0, 1, 1, NULL, '[4]');
+         INSERT INTO manifests VALUES ('acme', 'm.yaml', 'd', NULL, 'http://127.0.0.1:1', '{{}}', '{{}}', '[]', 1);
+         INSERT INTO run_limits VALUES (1, 'acme', 300);
+         INSERT INTO entries (manifest, label, base_url, source_session_id, state, attempts, session_id, imported_at, place, run, audited_at)
+           VALUES ('acme', 'a', 'http://127.0.0.1:1', '{id}', 'imported', 0, '{session}', 3, 'm.yaml:1', 1, 8);
+         INSERT INTO run_outcomes (run, label, manifest, entry, outcome, session_id, attempts, expires_at)
+           VALUES (1, 'a', 'acme', 1, 'imported', '{session}', 1, 77);
+         INSERT INTO run_states VALUES (1, 'acme', 'imported', 1), (2, 'acme', 'imported', 1);
+         INSERT INTO findings (entry, rule, first_seen, closed_at) VALUES (1, 'vendor-data-drift', 8, NULL);
+         INSERT INTO run_findings VALUES (2, 1, 'acme', 'a', '{session}', 'vendor-data-drift', 'error', 'm', 'x', 'y', 8, 1);",
+        id = Uuid::from_u128(1),
+        session = Uuid::from_u128(100),
+    );
+    connection.execute_batch(&rows).unwrap();
+    if version >= 5 {
+        let name = FingerprintKey::from_bytes([0; 32]).fingerprint(Uuid::from_u128(1).to_string().as_bytes());
+        connection.execute("INSERT INTO rule_lists VALUES (1, '[7]')", []).unwrap();
+        let sql = "INSERT INTO entry_rules VALUES ('acme', ?1, 1)";
+        connection.execute(sql, [name.as_bytes().as_slice()]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn promise_6_ledgers_of_versions_4_and_5_are_backed_up_and_keep_all_that_they_knew() {
+    for version in [4, 5] {
+        let place = place();
+        let path = &place.location.path;
+        of_version(path, version);
+        let old = fs::read(path).unwrap();
+        // Reading needs no migration, and makes none.
+        let known = || {
+            let reader = Reader::require(&place.location).unwrap();
+            let outcome = reader.run_outcomes(RunId(1)).unwrap().remove(0);
+            let finding = reader.run_findings(RunId(2)).unwrap().remove(0);
+            let record = reader.records().unwrap().remove(0);
+            assert_eq!((finding.rule.as_str(), finding.block.as_str()), ("vendor-data-drift", ""), "{version}");
+            assert!(finding.new && record.audited_at == Some(finding.first_seen), "{version}");
+            let states = [RunId(1), RunId(2)].map(|run| reader.run_states(run).unwrap());
+            (outcome, finding, record, states, reader.run_writes_per_minute(RunId(1)).unwrap())
+        };
+        let before = known();
+        assert_eq!(fs::read(path).unwrap(), old, "{version}");
+        let ledger = Ledger::open(&place.location).unwrap();
+        let backup = path.with_file_name(format!("ledger.db.v{version}.bak"));
+        assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+        let of_backup = rusqlite::Connection::open(&backup).unwrap();
+        let kept: usize = of_backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(kept, version);
+        assert_eq!(known(), before, "{version}");
+        assert_eq!((ledger.identity().id, ledger.identity().generation), (Uuid::from_u128(1), 7));
+        let rules = ledger.kept_rules().await.unwrap();
+        let own = rules.of("acme", Some(Uuid::from_u128(1)), "a").cloned();
+        assert_eq!(own, (version >= 5).then(|| serde_json::json!([7])), "{version}");
+        // The finding stays open with its first sight, and what is new since works.
+        let entry = before.2.id;
+        let standing = ledger.standing(vec![entry]).await.unwrap();
+        assert_eq!(standing.len(), 1, "{version}");
+        let run = begin(&ledger).await;
+        let verdict = crate::ledger::Verdict { checked: vec![entry], found: standing, baselines: Vec::new() };
+        let again = ledger.keep_findings(run, now(), verdict).await.unwrap();
+        assert_eq!((again[0].first_seen, again[0].new), (before.1.first_seen, false), "{version}");
+        assert!(ledger.baselines(vec![entry]).await.unwrap().is_empty(), "{version}");
+        drop(ledger);
+        assert!(Reader::require(&place.location).unwrap().check().unwrap().is_empty(), "{version}");
+    }
 }

@@ -40,6 +40,7 @@ fn what_a_rule_may_not_be() {
         ("[{name: a, rule: \"session.status = 'x'\"}]", "bad-rule", 30, "not CEL"),
         ("[{name: a, rule: \"sesion.status == 'x'\"}]", "bad-rule", 30, "`sesion`"),
         ("[{name: a, rule: \"session.status.lower() == 'x'\"}]", "bad-rule", 30, "`lower`"),
+        ("[{name: a, rule: \"session.status.matches('(')\"}]", "bad-rule", 30, "unclosed group"),
         ("[{name: a, rule: \"\"}]", "bad-rule", 30, "empty"),
         ("[{name: a, rule: true}]", "wrong-type", 30, "quote it"),
         ("[{rule: \"true\"}]", "missing-key", 14, "no `name`"),

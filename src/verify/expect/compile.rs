@@ -93,6 +93,9 @@ pub enum Flaw {
     /// It has a loop or `has` with the wrong number of arguments, or the like.
     #[error("the rule uses `{0}` in another way than it can be used")]
     Misused(String),
+    /// A regular expression that is written in it is none.
+    #[error("the rule has a regular expression that is none: {0}")]
+    Pattern(String),
     /// It makes a value of a named type.
     #[error("the rule makes a value of a type that is not there")]
     NamedType,
@@ -123,6 +126,9 @@ impl Flaw {
                 "has" => "write `has(session.field)`".to_owned(),
                 name => format!("write `list.{name}(x, condition)`"),
             },
+            Self::Pattern(_) => {
+                "to match a character such as ( itself, write [(]; YAML and CEL both take a backslash away".to_owned()
+            }
             Self::NamedType => "write a map, {'key': value}, or a list".to_owned(),
         }
     }
@@ -178,13 +184,18 @@ fn read(text: &str) -> Result<Compiled, Flaw> {
 
 fn syntax(text: &str, errors: &cel::ParseErrors) -> Flaw {
     let Some(first) = errors.errors.first() else { return Flaw::Unreadable };
-    let whole = inert(first.msg.trim_end());
+    let count = |n: isize| usize::try_from(n).unwrap_or(0).clamp(1, text.len() + 1);
+    Flaw::Syntax { line: count(first.pos.0), column: count(first.pos.1), complaint: complaint(&first.msg) }
+}
+
+/// What a library says of a rule's own text, inert and short.
+fn complaint(text: &str) -> String {
+    let whole = inert(text.trim_end());
     let mut complaint: String = whole.chars().take(COMPLAINT).collect();
     if complaint.len() < whole.len() {
         complaint.push('…');
     }
-    let count = |n: isize| usize::try_from(n).unwrap_or(0).clamp(1, text.len() + 1);
-    Flaw::Syntax { line: count(first.pos.0), column: count(first.pos.1), complaint: quoted(&complaint).into_owned() }
+    quoted(&complaint).into_owned()
 }
 
 /// Walks an expression with the variables of the loops around.
@@ -213,7 +224,8 @@ impl<'e> Checker<'e> {
                 // The root of a name is what is most likely misspelt.
                 let parts = call.target.as_deref().into_iter().chain(&call.args);
                 parts.into_iter().try_for_each(|part| self.check(part, inner))?;
-                function(&call.func_name)
+                function(&call.func_name)?;
+                pattern(call)
             }
             Expr::Map(map) => {
                 self.makes_maps = true;
@@ -252,6 +264,18 @@ fn function(name: &str) -> Result<(), Flaw> {
     // Operators are calls of names that can't be written.
     let operator = !name.starts_with(|c: char| c.is_ascii_alphabetic()) && !name.bytes().all(is_word);
     if operator || FUNCTIONS.contains(&name) { Ok(()) } else { Err(Flaw::UnknownFunction(shown(name))) }
+}
+
+/// A regular expression that is written out is compiled as the library will do it.
+fn pattern(call: &CallExpr) -> Result<(), Flaw> {
+    match call.args.last().map(|pattern| &pattern.expr) {
+        Some(Expr::Literal(LiteralValue::String(pattern))) if call.func_name == "matches" => {
+            // Its last line says what is wrong; those before show where.
+            let wrong = |text: &str| complaint(text.lines().last().unwrap_or_default().trim_start_matches("error: "));
+            regex::Regex::new(pattern.inner()).map(drop).map_err(|error| Flaw::Pattern(wrong(&error.to_string())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_word(byte: u8) -> bool {

@@ -73,7 +73,7 @@ fn what_cannot_be_evaluated_is_told_by_its_kind() {
         ("session.session_number / 0 == 1", Reason::Failed),
         ("timestamp(session.id_verifications[0].full_name) > timestamp('2026-01-01T00:00:00Z')", Reason::Failed),
         ("int(session.id_verifications[0].full_name) > 1", Reason::Failed),
-        ("session.status.matches('(')", Reason::Failed),
+        ("session.status.matches('(' + session.status)", Reason::Failed),
         ("session.status", Reason::NotBoolean),
         ("session.aml_screenings", Reason::NotBoolean),
         ("1", Reason::NotBoolean),
@@ -103,6 +103,15 @@ fn a_rule_is_refused_for_what_it_is() {
     assert_eq!(flaw("session.status.lower() == 'x'"), Flaw::UnknownFunction("lower".to_owned()));
     assert_eq!(flaw("now() > 1"), Flaw::UnknownFunction("now".to_owned()));
     assert_eq!(flaw("session.x.all(c)"), Flaw::Misused("all".to_owned()));
+    for text in
+        ["session.status.matches('(')", "matches(session.status, '[a')", "session.x.all(c, c.y.matches('a{9,1}'))"]
+    {
+        assert!(matches!(flaw(text), Flaw::Pattern(_)), "{text}: {:?}", flaw(text));
+    }
+    assert_eq!(flaw("'x'.matches('(')").to_string(), "the rule has a regular expression that is none: unclosed group");
+    assert!(matches!(flaw("'x'.matches('x{1000}{1000}')"), Flaw::Pattern(_)), "too large is none, too");
+    // What is none only for some decisions is found when it is evaluated.
+    assert!(rule("session.status.matches('^[(]A')").is_ok() && rule("'x'.matches(session.status)").is_ok());
     assert_eq!(flaw("google.protobuf.Duration{seconds: 1} == session"), Flaw::NamedType);
     for deep in [
         "(".repeat(500) + "1" + &")".repeat(500),
