@@ -47,8 +47,9 @@ fn main() {
             times.sort_by(f64::total_cmp);
             times[times.len() / 2]
         };
-        let [painted, load, ready, first, next] = [0, 1, 2, 3, 4].map(median);
-        println!("{name:<14} {painted:>8.0} {load:>7.0} {ready:>7.0} {first:>10.0} {next:>9.0}");
+        let shown = |n: usize| if median(n).is_nan() { "-".to_owned() } else { format!("{:.0}", median(n)) };
+        let [painted, load, ready, first, next] = [0, 1, 2, 3, 4].map(shown);
+        println!("{name:<14} {painted:>8} {load:>7} {ready:>7} {first:>10} {next:>9}");
     }
 }
 
