@@ -24,7 +24,7 @@ use uuid::Uuid;
 const ROUNDS: usize = 5;
 
 /// Decisions in memory at a time, as the verifier has them.
-const BATCH: usize = 256;
+const BATCH: usize = 32;
 
 fn main() {
     let count = if std::env::args().any(|arg| arg == "--full") { 100_000 } else { 20_000 };

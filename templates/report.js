@@ -4,9 +4,20 @@
 const PAGE = 100;
 const PRINTED = 1000;
 
+function bytes(packed) {
+  if (typeof Uint8Array.fromBase64 === 'function') {
+    return Uint8Array.fromBase64(packed);
+  }
+  const text = atob(packed);
+  const made = new Uint8Array(text.length);
+  for (let n = 0; n < text.length; n += 1) {
+    made[n] = text.charCodeAt(n);
+  }
+  return made;
+}
+
 async function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  const plain = new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
   return JSON.parse(await new Response(plain).text());
 }
 
@@ -42,9 +53,12 @@ class Table {
     this.offerChoices();
     this.offerSorting();
     this.tools.addEventListener('submit', (event) => event.preventDefault());
+    // Before the first key: it takes longer than a key's search.
+    this.input.addEventListener('focus', () => this.index());
     this.input.addEventListener('input', () => this.search());
     this.select.addEventListener('change', () => this.search());
-    this.nav.addEventListener('click', (event) => this.turn(Number(event.target.dataset.go ?? 0)));
+    this.nav.addEventListener('click', (event) => this.turn(event.target));
+    this.body.removeAttribute('class');
     find('.unscripted')?.remove();
     this.tools.hidden = false;
   }
@@ -74,10 +88,24 @@ class Table {
     this.search();
   }
 
+  sorted() {
+    if (this.order === null) {
+      return '';
+    }
+    const { column, falls } = this.order;
+    return `, by ${this.heads[column].textContent}, ${falls ? 'falling' : 'rising'}`;
+  }
+
+  index() {
+    this.words ??= this.rows.map((row) => row.join('\n').toLowerCase());
+  }
+
   search() {
     const wanted = this.input.value.toLowerCase().split(/\s+/).filter((word) => word !== '');
     const chosen = this.select.value;
-    this.words ??= this.rows.map((row) => row.join('\n').toLowerCase());
+    if (wanted.length > 0) {
+      this.index();
+    }
     const fits = (row, n) =>
       (chosen === '' || row[this.tag] === chosen) && wanted.every((word) => this.words[n].includes(word));
     this.found = this.rows.filter(fits);
@@ -90,9 +118,10 @@ class Table {
     this.show();
   }
 
-  turn(by) {
-    if (by !== 0) {
-      this.page += by;
+  // A button without a page to go to keeps the focus, which a disabled one would lose.
+  turn(button) {
+    if (button.dataset.go !== undefined && button.ariaDisabled !== 'true') {
+      this.page += Number(button.dataset.go);
       this.show();
       this.section.scrollIntoView();
     }
@@ -109,11 +138,11 @@ class Table {
     this.body.replaceChildren(...made);
     const [total, to] = [this.found.length, from + rows.length];
     const range = total > rows.length ? `${number(from + 1)} to ${number(to)} of ` : '';
-    this.status.textContent = total === 0 ? 'nothing found' : `${range}${number(total)} shown`;
+    this.status.textContent = total === 0 ? 'nothing found' : `${range}${number(total)} shown${this.sorted()}`;
     const [back, told, on] = this.nav.children;
     told.textContent = `page ${number(this.page + 1)} of ${number(Math.max(1, Math.ceil(total / PAGE)))}`;
-    back.disabled = this.page === 0;
-    on.disabled = to >= total;
+    back.ariaDisabled = String(this.page === 0);
+    on.ariaDisabled = String(to >= total);
     this.nav.hidden = total <= PAGE;
   }
 }
@@ -131,13 +160,6 @@ async function start() {
   }
   addEventListener('beforeprint', () => tables.forEach((table) => table.show(PRINTED)));
   addEventListener('afterprint', () => tables.forEach((table) => table.show()));
-  addEventListener('keydown', (event) => {
-    const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-    if (event.key === '/' && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey && tables.length > 0) {
-      event.preventDefault();
-      tables.at(-1).input.focus();
-    }
-  });
   document.documentElement.dataset.ready = 'yes';
 }
 

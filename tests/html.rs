@@ -1,154 +1,27 @@
-//! The page of a run: what it holds, how large it is, and, where Chromium is installed, that it works.
+//! The page of a run: what it holds, how large it is, and, where Chromium is installed, that it works, on paper (where
+//! pdftotext is) and without script, too.
 
-use std::fmt::Write as _;
 use std::process::Command;
-use std::time::Instant;
 
-use didit_sync::didit::Class;
-use didit_sync::exit::{Condition, Exit};
-use didit_sync::ledger::records::{
-    EntryId, Origin, RecordedError, Requests, Run, RunEnd, RunFinding, RunId, RunOutcome, Session, State, StateCount,
-};
-use didit_sync::report::{Report, html};
-use didit_sync::token::SessionKind;
-use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use didit_sync::report::html;
+use serde_json::json;
 
+use crate::support::browser::{Browser, chromium};
+use crate::support::page::{hostile, id, report};
 use crate::support::{Folder, Scene, sandbox};
 
-/// Breaks out of whatever does not escape: text, attributes, scripts, JSON.
-const HOSTILE: &str = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u{2028}\u{202e}&amp;<!--";
-
-fn at(milliseconds: i64) -> Timestamp {
-    Timestamp::from_millisecond(1_795_000_000_000 + milliseconds).unwrap()
-}
-
-/// An id as random ones are: not one byte of it can be saved.
-fn id(n: u128) -> Uuid {
-    Uuid::from_u128((n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
-}
-
-fn error(class: Class, http_status: Option<u16>, detail: &str) -> RecordedError {
-    RecordedError { class, http_status, detail: detail.to_owned() }
-}
-
-fn outcome(n: usize) -> RunOutcome {
-    let (outcome, status, error) = match n % 25 {
-        3 => ("refused", None, Some(error(Class::SourceGone, Some(400), "the original session does not exist"))),
-        7 => ("expired", None, Some(error(Class::TokenExpired, None, "the token expired before its turn"))),
-        11 => ("unknown", None, Some(error(Class::Timeout, None, "no answer within 30 s"))),
-        19 => ("recovered", Some("In Review"), None),
-        n if n % 5 == 0 => ("imported", Some("Declined"), None),
-        n if n % 2 == 0 => ("imported", Some("Approved"), None),
-        _ => ("imported", Some("In Review"), None),
-    };
-    let n = n as u128;
-    let session = |status: &str| Session {
-        session_id: id(2 * n),
-        session_number: Some(4_000 + n as i64),
-        session_url: None,
-        status: Some(status.to_owned()),
-    };
-    RunOutcome {
-        manifest: "acme-2026q4".to_owned(),
-        label: id(2 * n + 1).to_string(),
-        entry: Some(EntryId(n as i64 + 1)),
-        outcome: outcome.to_owned(),
-        source_session_id: Some(id(2 * n + 1)),
-        session: status.map(session),
-        session_kind: Some(if n.is_multiple_of(4) { SessionKind::Business } else { SessionKind::User }),
-        workflow_id: Some(id(7)),
-        vendor_data: Some(format!("acme-customer-{:07}", (n * 7919) % 9_999_991)),
-        attempts: 1 + u32::from(error.is_some()),
-        error,
-        from_application_id: None,
-        for_application_id: None,
-        expires_at: None,
-    }
-}
-
-/// 300 at once, and 300 more as each window opens.
-fn sends(count: usize) -> Vec<Timestamp> {
-    (0..count).map(|n| at((n / 300) as i64 * 60_150 + (n % 300) as i64 * 12)).collect()
-}
-
-fn finding(n: usize, rule: &str, severity: &str, message: &str) -> RunFinding {
-    RunFinding {
-        entry: EntryId(n as i64),
-        manifest: "acme-2026q4".to_owned(),
-        label: id(2 * n as u128 + 1).to_string(),
-        session_id: Some(id(2 * n as u128)),
-        rule: rule.to_owned(),
-        block: String::new(),
-        severity: severity.to_owned(),
-        message: message.to_owned(),
-        expected: Some(id(7).to_string()),
-        actual: Some(id(8).to_string()),
-        first_seen: at(n as i64 * 1000),
-        new: n.is_multiple_of(2),
-    }
-}
-
-fn report(entries: usize) -> Report {
-    let exit: Exit = [Condition::UnknownOutcome, Condition::Findings, Condition::Partial].into_iter().collect();
-    let sends = sends(entries);
-    let seconds = sends.last().map_or(0.2, |last| last.duration_since(at(0)).as_secs_f64() + 0.4);
-    let outcomes: Vec<RunOutcome> = (0..entries).map(outcome).collect();
-    let origin = Origin {
-        actor: "ann@ops-1".to_owned(),
-        reason: Some("OPS-4711: customers of the north branch".to_owned()),
-        reference: Some("4f1c2d9".to_owned()),
-    };
-    let end = RunEnd {
-        at: at(0) + SignedDuration::from_secs_f64(seconds),
-        seconds,
-        requests: Requests { writes: entries as u64 + 3, reads: entries as u64 * 2, throttled: 1 },
-        verified: Some((entries as u64 * 22 / 25, entries as u64 * 22 / 25)),
-        error: None,
-        conditions: exit.stored(),
-    };
-    let state = |state, entries| StateCount { manifest: "acme-2026q4".to_owned(), state, entries };
-    Report {
-        run: Run { id: RunId(7), command: "apply".to_owned(), started_at: at(0), origin, end: Some(end.clone()) },
-        end,
-        outcomes,
-        findings: vec![
-            finding(2, "workflow-drift", "error", "the session has another workflow"),
-            finding(4, "status-unexpected", "error", "imported for review, and is Approved"),
-            finding(5, "document-expired", "warning", "a document is past its date"),
-        ],
-        states: vec![state(State::Imported, 1 + entries as u64), state(State::Refused, 3)],
-        waiting: Vec::new(),
-        sends: vec![sends],
-        writes_per_minute: Some(300),
-    }
-}
-
-fn hostile() -> Report {
-    let mut report = report(40);
-    report.run.origin.actor = HOSTILE.into();
-    report.run.origin.reason = Some(HOSTILE.into());
-    for it in &mut report.outcomes[..4] {
-        it.label = HOSTILE.into();
-        it.manifest = HOSTILE.into();
-        it.outcome = HOSTILE.into();
-        it.vendor_data = Some(HOSTILE.into());
-        it.error = Some(error(Class::BadRequest, Some(400), HOSTILE));
-        if let Some(session) = &mut it.session {
-            session.status = Some(HOSTILE.into());
-        }
-    }
-    report.findings[0].message = HOSTILE.into();
-    report.findings[0].rule = HOSTILE.into();
-    report.findings[0].severity = HOSTILE.into();
-    report
-}
+/// When the page's script is done.
+pub const READY: &str = "document.documentElement.dataset.ready === 'yes'";
 
 #[test]
 fn the_page_loads_nothing_and_says_so_in_its_policy() {
     let page = html::render(&report(40)).unwrap();
     assert!(page.contains("content=\"default-src &#39;none&#39;; style-src &#39;sha256-"), "{}", &page[..600]);
-    for way_out in [" src=", " href=", "url(", "@import", "http:", "https:", "//", " style=", " onload="] {
+    // Links lead to the page's own parts.
+    assert_eq!(page.matches(" href=").count(), page.matches("<a href=\"#").count());
+    for way_out in [" src=", "url(", "@import", "http:", "https:", "//", " style=", " onload="] {
         let lines = page.lines().filter(|line| line.contains(way_out) && !line.trim_start().starts_with("//"));
         // Base64 has slashes of its own.
         let lines: Vec<&str> = lines.filter(|line| !line.contains("data-rows>")).collect();
@@ -180,8 +53,7 @@ fn secrets_in_packed_rows_are_masked_as_well() {
 }
 
 fn unpacked(packed: &str) -> String {
-    use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(packed).unwrap();
+    let bytes = STANDARD.decode(packed).unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::DeflateDecoder::new(&bytes[..]), &mut text).unwrap();
     text
@@ -252,34 +124,22 @@ fn the_timeline_is_of_the_manifests_limit() {
     assert_eq!(scene.read("again.html"), page);
 }
 
-/// Chromium's name, if it is installed.
+/// A browser, if one is installed.
 #[expect(clippy::print_stderr, reason = "what a test leaves out is said")]
-fn chromium() -> Option<&'static str> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let found = names.into_iter().find(|name| Command::new(name).arg("--version").output().is_ok());
+pub fn browser() -> Option<Browser> {
+    let found = chromium();
     if found.is_none() {
         assert!(std::env::var_os("DIDIT_SYNC_CHROMIUM").is_none(), "there is no Chromium");
         eprintln!("left out: the page in a browser, for there is no Chromium");
     }
-    found
+    found.map(Browser::start)
 }
 
-/// The page after its script ran, and what the browser complained of.
-fn browse(folder: &Folder, chromium: &str, page: &str, hash: &str) -> (String, String) {
-    let path = folder.write("page.html", page);
-    let profile = folder.path(&format!("profile-{}", hash.len()));
-    let mut command = Command::new(chromium);
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]);
-    command.args(["--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"]);
-    command.args(["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom"]);
-    command.arg(format!("--user-data-dir={}", profile.display())).arg(format!("file://{}{hash}", path.display()));
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let complaints = stderr.lines().filter(|line| line.contains("CONSOLE")).fold(String::new(), |mut all, line| {
-        let _ = writeln!(all, "{line}");
-        all
-    });
-    (String::from_utf8_lossy(&output.stdout).into_owned(), complaints)
+/// The page after its script ran.
+fn browse(folder: &Folder, browser: &mut Browser, page: &str, hash: &str) -> String {
+    browser.open(&folder.write("page.html", page), hash);
+    browser.until(READY);
+    browser.text("document.documentElement.outerHTML")
 }
 
 /// The rows of a table as the browser shows them.
@@ -290,22 +150,22 @@ fn rows_of<'p>(page: &'p str, table: &str) -> Vec<&'p str> {
 }
 
 #[test]
-fn in_a_browser_rows_are_unpacked_searched_and_counted_without_a_complaint() {
-    let Some(chromium) = chromium() else { return };
+fn in_a_browser_rows_are_unpacked_searched_and_counted_without_a_complaint_or_a_request() {
+    let Some(mut browser) = browser() else { return };
     let folder = Folder::new();
     let page = html::render(&report(2_500)).unwrap();
-    // The policy forbids every request, and the browser would complain of one.
-    let (all, complaints) = browse(&folder, chromium, &page, "");
-    assert_eq!(complaints, "");
-    assert!(all.contains("data-ready=\"yes\""));
+    let all = browse(&folder, &mut browser, &page, "");
+    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+    let requests: Vec<&str> = browser.requests().into_iter().filter(|it| *it != "about:blank").collect();
+    assert!(requests.len() == 1 && requests[0].ends_with("page.html"), "{requests:?}");
     assert_eq!(rows_of(&all, "entries").len(), 100);
     assert!(all.contains("1 to 100 of 2\u{202f}500 shown") && all.contains("page 1 of 25"));
 
     // The last entry, which does not stand in the page as HTML.
     let last = id(2 * 2_499 + 1).to_string();
     assert!(!page.contains(&last));
-    let (found, complaints) = browse(&folder, chromium, &page, &format!("#q={last}"));
-    assert_eq!(complaints, "");
+    let found = browse(&folder, &mut browser, &page, &format!("#q={last}"));
+    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
     assert!(rows_of(&found, "entries").len() == 1 && rows_of(&found, "entries")[0].contains(&last));
     assert!(rows_of(&found, "findings").is_empty());
     assert!(found.contains("nothing found"));
@@ -313,38 +173,82 @@ fn in_a_browser_rows_are_unpacked_searched_and_counted_without_a_complaint() {
 
 #[test]
 fn in_a_browser_a_request_would_be_complained_of() {
-    let Some(chromium) = chromium() else { return };
+    let Some(mut browser) = browser() else { return };
     let folder = Folder::new();
     let page = html::render(&report(3)).unwrap().replace("</h1>", "</h1><img src=\"https://didit.me/x.png\">");
-    let (_, complaints) = browse(&folder, chromium, &page, "");
-    assert!(complaints.contains("Content Security Policy"), "{complaints}");
+    browse(&folder, &mut browser, &page, "");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().any(|it| it.contains("Content Security Policy")), "{complaints:#?}");
 }
 
 #[test]
 fn in_a_browser_foreign_text_stays_text() {
-    let Some(chromium) = chromium() else { return };
+    let Some(mut browser) = browser() else { return };
     let folder = Folder::new();
-    let (page, complaints) = browse(&folder, chromium, &html::render(&hostile()).unwrap(), "");
-    assert_eq!(complaints, "");
-    assert!(page.contains("data-ready=\"yes\"") && !page.contains("<img"));
+    let page = browse(&folder, &mut browser, &html::render(&hostile()).unwrap(), "");
+    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+    assert!(!page.contains("<img"));
     assert_eq!(page.matches("<script").count(), 3);
     assert_eq!(rows_of(&page, "entries").len(), 40);
 }
 
 #[test]
-fn in_a_browser_50_000_entries_are_there_at_once() {
-    let Some(chromium) = chromium() else { return };
+fn in_a_browser_without_script_the_totals_and_the_first_1_000_rows_show() {
+    let Some(mut browser) = browser() else { return };
     let folder = Folder::new();
-    let page = html::render(&report(50_000)).unwrap();
-    let began = Instant::now();
-    let (small, _) = browse(&folder, chromium, "<!doctype html><p>", "#1");
-    let empty = began.elapsed();
-    assert!(small.contains("<p>"));
-    let began = Instant::now();
-    let (all, complaints) = browse(&folder, chromium, &page, "");
-    let took = began.elapsed().saturating_sub(empty);
-    assert_eq!(complaints, "");
+    browser.call("Emulation.setScriptExecutionDisabled", &json!({"value": true}));
+    browser.open(&folder.write("page.html", &html::render(&report(2_500)).unwrap()), "");
+    let shown =
+        "[...document.querySelectorAll('[data-table=entries] tbody tr')].filter((row) => row.offsetHeight > 0).length";
+    assert_eq!(browser.evaluate(shown), 1_000);
+    let text = browser.text("document.body.innerText");
+    assert!(text.contains("The first 1\u{202f}000 of 2\u{202f}500"), "{}", &text[..600]);
+    assert!(text.contains("entries\n2\u{202f}500\nimported\n2\u{202f}100\n"), "{}", &text[..600]);
+    // Nothing that only the script could serve.
+    assert_eq!(
+        browser.evaluate("[...document.querySelectorAll('input, select, button')].some((it) => it.offsetHeight > 0)"),
+        false
+    );
+}
+
+/// How soon is measured by `cargo bench --bench page`.
+#[test]
+fn in_a_browser_50_000_entries_are_unpacked() {
+    let Some(mut browser) = browser() else { return };
+    let folder = Folder::new();
+    let all = browse(&folder, &mut browser, &html::render(&report(50_000)).unwrap(), "");
     assert!(all.contains("1 to 100 of 50\u{202f}000 shown"));
-    // A second on a machine that has nothing else to do.
-    assert!(took.as_secs() < 5, "{took:?}");
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "what a test leaves out is said")]
+fn in_a_browser_each_printed_sheet_has_the_tables_head_and_whole_rows() {
+    let Some(mut browser) = browser() else { return };
+    if Command::new("pdftotext").arg("-v").output().is_err() {
+        assert!(std::env::var_os("DIDIT_SYNC_CHROMIUM").is_none(), "there is no pdftotext");
+        return eprintln!("left out: the page on paper, for there is no pdftotext");
+    }
+    let folder = Folder::new();
+    browse(&folder, &mut browser, &html::render(&report(300)).unwrap(), "#q=acme");
+    let printed = browser.call("Page.printToPDF", &json!({"preferCSSPageSize": true}));
+    let pdf = STANDARD.decode(printed["data"].as_str().unwrap()).unwrap();
+    std::fs::write(folder.path("page.pdf"), pdf).unwrap();
+    let text = Command::new("pdftotext").arg("-layout").arg(folder.path("page.pdf")).arg("-").output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("Search acme") && text.contains("300 shown") && !text.contains("Next"), "{text}");
+    let sheets: Vec<&str> = text.split('\u{c}').filter(|sheet| sheet.contains("acme-customer")).collect();
+    assert!(sheets.len() > 3);
+    let mut rows = 0;
+    for sheet in sheets {
+        let mut lines = sheet.lines().skip_while(|line| !line.contains("error and advice"));
+        assert!(lines.next().is_some_and(|head| head.trim_start().starts_with("id")), "no head: {sheet}");
+        // An id takes two lines of its cell: none begins on one sheet and ends on the next.
+        let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
+        let begun = lines.iter().filter(|line| line.contains(" acme-customer-")).count();
+        let ended = lines.iter().filter(|line| line.contains(" 0302e76e41a8")).count();
+        assert_eq!(begun, ended, "{sheet}");
+        assert!(lines[0].contains(" acme-customer-"), "{sheet}");
+        rows += begun;
+    }
+    assert_eq!(rows, 300, "{text}");
 }

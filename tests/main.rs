@@ -35,6 +35,7 @@ mod guards;
 mod holders;
 mod hostile;
 mod html;
+mod keyboard;
 mod killed_audits;
 mod lost_answers;
 mod main_job;

@@ -1,7 +1,9 @@
 //! What the tests share: a folder with manifests, the program in it, and the servers it talks to.
 
+pub mod browser;
 pub mod canary;
 pub mod fake;
+pub mod page;
 pub mod program;
 pub mod scene;
 pub mod token;
