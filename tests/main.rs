@@ -27,6 +27,7 @@ mod clock;
 mod crash;
 mod damage;
 mod disk;
+mod doctor;
 mod drift;
 mod exits;
 mod expect;

@@ -11,7 +11,7 @@ use rusqlite_migration::{M, Migrations};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use uuid::Uuid;
 
-use super::place::{refuse_network_file_system, resolve};
+use super::place::{refuse_network_file_system, resolve, standing};
 use super::watch::Watch;
 use super::{LedgerError, Location};
 use crate::token::FingerprintKey;
@@ -173,14 +173,14 @@ pub(super) fn create_private(path: &Path) -> Result<(), LedgerError> {
 }
 
 /// Refuses what can't be written, before SQLite touches it: it would leave a log beside a read-only file that is
-/// read-only, too, and in the way once the file is writable again.
-fn refuse_read_only(path: &Path) -> Result<(), LedgerError> {
+/// read-only, too, and in the way once the file is writable again. Of a file or folder that is still to be made, the
+/// folder counts in which that is to happen.
+pub(super) fn refuse_read_only(path: &Path) -> Result<(), LedgerError> {
     let resolved = resolve(path);
-    let folder = resolved.parent().unwrap_or(Path::new("/"));
+    let folder = standing(resolved.parent().unwrap_or(Path::new("/")));
     let log = ["-wal", "-shm"].map(|suffix| sibling(&resolved, suffix));
-    let existing = log.iter().map(PathBuf::as_path).filter(|file| file.exists());
-    for place in [resolved.as_path(), folder].into_iter().chain(existing) {
-        accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS).map_err(|error| {
+    for place in [resolved, folder].into_iter().chain(log).filter(|place| place.exists()) {
+        accessat(CWD, &place, Access::WRITE_OK, AtFlags::EACCESS).map_err(|error| {
             LedgerError::io(path, &format!("{} can't be written: {}", place.display(), std::io::Error::from(error)))
         })?;
     }
