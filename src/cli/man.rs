@@ -58,7 +58,9 @@ fn page(name: &str, command: &clap::Command, names: &[String]) -> io::Result<Vec
     let is_main = name == NAME;
     let usage = name.replacen(NAME, "", 1).replace('-', " ");
     let command = command.clone().display_name(name.to_owned()).bin_name(format!("{NAME}{usage}"));
-    let man = Man::new(command.clone()).title(name.to_uppercase()).manual("didit-sync");
+    // No date, so that the same release makes the same bytes; an empty one would be left out, and what follows moved up.
+    let source = concat!("didit-sync ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).title(name.to_uppercase()).date(" ").source(source).manual("didit-sync manual");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;

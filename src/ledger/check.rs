@@ -80,7 +80,7 @@ const OF_BASELINES: (&str, &str) = (
 const INTEGRITY: &str = "integrity";
 const ORPHANS: &str = "row-without-parent";
 
-/// The names of all that [`check`] looks for.
+/// The names of the rules by which `ledger check` looks.
 pub fn check_rules() -> impl Iterator<Item = &'static str> {
     [INTEGRITY, ORPHANS].into_iter().chain(RULES.into_iter().map(|(rule, _)| rule))
 }

@@ -46,15 +46,17 @@ pub struct Contents {
 pub fn examine(location: &Location) -> Examination {
     let path = &location.path;
     let (resolved, place) = (resolve(path), standing(path));
-    let files = ["", "-wal", "-shm", ".lock", ".audit.lock"].map(|suffix| file::sibling(&resolved, suffix));
-    let open_to_others = files.into_iter().filter_map(|file| {
+    let [log, index] = file::LOG;
+    let beside = [log, index, ".lock", ".audit.lock"];
+    let open_to_others = [""].into_iter().chain(beside).filter_map(|suffix| {
+        let file = file::sibling(&resolved, suffix);
         let mode = std::fs::metadata(&file).ok()?.permissions().mode() & 0o777;
         (mode & 0o077 != 0).then_some((file, mode))
     });
     let folder = resolved.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Examination {
         missing_folder: (!folder.is_dir()).then(|| folder.to_owned()),
-        writable: file::refuse_read_only(path),
+        writable: file::refuse_read_only(path, &beside),
         file_system: refuse_network_file_system(location),
         open_to_others: open_to_others.collect(),
         free_bytes: rustix::fs::statvfs(&place).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),

@@ -76,7 +76,7 @@ impl Lock {
     }
 
     /// Who holds the lock now, if anybody does. Changes nothing: the lock's file is not made, and whoever comes for the
-    /// lock meanwhile waits for this [`GLANCE`].
+    /// lock meanwhile waits for this glance.
     pub fn holder(location: &Location, purpose: Purpose) -> Result<Option<String>, LedgerError> {
         let mut lock = match File::open(path(location, purpose)) {
             Ok(lock) => lock,
