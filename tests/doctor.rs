@@ -266,6 +266,10 @@ fn partners_are_asked_with_their_own_keys() {
     scene.write("m.yaml", &text);
     let keys = |told: &Value| found(told, "key").into_iter().map(|(result, _)| result).collect::<Vec<_>>();
     assert_eq!(keys(&doctor(&scene, 10)), ["ok", "error"]);
+    let own = scene.running.api_key();
+    scene.set("BANK_KEY", &own);
+    let told = doctor(&scene, 3);
+    assert!(found(&told, "key").iter().any(|(_, message)| message.contains("can't share with itself")), "{told:#}");
     let partner = scene.running.partner_key();
     scene.set("BANK_KEY", &partner);
     let told = doctor(&scene, 0);

@@ -8,7 +8,7 @@ use super::args::{Cli, DoctorArgs, Global};
 use super::setup::Receiver;
 use super::{Failure, audit, setup};
 use crate::console::Console;
-use crate::doctor::application::{Role, Trouble};
+use crate::doctor::application::{Role, Trouble, own_partners};
 use crate::doctor::{Application, Check, Diagnosis, ledger, surroundings, work};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::ManifestFacts;
@@ -43,9 +43,14 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, console: &Console) -
     let snapshot = setup::snapshot(global).unwrap_or_default();
     let (wanted, untold) = wanted(manifests.as_ref(), &args.manifests, global);
     diagnosis.checks.extend(untold);
+    let mut applications = Vec::new();
     for wanted in merged(wanted) {
-        diagnosis.checks.extend(application(wanted, &snapshot, global).await.examine().await);
+        applications.push(application(wanted, &snapshot, global).await);
     }
+    for application in &applications {
+        diagnosis.checks.extend(application.examine().await);
+    }
+    diagnosis.checks.extend(own_partners(&applications));
     if let Some(manifests) = &manifests {
         let now = Timestamp::now();
         diagnosis.checks.push(work::tokens(&plan::plan(manifests, &snapshot, now, false), now));

@@ -323,6 +323,22 @@ impl Application {
     }
 }
 
+/// Partners whose key is that of a receiving application, by whatever names both are referred to.
+#[must_use]
+pub fn own_partners(applications: &[Application]) -> Vec<Check> {
+    let is_receiver = |other: &&Application| matches!(other.role, Role::Receiver { .. });
+    let own = |partner: &&Application| {
+        let is_same = |other: &Application| {
+            other.base_url == partner.base_url && matches!((&other.key, &partner.key), (Ok(a), Ok(b)) if a == b)
+        };
+        matches!(partner.role, Role::Partner) && applications.iter().filter(is_receiver).any(is_same)
+    };
+    let told = "the key is that of the receiving application, which can't share with itself";
+    let help = "refer to the key of the source application under `partners`";
+    let partners = applications.iter().filter(own);
+    partners.map(|partner| partner.error("key", Condition::Partial, told, help)).collect()
+}
+
 /// Every workflow of the application.
 async fn all_workflows(client: &Client, heard: &mut Heard) -> Result<Workflows, Failure> {
     let mut page = heard.listen(client.workflows()).await?;
