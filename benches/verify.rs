@@ -102,13 +102,12 @@ fn parsed(recorded: &[Recorded]) -> usize {
 
 /// Reads each body and judges it, a batch at a time; the number of findings.
 fn verified(recorded: &[Recorded], mut known: Vec<Case>, measure: &Measure) -> usize {
-    let batches = recorded.chunks(BATCH).zip(known.chunks_mut(BATCH));
+    let batches = recorded.par_chunks(BATCH).zip(known.par_chunks_mut(BATCH));
     let judge = |(recorded, cases): (&[Recorded], &mut [Case])| {
-        let read = |(case, it): (&mut Case, &Recorded)| case.fetched = it.fetched();
-        cases.par_iter_mut().zip(recorded).for_each(read);
-        let judged = judge_all(cases, measure);
-        cases.par_iter_mut().for_each(|case| case.fetched = Fetched::NotChecked);
-        judged.findings.len()
+        cases.iter_mut().zip(recorded).for_each(|(case, it)| case.fetched = it.fetched());
+        let findings = judge_all(cases, measure).findings.len();
+        cases.iter_mut().for_each(|case| case.fetched = Fetched::NotChecked);
+        findings
     };
     batches.map(judge).sum()
 }

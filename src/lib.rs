@@ -36,7 +36,8 @@
 //! | [`verify`] | is each session what was asked for |
 //! | [`ledger`] | what was done, in SQLite |
 //! | [`report`], [`progress`], [`console`], [`text`], [`mask`] | what people and programs read |
-//! | [`exit`] | the exit codes |
+//! | [`exit`], [`explain`] | the exit codes, and what every code means |
+//! | [`doctor`] | whether everything that a run needs is as it should be |
 //! | [`cli`] | the commands: wiring |
 //! | [`sandbox`], [`demo`] | a stand-in for the API, and the whole job against it |
 //! | [`simulation`] | the run in simulated time, against a simulated API |
@@ -46,7 +47,9 @@ pub mod cli;
 pub mod console;
 pub mod demo;
 pub mod didit;
+pub mod doctor;
 pub mod exit;
+pub mod explain;
 pub mod host;
 pub mod ledger;
 pub mod lifecycle;

@@ -156,10 +156,12 @@ fn promise_8_a_read_only_ledger_or_folder_is_told_before_anything_is_sent() {
     for modes in [(0o400, 0o600, 0o700), (0o600, 0o600, 0o500), (0o400, 0o600, 0o500), (0o600, 0o400, 0o700)] {
         let scene = scene_of_somebody();
         let before = scene.bytes_under("state");
-        let requests = scene.world.counts().requests;
         allow(&scene, "state/ledger.db", modes.0);
         allow(&scene, "state/ledger.db.lock", modes.1);
         allow(&scene, "state", modes.2);
+        let diagnosis = as_somebody(&scene, &["doctor", "m.yaml"]).exits(12).stdout;
+        assert!(diagnosis.contains("error    ledger-folder state/ledger.db"), "{modes:?} {diagnosis}");
+        let requests = scene.world.counts().requests;
         let apply = as_somebody(&scene, &["apply", "m.yaml", "--yes", "--json"]).exits(12);
         assert!(apply.stderr.contains("correct the permissions"), "{modes:?} {}", apply.stderr);
         assert_eq!(apply.json()["exit"]["name"], "ledger", "{modes:?}");

@@ -8,7 +8,7 @@
 //! | 1 | intent before the request, outcome before it counts; no session lost, none made twice | `crash`, `lost_answers`; `ledger::tests`; `run::model` (`promises_1_to_3_`) |
 //! | 2 | what was left open is resolved, by proof or the sole candidate, and the evidence kept | `lost_answers`, `crash`, `hostile`; `lifecycle`, `run::resolve`, `run::model` |
 //! | 3 | "already imported" as the first answer is looked for | `lost_answers`, `hostile`; `run::resolve`, `run::model` |
-//! | 4 | one writer at a time | `exits`, `crash`; `ledger::tests` |
+//! | 4 | one writer at a time | `exits`, `crash`, `doctor`; `ledger::tests` |
 //! | 5 | no token, key or personal data anywhere | `secrets` (outputs, errors, files), `process` (panics, kills, cores, the machine); `mask`, `token`, `didit`, `manifest::snippet` |
 //! | 6 | the ledger's file: private, migrated, damage found | `exits`, `main_job`; `ledger::tests` |
 //! | 7 | signals | `exits`, `stopping`, `killed_audits` |
@@ -27,6 +27,7 @@ mod clock;
 mod crash;
 mod damage;
 mod disk;
+mod doctor;
 mod drift;
 mod exits;
 mod expect;

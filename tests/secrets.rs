@@ -45,6 +45,12 @@ const COMMANDS: &[&str] = &[
     "plan m.yaml -vv",
     "schema",
     "completions bash",
+    "doctor m.yaml -vv",
+    "doctor m.yaml --json -vv --log-format json",
+    "doctor",
+    "explain",
+    "explain secret-misplaced --json",
+    "man",
 ];
 
 /// Says everything there is to say of a scene, and what was said.
@@ -182,6 +188,10 @@ fn promise_5_a_secret_given_as_an_argument_is_not_repeated() {
         "status --ledger none/T/l.db",
         "init m.yaml/T",
         "completions T",
+        "doctor T",
+        "doctor m.yaml --ledger none/T/l.db",
+        "explain T",
+        "man --dir m.yaml/T",
         "sandbox --faults T",
         "sandbox --listen T",
         "demo --folder m.yaml/T",

@@ -1,6 +1,7 @@
 //! The command line. Each option but `--yes`, `--plan` and `--only` has an environment twin, `DIDIT_SYNC_` and the
 //! option's name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,9 +12,9 @@ use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
+pub use super::values::ReportTarget;
+use super::values::{plan_report, since, state, time, until};
 use crate::console::LogFormat;
 use crate::ledger::records::State;
 use crate::manifest::MaxFailures;
@@ -69,6 +70,28 @@ impl Cli {
         }
         Ok(cli)
     }
+
+    /// The environment twins, each with the help of its option; sorted.
+    #[must_use]
+    pub fn twins() -> BTreeMap<String, String> {
+        let mut twins: BTreeMap<String, String> = BTreeMap::new();
+        add_twins(&Self::command(), &mut twins);
+        twins
+    }
+}
+
+/// The twins that are lists, see [`Cli::read`].
+const LISTS: [(&str, &str); 3] =
+    [("roots", "DIDIT_SYNC_ROOT"), ("allow_hosts", "DIDIT_SYNC_ALLOW_HOST"), ("reports", "DIDIT_SYNC_REPORT")];
+
+fn add_twins(command: &clap::Command, twins: &mut BTreeMap<String, String>) {
+    for arg in command.get_arguments() {
+        let list = LISTS.iter().find(|(id, _)| arg.get_id() == id).map(|(_, name)| (*name).to_owned());
+        if let Some(name) = arg.get_env().map(|name| name.to_string_lossy().into_owned()).or(list) {
+            twins.entry(name).or_insert_with(|| arg.get_help().map(ToString::to_string).unwrap_or_default());
+        }
+    }
+    command.get_subcommands().for_each(|command| add_twins(command, twins));
 }
 
 /// Options of every command.
@@ -143,6 +166,10 @@ pub enum Command {
     Sandbox(SandboxArgs),
     /// The whole job against an embedded sandbox, with nothing to set up.
     Demo(DemoArgs),
+    /// Check key, base URL, clock, workflows and ledger; changes nothing.
+    Doctor(DoctorArgs),
+    /// What a code means that this program shows, with an example.
+    Explain(ExplainArgs),
     /// Print the JSON Schema of the manifest.
     Schema,
     /// Print completions for a shell.
@@ -151,6 +178,8 @@ pub enum Command {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// Print the man page, or write those of all commands.
+    Man(ManArgs),
 }
 
 /// `init`.
@@ -282,33 +311,6 @@ pub struct OutputArgs {
     /// prometheus, or remint, a table of the tokens that the partner has to mint again.
     #[arg(long = "report", value_name = "KIND=FILE")]
     pub reports: Vec<ReportTarget>,
-}
-
-/// `KIND=FILE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportTarget {
-    /// The kind.
-    pub kind: Kind,
-    /// The file.
-    pub path: PathBuf,
-}
-
-impl std::str::FromStr for ReportTarget {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = Kind::ALL.map(Kind::as_str).join(", ");
-        match text.split_once('=') {
-            Some((kind, path)) if !path.is_empty() => Ok(Self { kind: kind.parse()?, path: path.into() }),
-            _ => Err(format!("expected KIND=FILE, where KIND is one of {names}")),
-        }
-    }
-}
-
-/// `markdown=FILE`: the one form of a plan beside JSON.
-fn plan_report(text: &str) -> Result<ReportTarget, String> {
-    let target: ReportTarget = text.parse()?;
-    if target.kind == Kind::Markdown { Ok(target) } else { Err("a plan is written as markdown=FILE".to_owned()) }
 }
 
 /// `audit`.
@@ -501,38 +503,33 @@ pub struct DemoArgs {
     pub folder: Option<PathBuf>,
 }
 
-/// Reads `30s`, `10m`, `1h 30m`.
-fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time such as 30s, 10m or 1h");
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(span).map_err(|_| wrong())
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Manifests, or folders of them; without any, what the ledger keeps of the last applies, else `DIDIT_API_KEY`.
+    #[arg(value_name = "MANIFEST")]
+    pub manifests: Vec<String>,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
-/// The beginning of a day, or a moment.
-fn since(text: &str) -> Result<Timestamp, String> {
-    moment(text, 0)
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A code, such as unknown-key, `token_expired`, recover, evidence-drift or 6; without one, all are listed.
+    pub code: Option<String>,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
-/// The end of a day, or a moment.
-fn until(text: &str) -> Result<Timestamp, String> {
-    moment(text, 1)
-}
-
-/// A moment, or the midnight so many days after the one with which a day begins, in UTC.
-fn moment(text: &str, days: i64) -> Result<Timestamp, String> {
-    let wrong = || format!("`{text}` is no date such as 2026-10-01 and no moment such as 2026-10-01T12:00:00Z");
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    // A date may be followed by a time without its zone, which says nothing for sure.
-    let day: Date = text.parse().ok().filter(|_| !text.contains(':')).ok_or_else(wrong)?;
-    let day = day.checked_add(jiff::Span::new().days(days)).map_err(|_| wrong())?;
-    day.to_zoned(TimeZone::UTC).map(|day| day.timestamp()).map_err(|_| wrong())
-}
-
-fn state(text: &str) -> Result<State, String> {
-    let names = State::ALL.map(State::as_str).join(", ");
-    State::parse(text).ok_or_else(|| format!("expected one of {names}"))
+/// `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write the pages of all commands into this folder instead.
+    #[arg(long, env = "DIDIT_SYNC_DIR", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

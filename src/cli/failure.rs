@@ -9,6 +9,9 @@ use crate::ledger::LedgerError;
 use crate::manifest::{Diagnostic, Diagnostics, Severity};
 use crate::mask::quoted;
 
+/// Where more is said of a diagnostic.
+pub(super) const EXPLAINED: &str = "`didit-sync explain CODE` says more of a code in brackets";
+
 /// Why a command ended before a run began.
 #[derive(Debug)]
 pub struct Failure {
@@ -87,7 +90,8 @@ impl From<LedgerError> for Failure {
 impl From<Diagnostics> for Failure {
     fn from(diagnostics: Diagnostics) -> Self {
         let message = diagnostics.to_string();
-        Self { diagnostics: diagnostics.0, ..Self::new(Condition::Manifest, message) }
+        let failure = Self::new(Condition::Manifest, message).with_help(EXPLAINED);
+        Self { diagnostics: diagnostics.0, ..failure }
     }
 }
 

@@ -5,11 +5,14 @@ pub mod args;
 mod audit;
 mod bug;
 mod demo;
+mod doctor;
 mod erase;
 mod expectations;
+mod explain;
 mod failure;
 mod files;
 mod ledger;
+mod man;
 mod names;
 mod origin;
 mod plan;
@@ -20,6 +23,7 @@ mod sealed;
 mod setup;
 mod signals;
 mod status;
+mod values;
 mod view;
 
 use std::ffi::{OsStr, OsString};
@@ -116,8 +120,11 @@ async fn carry_out(cli: Cli, console: &Console, signals: &Signals) -> Result<Exi
         Command::Ledger(command) => ledger::run(command, global, console, signals).await,
         Command::Sandbox(args) => sandbox::run(args, console, signals).await,
         Command::Demo(args) => demo::run(&args, global, console, signals).await,
+        Command::Doctor(args) => doctor::run(&args, global, console).await,
+        Command::Explain(args) => explain::run(&args, console),
         Command::Schema => Ok(files::schema(console)),
         Command::Completions { shell } => Ok(files::completions(shell, console)),
+        Command::Man(args) => man::run(&args, console),
     }
 }
 
@@ -129,6 +136,8 @@ fn wants_json(command: &Command) -> bool {
         Command::Audit(args) => args.output.json.json,
         Command::Status(args) => args.json.json,
         Command::Report(args) => args.output.json.json,
+        Command::Doctor(args) => args.json.json,
+        Command::Explain(args) => args.json.json,
         Command::Ledger(LedgerCommand::Adopt(args)) => args.json.json,
         Command::Ledger(LedgerCommand::Forget(args)) => args.json.json,
         Command::Ledger(LedgerCommand::Erase(args)) => args.entries.json.json,

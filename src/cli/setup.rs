@@ -13,7 +13,9 @@ use crate::console::Console;
 use crate::didit::{ApiKey, Client};
 use crate::exit::Condition;
 use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
-use crate::manifest::{self, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef};
+use crate::manifest::{
+    self, Application, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef,
+};
 use crate::plan::Snapshot;
 use crate::run::{self, Lane, Means, Partners};
 
@@ -106,11 +108,16 @@ pub(super) struct Receiver {
 impl Receiver {
     /// The one that a manifest names.
     pub(super) fn of(manifest: &Manifest) -> Self {
+        Self::at(&manifest.application, manifest.limits.clone())
+    }
+
+    /// This application, with these limits.
+    pub(super) fn at(application: &Application, limits: Limits) -> Self {
         Self {
-            base_url: manifest.application.base_url.clone(),
-            application_id: manifest.application.id,
-            api_key: manifest.application.api_key.clone(),
-            limits: manifest.limits.clone(),
+            base_url: application.base_url.clone(),
+            application_id: application.id,
+            api_key: application.api_key.clone(),
+            limits,
         }
     }
 }
@@ -210,7 +217,7 @@ pub(super) async fn recall_partners(means: &Means, partners: &Partners) -> Resul
     Ok(())
 }
 
-async fn read_key(reference: &SecretRef, global: &Global, timeout: Duration) -> Result<ApiKey, Failure> {
+pub(super) async fn read_key(reference: &SecretRef, global: &Global, timeout: Duration) -> Result<ApiKey, Failure> {
     let described = crate::text::inert(&reference.describe());
     let no_key = |why: String| {
         Failure::new(Condition::Credentials, format!("no API key from {described}: {why}"))

@@ -30,7 +30,7 @@ pub use classify::{ImportContext, classify_import, classify_read, classify_share
 pub use client::{Answer, Client, ImportRequest, ListQuery, Next, Page, ShareRequest};
 pub use failure::{Effect, Failure};
 pub use key::{ApiKey, Environment, MalformedKey};
-pub use rate::RateHeaders;
+pub use rate::{RateHeaders, clock_skew};
 pub use refusal::Class;
 pub use transport::{BoxFuture, ClientError, Request, Response, Server, Verb};
 pub use wire::{Decision, Feature, Presence, Review, SessionRow, Status, Workflow};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The rate-limit headers of an answer, each `None` where absent or unreadable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,17 @@ fn pause(seconds: u64) -> Duration {
 /// A date as HTTP writes it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text.trim()).ok()
+}
+
+/// The server's clock less ours, of an answer with this `Date` to a request that left and was answered at these times.
+///
+/// `Date` is cut to seconds, so half a second is added; it was written half-way between sending and answer. What a
+/// second's grain explains is no skew.
+#[must_use]
+pub fn clock_skew(sent: Timestamp, answered: Timestamp, date: Timestamp) -> SignedDuration {
+    let middle = i64::midpoint(sent.as_millisecond(), answered.as_millisecond());
+    let skew = date.as_millisecond() + 500 - middle;
+    SignedDuration::from_millis(if skew.abs() <= 1000 { 0 } else { skew })
 }
 
 #[cfg(test)]

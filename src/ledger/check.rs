@@ -76,11 +76,20 @@ const OF_BASELINES: (&str, &str) = (
      WHERE e.state = 'erased'",
 );
 
+/// What SQLite's own checks are called.
+const INTEGRITY: &str = "integrity";
+const ORPHANS: &str = "row-without-parent";
+
+/// The names of the rules by which `ledger check` looks.
+pub fn check_rules() -> impl Iterator<Item = &'static str> {
+    [INTEGRITY, ORPHANS].into_iter().chain(RULES.into_iter().map(|(rule, _)| rule))
+}
+
 /// Everything that is wrong, all of it as of one moment.
 pub(super) fn check(connection: &Connection) -> rusqlite::Result<Vec<Flaw>> {
     let tx = connection.unchecked_transaction()?;
     let mut flaws = Vec::new();
-    let damaged = |error: &rusqlite::Error| Flaw::of_file("integrity", format!("SQLite: {error}"));
+    let damaged = |error: &rusqlite::Error| Flaw::of_file(INTEGRITY, format!("SQLite: {error}"));
     if let Err(error) = integrity(&tx, &mut flaws) {
         flaws.push(damaged(&error));
     }
@@ -97,13 +106,13 @@ fn integrity(tx: &Transaction<'_>, flaws: &mut Vec<Flaw>) -> rusqlite::Result<()
     for text in tx.prepare("PRAGMA integrity_check")?.query_map([], |row| row.get::<_, String>(0))? {
         let text = text?;
         if text != "ok" {
-            flaws.push(Flaw::of_file("integrity", format!("SQLite: {text}")));
+            flaws.push(Flaw::of_file(INTEGRITY, format!("SQLite: {text}")));
         }
     }
     let mut orphans = tx.prepare("PRAGMA foreign_key_check")?;
     for pair in orphans.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(2)?)))? {
         let (table, parent) = pair?;
-        flaws.push(Flaw::of_file("row-without-parent", format!("a row of {table} belongs to no row of {parent}")));
+        flaws.push(Flaw::of_file(ORPHANS, format!("a row of {table} belongs to no row of {parent}")));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use rusqlite_migration::{M, Migrations};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use uuid::Uuid;
 
-use super::place::{refuse_network_file_system, resolve};
+use super::place::{refuse_network_file_system, resolve, standing};
 use super::watch::Watch;
 use super::{LedgerError, Location};
 use crate::token::FingerprintKey;
@@ -53,7 +53,7 @@ pub(super) fn open_with(location: &Location, versions: &[&str]) -> Result<ForWri
     let path = &location.path;
     prepare_folder(location)?;
     create_private(path)?;
-    refuse_read_only(path)?;
+    refuse_read_only(path, &LOG)?;
     let mut watch = Watch::new(path);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let sqlite = |error: &rusqlite::Error| LedgerError::sqlite(path, error);
@@ -172,15 +172,18 @@ pub(super) fn create_private(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
+/// SQLite's files beside a ledger in use.
+pub(super) const LOG: [&str; 2] = ["-wal", "-shm"];
+
 /// Refuses what can't be written, before SQLite touches it: it would leave a log beside a read-only file that is
-/// read-only, too, and in the way once the file is writable again.
-fn refuse_read_only(path: &Path) -> Result<(), LedgerError> {
+/// read-only, too, and in the way once the file is writable again. Of a file or folder that is still to be made, the
+/// folder counts in which that is to happen. `beside` names the files beside the ledger that have to be writable, too.
+pub(super) fn refuse_read_only(path: &Path, beside: &[&str]) -> Result<(), LedgerError> {
     let resolved = resolve(path);
-    let folder = resolved.parent().unwrap_or(Path::new("/"));
-    let log = ["-wal", "-shm"].map(|suffix| sibling(&resolved, suffix));
-    let existing = log.iter().map(PathBuf::as_path).filter(|file| file.exists());
-    for place in [resolved.as_path(), folder].into_iter().chain(existing) {
-        accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS).map_err(|error| {
+    let folder = standing(resolved.parent().unwrap_or(Path::new("/")));
+    let beside: Vec<PathBuf> = beside.iter().map(|suffix| sibling(&resolved, suffix)).collect();
+    for place in [resolved, folder].into_iter().chain(beside).filter(|place| place.exists()) {
+        accessat(CWD, &place, Access::WRITE_OK, AtFlags::EACCESS).map_err(|error| {
             LedgerError::io(path, &format!("{} can't be written: {}", place.display(), std::io::Error::from(error)))
         })?;
     }

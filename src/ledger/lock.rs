@@ -32,6 +32,9 @@ pub struct Lock {
     _file: File,
 }
 
+/// How long somebody may look whether the lock is held, which keeps others out.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// More than any holder writes.
 const MAX_HOLDER: u64 = 4096;
 
@@ -46,13 +49,9 @@ impl Lock {
     /// Takes the lock, waiting for it at most `wait`.
     pub fn take(location: &Location, purpose: Purpose, wait: Duration) -> Result<Self, LedgerError> {
         file::prepare_folder(location)?;
-        let suffix = match purpose {
-            Purpose::Change => ".lock",
-            Purpose::Audit => ".audit.lock",
-        };
-        let path = file::sibling(&place::resolve(&location.path), suffix);
+        let path = path(location, purpose);
         let io = |error: std::io::Error| LedgerError::io(&location.path, &error);
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + wait.max(GLANCE);
         loop {
             let mut lock = open(&path).map_err(io)?;
             match lock.try_lock() {
@@ -76,10 +75,33 @@ impl Lock {
         }
     }
 
+    /// Who holds the lock now, if anybody does. Changes nothing: the lock's file is not made, and whoever comes for the
+    /// lock meanwhile waits for this glance.
+    pub fn holder(location: &Location, purpose: Purpose) -> Result<Option<String>, LedgerError> {
+        let mut lock = match File::open(path(location, purpose)) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LedgerError::io(&location.path, &error)),
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(describe_holder(&mut lock))),
+            Err(TryLockError::Error(error)) => Err(LedgerError::io(&location.path, &error)),
+        }
+    }
+
     /// Has the lock's own file watched: without it, anybody could take the lock a second time.
     pub(super) fn add_to(&self, watch: &mut Watch) {
         watch.add_lock(&self.path, self.id);
     }
+}
+
+fn path(location: &Location, purpose: Purpose) -> PathBuf {
+    let suffix = match purpose {
+        Purpose::Change => ".lock",
+        Purpose::Audit => ".audit.lock",
+    };
+    file::sibling(&place::resolve(&location.path), suffix)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

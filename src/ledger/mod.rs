@@ -16,6 +16,7 @@
 mod backup;
 mod check;
 mod erase;
+mod examine;
 mod file;
 mod findings;
 mod lock;
@@ -37,7 +38,9 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use backup::back_up;
+pub use check::check_rules;
 pub use erase::{scrub, token_hash};
+pub use examine::{Contents, Examination, examine};
 pub use findings::{Acceptance, Verdict};
 pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};

@@ -87,11 +87,9 @@ fn mounted_as(path: &Path) -> Option<String> {
 /// Refuses a ledger on a network file system, unless that is allowed.
 pub(super) fn refuse_network_file_system(location: &Location) -> Result<(), LedgerError> {
     judge(location, || {
-        let resolved = resolve(&location.path);
-        let folder = resolved.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let place = if resolved.exists() { resolved.as_path() } else { folder };
-        let magic = rustix::fs::statfs(place).ok()?.f_type as u32;
-        network_kind(magic, || mounted_as(place))
+        let place = standing(&location.path);
+        let magic = rustix::fs::statfs(&place).ok()?.f_type as u32;
+        network_kind(magic, || mounted_as(&place))
     })
 }
 
@@ -108,6 +106,12 @@ fn judge(location: &Location, network_kind: impl FnOnce() -> Option<String>) -> 
 /// The path without symbolic links: SQLite keeps its log beside the file itself, and so does this program its locks.
 pub(super) fn resolve(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The path, or the nearest folder above it that is there.
+pub(super) fn standing(path: &Path) -> PathBuf {
+    let there = resolve(path).ancestors().find(|place| place.exists()).map(Path::to_owned);
+    there.filter(|place| !place.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("."))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
 pub use load::{LoadOptions, load, may_receive_key};
 pub use model::{
-    Application, Entry, Invalid, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place, SecretRef,
+    API_KEY, Application, Entry, Invalid, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place, SecretRef,
     TokenSource, WorkflowChoice,
 };
 pub use schema::schema;

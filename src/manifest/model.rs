@@ -46,6 +46,9 @@ pub struct Manifest {
     pub unused_tokens: u64,
 }
 
+/// The variable that holds the key where nothing else is said.
+pub const API_KEY: &str = "DIDIT_API_KEY";
+
 /// The receiving application.
 #[derive(Clone, Debug)]
 pub struct Application {
@@ -56,6 +59,17 @@ pub struct Application {
     pub base_url: Url,
     /// Where the key is to be had; default `{env: DIDIT_API_KEY}`. Read only by a command about to send.
     pub api_key: SecretRef,
+}
+
+/// Didit's own address, and the key that `DIDIT_API_KEY` holds.
+impl Default for Application {
+    fn default() -> Self {
+        Self {
+            id: None,
+            base_url: Url::parse("https://verification.didit.me").expect("the default base URL is a URL"),
+            api_key: SecretRef::Env(API_KEY.to_owned()),
+        }
+    }
 }
 
 impl Manifest {

@@ -547,11 +547,11 @@ pub struct ErrorDocument<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct ErrorBody<'a> {
-    code: u8,
-    name: &'a str,
-    message: &'a str,
-    diagnostics: &'a [Diagnostic],
+pub(super) struct ErrorBody<'a> {
+    pub(super) code: u8,
+    pub(super) name: &'a str,
+    pub(super) message: &'a str,
+    pub(super) diagnostics: &'a [Diagnostic],
 }
 
 impl<'a> ErrorBody<'a> {

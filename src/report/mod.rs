@@ -4,6 +4,7 @@
 //! key. Times are RFC 3339 UTC.
 
 pub mod csv;
+pub mod doctor;
 pub mod document;
 pub mod file;
 pub mod html;
@@ -20,8 +21,8 @@ mod tests;
 pub mod text;
 
 pub use document::{
-    ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, PlanDocument, RunsDocument, StatusDocument, StatusEntry,
-    ValidateDocument,
+    ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, OUTCOMES, PlanDocument, RunsDocument, StatusDocument,
+    StatusEntry, ValidateDocument,
 };
 pub use kind::{Kind, RenderError};
 pub use model::Report;

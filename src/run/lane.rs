@@ -16,7 +16,8 @@ use super::events::Event;
 use super::listing::Lists;
 use super::means::Means;
 use super::send_log::SendLog;
-use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Workflow};
+use super::workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
+use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, clock_skew};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{RecentRequests, Requests};
 use crate::manifest::{Limits, WorkflowChoice};
@@ -25,9 +26,6 @@ use crate::token::{Fingerprint, SessionKind};
 
 /// Reads of the check before the first send, at most: a wrong base URL is found by no more.
 const PROBES: u32 = 3;
-
-/// Pages of workflows that are read at most.
-const WORKFLOW_PAGES: u32 = 20;
 
 /// One receiving application as one key sees it.
 #[derive(Debug)]
@@ -45,7 +43,7 @@ pub struct Lane {
     /// Limits, the narrowest of the lane's manifests.
     pub limits: Limits,
     in_flight: Semaphore,
-    workflows: Mutex<Option<Arc<Vec<Workflow>>>>,
+    workflows: Mutex<Option<Arc<Workflows>>>,
     seen: Mutex<HashMap<Uuid, Arc<Decision>>>,
     pub(super) lists: Lists,
     /// The server's clock less ours, as last measured.
@@ -206,35 +204,21 @@ impl Lane {
             workflows.append(&mut page.rows);
         }
         if page.next.is_some() {
-            // A list with an end missing proves no absence.
-            return Err(CallError::Api(Failure::protocol(200, "a list of workflows that does not end")));
+            return Err(CallError::Api(Failure::protocol(200, ENDLESS)));
         }
-        *self.workflows.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(workflows));
+        *self.workflows.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Workflows::new(workflows)));
         Ok(())
     }
 
     /// Why a session of this kind can't be imported with this workflow, as far as the list of workflows tells.
     #[must_use]
     pub fn refuses_workflow(&self, workflow: Uuid, kind: Option<SessionKind>) -> Option<&'static str> {
-        let known = self.known_workflows()?;
-        let Some(found) = known.iter().find(|candidate| candidate.is(workflow)) else {
-            return Some("the receiving application has no such workflow");
-        };
-        if found.archived {
-            return Some("the workflow is archived");
-        }
-        if kind.is_some_and(|kind| !found.kind.takes(kind)) {
-            return Some("the workflow is for sessions of the other kind");
-        }
-        None
+        self.known_workflows()?.refuses(workflow, kind)
     }
 
     /// Why no session at all can be imported with this choice of workflows, as far as the list of workflows tells.
     pub fn takes(&self, choice: WorkflowChoice) -> Result<(), &'static str> {
-        let of_kind = |kind| choice.resolve(Some(kind)).map(|id| self.refuses_workflow(id, Some(kind)));
-        let refusals = [SessionKind::User, SessionKind::Business].into_iter().filter_map(of_kind);
-        let refusals: Option<Vec<&'static str>> = refusals.collect();
-        refusals.and_then(|refusals| refusals.first().copied()).map_or(Ok(()), Err)
+        self.known_workflows().map_or(Ok(()), |known| known.takes(choice))
     }
 
     /// Whether both ids name one workflow: a manifest may use a version's id where a decision names the group's.
@@ -243,11 +227,10 @@ impl Lane {
         if self.known_workflows().is_none() && self.load_workflows().await.is_err() {
             return false;
         }
-        let known = self.known_workflows().unwrap_or_default();
-        known.iter().any(|workflow| workflow.is(one) && workflow.is(other))
+        self.known_workflows().is_some_and(|known| known.is_same(one, other))
     }
 
-    fn known_workflows(&self) -> Option<Arc<Vec<Workflow>>> {
+    fn known_workflows(&self) -> Option<Arc<Workflows>> {
         self.workflows.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -292,14 +275,10 @@ impl Lane {
         end <= self.server_now().saturating_add(way).unwrap_or(Timestamp::MAX)
     }
 
-    /// `Date` is cut to seconds, so half a second is added; it was written half-way between sending and answer.
     fn hear(&self, before: Timestamp, server: Option<Timestamp>) {
         let Some(server) = server else { return };
-        let middle = i64::midpoint(before.as_millisecond(), self.means.clock.now().as_millisecond());
-        let skew = server.as_millisecond() + 500 - middle;
-        // What a second's grain explains is no skew.
-        let skew = if skew.abs() <= 1000 { 0 } else { skew };
-        self.skew_millis.store(skew, Ordering::Relaxed);
+        let skew = clock_skew(before, self.means.clock.now(), server);
+        self.skew_millis.store(skew.as_millis() as i64, Ordering::Relaxed);
     }
 }
 

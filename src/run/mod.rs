@@ -35,6 +35,7 @@ mod stop;
 mod time_limit;
 mod unhealthy;
 mod verifier;
+mod workflows;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,7 @@ pub use reviewed::{Refusal, Reviewed};
 pub use stop::{Halt, Listener, Request, wait_for};
 pub use time_limit::TimeLimit;
 pub use verifier::{Check, Verified, Verifier};
+pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
 use crate::ledger::LedgerError;

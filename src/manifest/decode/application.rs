@@ -10,25 +10,15 @@ use super::{Decoder, truncated};
 use crate::manifest::code::Code;
 use crate::manifest::draft::RawApplication;
 use crate::manifest::keys;
-use crate::manifest::model::{Limits, SecretRef};
+use crate::manifest::model::{Application, Limits, SecretRef};
 use crate::manifest::yaml::{Node, Value};
 use crate::mask::{holds_secret, quoted};
 
-/// Where the API is when nothing else is said.
-const BASE_URL: &str = "https://verification.didit.me";
-/// The variable that holds the key when nothing else is said.
-const API_KEY: &str = "DIDIT_API_KEY";
-
 impl Decoder<'_> {
     pub(super) fn application(&mut self, node: Option<&Node<'_>>) -> RawApplication {
-        let mut application = RawApplication {
-            id: None,
-            id_at: None,
-            base_url: Url::parse(BASE_URL).expect("the default base URL is a URL"),
-            base_url_at: None,
-            api_key: SecretRef::Env(API_KEY.to_owned()),
-            api_key_at: None,
-        };
+        let Application { id, base_url, api_key } = Application::default();
+        let mut application =
+            RawApplication { id, id_at: None, base_url, base_url_at: None, api_key, api_key_at: None };
         let Some(node) = node.filter(|node| !matches!(node.value, Value::Null)) else { return application };
         let Some(fields) = self.map(node, "`application`", keys::APPLICATION) else { return application };
         if let Some(node) = fields.get("id") {
