@@ -243,9 +243,7 @@ impl Lane {
         }
         let Some(mut decision) = self.decision(session).await? else { return Ok(None) };
         // Many are kept, and of the rest nothing is looked at.
-        if let Some(fields) = decision.json.as_object_mut() {
-            fields.retain(|field, _| field == "shared_from_session");
-        }
+        decision.keep_only("shared_from_session");
         let decision = Arc::new(decision);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(session, Arc::clone(&decision));
         Ok(Some(decision))
