@@ -47,6 +47,17 @@ impl Level {
             Self::Debug => "debug",
         }
     }
+
+    /// Its name, where colours are wanted in its own.
+    #[must_use]
+    pub fn painted(self, color: bool) -> String {
+        let code = match self {
+            Self::Error => "1;31",
+            Self::Warning => "1;33",
+            Self::Info | Self::Debug => "2",
+        };
+        paint(color, code, self.name())
+    }
 }
 
 /// What the terminal is like, and what was asked of it.
@@ -149,8 +160,7 @@ impl Console {
     pub fn say(&self, level: Level, message: &str) {
         self.tell(level, message, &Map::new(), |color| match level {
             Level::Info | Level::Debug => format!("{message}\n"),
-            Level::Error => format!("{}: {message}\n", paint(color, "1;31", level.name())),
-            Level::Warning => format!("{}: {message}\n", paint(color, "1;33", level.name())),
+            Level::Error | Level::Warning => format!("{}: {message}\n", level.painted(color)),
         });
     }
 

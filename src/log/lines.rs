@@ -1,4 +1,5 @@
-//! From tracing's events to lines: `18:00:00 message name=value ...` for people, or one flat JSON object each.
+//! From tracing's events to lines: `18:00:00Z manifest/entry: message name=value ...` for people, or one flat JSON
+//! object each.
 
 use std::fmt::{self, Write as _};
 
@@ -33,7 +34,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             tracing::Level::INFO => Level::Info,
             _ => Level::Debug,
         };
-        self.console.tell(level, &facts.message, &facts.fields, |_| facts.line(Timestamp::now()));
+        self.console.tell(level, &facts.message, &facts.fields, |color| facts.line(level, Timestamp::now(), color));
     }
 }
 
@@ -53,9 +54,21 @@ impl Facts {
         }
     }
 
-    fn line(&self, now: Timestamp) -> String {
-        let mut line = format!("{} {}", now.strftime("%H:%M:%SZ"), inert(&self.message));
-        for (name, value) in &self.fields {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// For people, who know which run they look at.
+    fn line(&self, level: Level, now: Timestamp, color: bool) -> String {
+        let mut line = now.strftime("%H:%M:%SZ ").to_string();
+        if matches!(level, Level::Error | Level::Warning) {
+            let _ = write!(line, "{}: ", level.painted(color));
+        }
+        if let (Some(manifest), Some(entry)) = (self.text("manifest"), self.text("entry")) {
+            let _ = write!(line, "{}/{}: ", inert(manifest), inert(entry));
+        }
+        line += &inert(&self.message);
+        for (name, value) in self.fields.iter().filter(|(name, _)| !matches!(&***name, "run" | "manifest" | "entry")) {
             let value = match value {
                 Value::String(text) => inert(text),
                 other => other.to_string(),

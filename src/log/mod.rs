@@ -85,11 +85,11 @@ fn record_entry(run: Option<i64>, event: &Event) {
         }
         Event::LookedUp { who: Who { manifest, entry }, evidence, session } => {
             let session_id = session.map(|id| id.to_string());
-            info!(run, manifest, entry, session_id, "looked for its session: {evidence}");
+            info!(run, manifest, entry, session_id, "session looked for: {evidence}");
         }
         Event::Imported { who: Who { manifest, entry }, attempts, session, took } => {
             let (session_id, duration_ms) = (session.to_string(), millis(*took));
-            info!(run, manifest, entry, attempt = attempts, session_id, duration_ms, "entry has its session");
+            info!(run, manifest, entry, attempt = attempts, session_id, duration_ms, "imported");
         }
         Event::Failed { who: Who { manifest, entry }, attempts, error, took } => {
             let (class, http_status, duration_ms) = (error.class.as_str(), error.http_status, millis(*took));
@@ -102,11 +102,14 @@ fn record_entry(run: Option<i64>, event: &Event) {
                 class,
                 http_status,
                 duration_ms,
-                "entry has no session: {detail}"
+                "not imported: {detail}"
             );
         }
-        Event::Verified { who: Who { manifest, entry }, is_bad } => {
-            info!(run, manifest, entry, errors = is_bad, "session verified");
+        Event::Verified { who: Who { manifest, entry }, is_bad: true } => {
+            warn!(run, manifest, entry, "verified, with findings of severity error");
+        }
+        Event::Verified { who: Who { manifest, entry }, is_bad: false } => {
+            debug!(run, manifest, entry, "verified");
         }
         _ => {}
     }

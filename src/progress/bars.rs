@@ -1,6 +1,7 @@
 //! Two bars, for importing and for verifying.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -17,6 +18,8 @@ pub(super) struct Bars {
     multi: MultiProgress,
     importing: ProgressBar,
     verifying: ProgressBar,
+    /// The columns that the words beside the bars took at most.
+    told: AtomicUsize,
 }
 
 impl Drawing for Bars {
@@ -35,7 +38,13 @@ impl Bars {
         };
         let multi = MultiProgress::with_draw_target(target);
         let bar = |prefix: &'static str| multi.add(ProgressBar::new(0).with_prefix(prefix));
-        let bars = Self { importing: bar("importing"), verifying: bar("verifying"), multi, console: console.clone() };
+        let bars = Self {
+            importing: bar("importing"),
+            verifying: bar("verifying"),
+            multi,
+            console: console.clone(),
+            told: AtomicUsize::new(0),
+        };
         bars.fit();
         bars
     }
@@ -43,9 +52,9 @@ impl Bars {
     /// Takes the form that fits the terminal as it is now.
     pub(super) fn fit(&self) {
         let form = if self.console.size().0 < NARROW {
-            "{prefix:9} {pos}/{len} {wide_msg}"
+            "{prefix:9} {wide_msg}"
         } else {
-            "{prefix:9} {wide_bar} {pos}/{len} {msg}"
+            "{prefix:9} {wide_bar} {msg}"
         };
         let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
         for bar in [&self.importing, &self.verifying] {
@@ -73,8 +82,14 @@ impl Bars {
         };
         let count = |n: u64, what: &str| if n == 0 { String::new() } else { format!(", {n} {what}") };
         let (failed, throttled) = (count(tally.failed, "failed"), count(tally.throttled, "throttled"));
-        self.importing.set_message(format!("{rate:.0}/s{failed}{left}{throttled}"));
-        self.verifying.set_message(count(tally.errors, "with errors").trim_start_matches(", ").to_owned());
+        let (ended, errors) = (tally.imported + tally.failed, count(tally.errors, "with errors"));
+        let importing = format!("{ended}/{}, {rate:.0}/s{failed}{left}{throttled}", tally.entries);
+        let verifying = format!("{}/{}{errors}", tally.verified, tally.sessions);
+        // As long as each other, and never shorter than they were: so the bars stay where they are.
+        let longest = importing.len().max(verifying.len());
+        let width = self.told.fetch_max(longest, Ordering::Relaxed).max(longest);
+        self.importing.set_message(format!("{importing:width$}"));
+        self.verifying.set_message(format!("{verifying:width$}"));
     }
 
     pub(super) fn clear(&self) {
