@@ -7,8 +7,8 @@
 
 use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};

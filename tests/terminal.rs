@@ -15,7 +15,10 @@ fn the_question_tells_what_will_be_imported_where_and_under_which_key_and_only_y
     let trusted = one.replacen("share_token:", "trust_review: true, share_token:", 1);
     let (first, last) = trusted.trim_end().rsplit_once('\n').unwrap();
     scene.write("m.yaml", &format!("{first}\n"));
-    scene.write("n.yaml", &format!("{}imports:\n{last}\n", other.replace(&scene.running.base_url(), "http://localhost:1")));
+    scene.write(
+        "n.yaml",
+        &format!("{}imports:\n{last}\n", other.replace(&scene.running.base_url(), "http://localhost:1")),
+    );
     let app = scene.running.application_id();
     for answer in ["", "y", "no"] {
         let seen = run(&mut scene.command(&["apply", "m.yaml", "n.yaml"]), (60, 100), QUESTION, answer);
@@ -55,7 +58,8 @@ fn bars_and_log_lines_share_a_terminal_without_litter_at_any_width() {
         let drawn = String::from_utf8(seen.bytes).unwrap();
         assert!(drawn.contains("verifying "), "{drawn}");
         assert!(columns < 60 || drawn.contains('█'), "{drawn}");
-        let litter: Vec<_> = seen.lines.iter().filter(|line| line.contains(['█', '░']) || line.starts_with("verifying")).collect();
+        let litter: Vec<_> =
+            seen.lines.iter().filter(|line| line.contains(['█', '░']) || line.starts_with("verifying")).collect();
         assert!(litter.is_empty(), "{litter:#?}");
         // A line that is wrapped is whole over its rows.
         let text = seen.lines.concat();
@@ -72,7 +76,10 @@ fn sigusr1_tells_where_a_run_is_and_a_plain_run_writes_no_control_characters() {
     signal(&child, Signal::USR1);
     let output = Output::of(child).exits(0);
     let told: Vec<&str> = output.stderr.lines().collect();
-    assert!(matches!(told[..], [line] if line.starts_with("run 1 importing for ") && line.contains("imported 0 of 2")), "{told:?}");
+    assert!(
+        matches!(told[..], [line] if line.starts_with("run 1 importing for ") && line.contains("imported 0 of 2")),
+        "{told:?}"
+    );
     let plain = scene.run(&["apply", "m.yaml", "--yes"]).exits(0);
     assert!(!plain.stderr.contains(|c: char| c.is_control() && c != '\n'), "{:?}", plain.stderr);
 }

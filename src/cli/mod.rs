@@ -242,11 +242,12 @@ fn style(global: &Global) -> Style {
 
 fn is_colored(asked: Color, is_terminal: bool) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_zero = |name: &str| std::env::var_os(name).is_some_and(|value| value == "0");
     match asked {
         Color::Always => true,
         Color::Never => false,
         Color::Auto if set("NO_COLOR") => false,
-        Color::Auto if set("CLICOLOR_FORCE") => true,
+        Color::Auto if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") => true,
         Color::Auto => is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
     }
 }

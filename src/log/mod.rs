@@ -94,16 +94,7 @@ fn record_entry(run: Option<i64>, event: &Event) {
         Event::Failed { who: Who { manifest, entry }, attempts, error, took } => {
             let (class, http_status, duration_ms) = (error.class.as_str(), error.http_status, millis(*took));
             let detail = &error.detail;
-            warn!(
-                run,
-                manifest,
-                entry,
-                attempt = attempts,
-                class,
-                http_status,
-                duration_ms,
-                "not imported: {detail}"
-            );
+            warn!(run, manifest, entry, attempt = attempts, class, http_status, duration_ms, "not imported: {detail}");
         }
         Event::Verified { who: Who { manifest, entry }, is_bad: true } => {
             warn!(run, manifest, entry, "verified, with findings of severity error");

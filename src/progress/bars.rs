@@ -51,11 +51,7 @@ impl Bars {
 
     /// Takes the form that fits the terminal as it is now.
     pub(super) fn fit(&self) {
-        let form = if self.console.size().0 < NARROW {
-            "{prefix:9} {wide_msg}"
-        } else {
-            "{prefix:9} {wide_bar} {msg}"
-        };
+        let form = if self.console.size().0 < NARROW { "{prefix:9} {wide_msg}" } else { "{prefix:9} {wide_bar} {msg}" };
         let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
         for bar in [&self.importing, &self.verifying] {
             bar.set_style(style.clone());

@@ -128,7 +128,9 @@ impl Display {
                 }
                 self.phase = words;
             }
-            Event::Throttled { pause: Some(pause), .. } if pause >= LONG_PAUSE && self.paused_until <= Instant::now() => {
+            Event::Throttled { pause: Some(pause), .. }
+                if pause >= LONG_PAUSE && self.paused_until <= Instant::now() =>
+            {
                 self.paused_until = Instant::now() + pause;
                 let seconds = duration(pause.as_secs());
                 self.console.say(

@@ -24,7 +24,9 @@ pub(super) trait Terminal: fmt::Debug + Send + Sync {
 impl Terminal for Console {
     fn size(&self) -> (u16, u16) {
         let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
-        size.map(|size| (size.ws_col, size.ws_row)).filter(|(columns, rows)| *columns > 0 && *rows > 0).unwrap_or((80, 24))
+        size.map(|size| (size.ws_col, size.ws_row))
+            .filter(|(columns, rows)| *columns > 0 && *rows > 0)
+            .unwrap_or((80, 24))
     }
 
     fn write(&self, text: &str) {

@@ -94,7 +94,12 @@ fn a_plan_fits_the_terminal_and_leaves_out_nothing_that_deserves_a_look() {
     let mut items: Vec<Item> = (20..50).map(|n| item(n, &id(n).to_string(), Action::Import, None)).collect();
     items[27].trust_review = Some(true);
     items[28].expires_at = Some(at(300));
-    items.push(item(50, "other", Action::Conflict, Some("imported with another workflow_id, which Didit can't change")));
+    items.push(item(
+        50,
+        "other",
+        Action::Conflict,
+        Some("imported with another workflow_id, which Didit can't change"),
+    ));
     let forecast = Forecast { writes: 30, reads: 32, seconds: 0, expire_before_turn: 0, trusted: 1 };
     let late = Late { items: vec![29], remedy: Some(Remedy { longer_seconds: 60, writes_per_minute: 450 }) };
     let plan = Plan { items, forecast, late };

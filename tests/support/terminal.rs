@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
@@ -40,7 +41,7 @@ pub fn run(command: &mut Command, (rows, columns): (u16, u16), question: &str, a
     // Only the program has it open now, so that its end is the end of what can be read. The command keeps copies.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     drop(program);
-    let mut parser = vt100::Parser::new(rows, columns, 0);
+    let mut parser = vt100::Parser::new(NonZero::new(rows).unwrap(), NonZero::new(columns).unwrap(), 0);
     let (mut all, mut bytes, mut has_answered) = (Vec::new(), [0; 4096], question.is_empty());
     // At the end the kernel says EIO.
     while let Ok(read @ 1..) = person.read(&mut bytes) {

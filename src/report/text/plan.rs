@@ -46,8 +46,7 @@ pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, style: Style) ->
     for manifest in &manifests.manifests {
         out += &wrapped(&heading(manifest), style.width, 0);
         if manifest.unused_tokens > 0 {
-            let unused =
-                format!("{} delivered tokens agree with no entry and are not used", manifest.unused_tokens);
+            let unused = format!("{} delivered tokens agree with no entry and are not used", manifest.unused_tokens);
             out += &wrapped(&unused, style.width, 2);
         }
     }
@@ -128,7 +127,7 @@ fn notes(item: &Item, is_late: bool, now: Timestamp) -> String {
     if is_late {
         notes.push("TOO LATE");
     } else if is_pending && item.expires_at.is_some_and(is_soon) {
-        notes.push("SOON");
+        notes.push("EXPIRES SOON");
     }
     notes.join(" ")
 }

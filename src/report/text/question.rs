@@ -28,11 +28,8 @@ pub fn question(shares: &[Share<'_>], forecast: Forecast, limit: Option<u64>, st
     let all: usize = shares.iter().map(|share| share.items.len()).sum();
     let trusted: usize = shares.iter().map(|share| trusted(&share.items)).sum();
     let most = limit.map_or_else(String::new, |limit| format!(" (--limit: at most {limit} of them)"));
-    let mut out = wrapped(
-        &format!("This imports {}{most} and takes {}.", counted_entries(all), time(forecast)),
-        style.width,
-        0,
-    );
+    let mut out =
+        wrapped(&format!("This imports {}{most} and takes {}.", counted_entries(all), time(forecast)), style.width, 0);
     if trusted > 0 {
         let note = format!("{trusted} of them TRUSTED: they take over the partner's status.");
         out += &paint(style.color, "1;33", wrapped(&note, style.width, 2).trim_end());
@@ -43,7 +40,8 @@ pub fn question(shares: &[Share<'_>], forecast: Forecast, limit: Option<u64>, st
         let application = &share.manifest.application;
         line(2, format!("into application {} at {}", short(application.id), inert(&application.base())));
         line(4, format!("with the key {}, fingerprint {}", inert(&application.api_key.describe()), share.key));
-        let mut from = format!("from {} ({}): {}", share.manifest.name, inert(&share.manifest.path), parts(&share.items));
+        let mut from =
+            format!("from {} ({}): {}", share.manifest.name, inert(&share.manifest.path), parts(&share.items));
         let trusted = self::trusted(&share.items);
         if trusted > 0 {
             let _ = write!(from, ", {trusted} trusted");

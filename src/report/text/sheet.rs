@@ -147,10 +147,16 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal_and_every_row_keeps_its_id() {
-        let columns = [Column::shortened("id", 0, 8), Column::shortened("vendor_data", 2, 12), Column::whole("left", 1)];
+        let columns =
+            [Column::shortened("id", 0, 8), Column::shortened("vendor_data", 2, 12), Column::whole("left", 1)];
         let columns = [columns[0], columns[1], columns[2], Column::told("note", 3)];
         let row = |id: &str| Row {
-            cells: vec![id.to_owned(), "vendor-data-of-some-length".to_owned(), "23h 59m".to_owned(), "TRUSTED".to_owned()],
+            cells: vec![
+                id.to_owned(),
+                "vendor-data-of-some-length".to_owned(),
+                "23h 59m".to_owned(),
+                "TRUSTED".to_owned(),
+            ],
             below: Some("a reason of several words".to_owned()),
         };
         let rows = [row("日本日本日本日本日本"), row("4d86efc8-c914-4841-a1f4-b5afbb3dcf9e")];
