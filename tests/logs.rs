@@ -17,7 +17,7 @@ fn told<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
 
 /// A run with lost answers and answers that fail.
 fn eventful() -> (Scene, Canaries) {
-    let faults = "import.lost-after=x1,import.error-before=x1".parse().unwrap();
+    let faults = "import.lost-after=x1,import.error-before=35%".parse().unwrap();
     let scene = Scene::new(Config { faults, ..sandbox(6) });
     let manifest = scene.manifest("acme");
     let tokens: Vec<String> =

@@ -48,7 +48,7 @@ struct Facts {
 impl Facts {
     fn note(&mut self, field: &Field, value: Value) {
         if field.name() == "message" {
-            self.message = value.as_str().unwrap_or_default().to_owned();
+            value.as_str().unwrap_or_default().clone_into(&mut self.message);
         } else {
             self.fields.insert(field.name().to_owned(), value);
         }

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use self::lines::Lines;
 use crate::console::Console;
+use crate::didit::Class;
 use crate::ledger::records::RunId;
 use crate::run::{Event, Who};
 
@@ -80,7 +81,7 @@ fn record_entry(run: Option<i64>, event: &Event) {
             debug!(run, manifest, entry, attempt, "import sent");
         }
         Event::Answered { who: Who { manifest, entry }, attempt, class, took } => {
-            let (class, duration_ms) = (class.map(|class| class.as_str()), millis(*took));
+            let (class, duration_ms) = (class.map(Class::as_str), millis(*took));
             debug!(run, manifest, entry, attempt, class, duration_ms, "import answered");
         }
         Event::LookedUp { who: Who { manifest, entry }, evidence, session } => {

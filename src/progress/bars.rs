@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -68,11 +69,11 @@ impl Bars {
         }
     }
 
-    pub(super) fn update(&self, tally: &Tally, rate: f64) {
+    pub(super) fn update(&self, tally: &Tally, elapsed: Duration, rate: f64) {
         self.importing.set_position(tally.imported + tally.failed);
         self.verifying.set_position(tally.verified);
         self.verifying.set_length(tally.sessions);
-        let left = match tally.seconds_left() {
+        let left = match tally.seconds_left(elapsed) {
             0 => String::new(),
             seconds => format!(", about {} left", duration(seconds)),
         };

@@ -79,6 +79,7 @@ struct Display {
     run: Option<RunId>,
     phase: String,
     began: Instant,
+    planned_at: Instant,
     tally: Tally,
     bars: Option<Arc<Bars>>,
     plain: bool,
@@ -103,6 +104,7 @@ impl Display {
             run: None,
             phase: "preparing".to_owned(),
             began: Instant::now(),
+            planned_at: Instant::now(),
             tally: Tally::default(),
             last_line: Instant::now(),
             paused_until: Instant::now(),
@@ -118,6 +120,7 @@ impl Display {
         log::record(self.run, &event);
         match event {
             Event::Planned { .. } => {
+                self.planned_at = Instant::now();
                 if let Some(bars) = &self.bars {
                     bars.plan(&self.tally);
                 }
@@ -147,14 +150,14 @@ impl Display {
     fn tell(&self) {
         let run = self.run.map_or_else(String::new, |run| format!("run {} ", run.0));
         let since = duration(self.began.elapsed().as_secs());
-        let line = format!("{run}{} for {since}: {}", self.phase, self.tally.line());
+        let line = format!("{run}{} for {since}: {}", self.phase, self.tally.line(self.planned_at.elapsed()));
         self.console.answer(&line);
     }
 
     fn on_resize(&self) {
         if let Some(bars) = &self.bars {
             bars.fit();
-            bars.update(&self.tally, self.rate());
+            bars.update(&self.tally, self.planned_at.elapsed(), self.rate());
         }
     }
 
@@ -165,10 +168,10 @@ impl Display {
             self.recent.pop_front();
         }
         if let Some(bars) = &self.bars {
-            bars.update(&self.tally, self.rate());
+            bars.update(&self.tally, self.planned_at.elapsed(), self.rate());
         } else if self.plain && now - self.last_line >= EVERY {
             self.last_line = now;
-            self.console.say(Level::Info, &self.tally.line());
+            self.console.say(Level::Info, &self.tally.line(self.planned_at.elapsed()));
         }
     }
 
@@ -184,7 +187,7 @@ impl Display {
             self.console.set_drawing(None);
             bars.clear();
         } else if self.plain && self.tally.entries + self.tally.sessions > 0 {
-            self.console.say(Level::Info, &self.tally.line());
+            self.console.say(Level::Info, &self.tally.line(self.planned_at.elapsed()));
         }
     }
 }

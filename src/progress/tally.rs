@@ -1,6 +1,8 @@
 //! What was counted so far, and what that says of the time left: computed from the limit, not from the rate so far,
 //! since a window is used whole as soon as it opens, so that the rate of the first second says nothing.
 
+use std::time::Duration;
+
 use crate::run::Event;
 
 /// What was counted so far.
@@ -50,12 +52,14 @@ impl Tally {
         }
     }
 
-    /// Seconds left at the limits.
+    /// Seconds left at the limits, so long after the work was planned: until the window opens that the last request
+    /// goes through, and if things go slower, what the windows for the rest take.
     #[must_use]
-    pub fn seconds_left(&self) -> u64 {
+    pub fn seconds_left(&self, elapsed: Duration) -> u64 {
         let left = |all: u64, done: u64, per_minute: u32| {
-            let windows = all.saturating_sub(done).saturating_sub(1).checked_div(u64::from(per_minute));
-            60 * windows.unwrap_or(0)
+            let windows = |requests: u64| 60 * requests.saturating_sub(1).checked_div(per_minute.into()).unwrap_or(0);
+            let rest = all.saturating_sub(done);
+            if rest == 0 { 0 } else { windows(rest).max(windows(all).saturating_sub(elapsed.as_secs())) }
         };
         left(self.entries, self.imported + self.failed, self.writes_per_minute).max(left(
             self.sessions,
@@ -64,9 +68,9 @@ impl Tally {
         ))
     }
 
-    /// One line.
+    /// One line, so long after the work was planned.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub fn line(&self, elapsed: Duration) -> String {
         let mut line = String::new();
         if self.entries > 0 {
             line = format!("imported {} of {}", self.imported, self.entries);
@@ -82,7 +86,7 @@ impl Tally {
         if self.throttled > 0 {
             line += &format!("; throttled {} times", self.throttled);
         }
-        match self.seconds_left() {
+        match self.seconds_left(elapsed) {
             0 => line,
             seconds => format!("{line}; about {} left", duration(seconds)),
         }
@@ -103,8 +107,6 @@ pub fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::didit::Class;
     use crate::ledger::records::{BudgetKind, RecordedError};
@@ -118,7 +120,8 @@ mod tests {
     fn a_line_tells_counts_and_the_time_that_the_limit_leaves() {
         let mut tally = Tally::default();
         tally.count(&Event::Planned { entries: 900, sessions: 900, writes_per_minute: 300, reads_per_minute: 600 });
-        assert_eq!(tally.line(), "imported 0 of 900; verified 0 of 900; about 2m left");
+        assert_eq!(tally.line(Duration::ZERO), "imported 0 of 900; verified 0 of 900; about 2m left");
+        assert_eq!(tally.line(Duration::from_secs(90)), "imported 0 of 900; verified 0 of 900; about 2m left");
         for _ in 0..600 {
             tally.count(&Event::Imported { who: who(), attempts: 1, session: uuid::Uuid::nil(), took: Duration::ZERO });
         }
@@ -129,8 +132,10 @@ mod tests {
             tally.count(&Event::Verified { who: who(), is_bad: false });
         }
         tally.count(&Event::Verified { who: who(), is_bad: true });
+        // The first two windows are used; the third opens two minutes after the first.
+        assert_eq!(tally.seconds_left(Duration::from_secs(65)), 55);
         assert_eq!(
-            tally.line(),
+            tally.line(Duration::from_secs(120)),
             "imported 600 of 900, 1 failed; verified 600 of 899 (1 with errors); throttled 1 times"
         );
     }

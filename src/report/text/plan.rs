@@ -14,7 +14,7 @@ use crate::progress::duration;
 use crate::text::inert;
 
 /// A token that lives no longer than this is marked.
-const SOON: SignedDuration = SignedDuration::from_hours(1);
+const SOON: SignedDuration = SignedDuration::from_mins(10);
 
 /// What stands last, and without `-v` not at all.
 const AT_REST: [Action; 2] = [Action::Unchanged, Action::Orphan];
