@@ -2,7 +2,7 @@
 # A small image of the program: `docker build -t didit-sync .`
 #
 # The ledger is kept in the volume /ledger, manifests are read from the working folder /manifests:
-#   docker run --rm -e DIDIT_API_KEY -v ./manifests:/manifests:ro -v didit-ledger:/ledger didit-sync plan .
+#   docker run --rm -e DIDIT_API_KEY -v ./manifests:/manifests:ro -v didit-ledger:/ledger didit-sync apply . --yes
 #
 # The volume has to be a disk of this machine: a ledger on a network file system is refused. Until there is a ledger, leave
 # DIDIT_SYNC_REQUIRE_LEDGER out; afterwards set it, so that a volume that got lost is noticed (exit 12).
