@@ -27,6 +27,7 @@ mod clock;
 mod crash;
 mod damage;
 mod disk;
+mod docs;
 mod doctor;
 mod drift;
 mod exits;
