@@ -28,6 +28,7 @@ mod crash;
 mod damage;
 mod disk;
 mod doctor;
+mod documents;
 mod drift;
 mod exits;
 mod expect;

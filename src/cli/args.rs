@@ -20,6 +20,7 @@ use crate::ledger::records::State;
 use crate::manifest::MaxFailures;
 use crate::progress::Mode;
 use crate::report::Kind;
+use crate::report::schema::Output;
 use crate::sandbox::{Dialect, Faults};
 
 /// Imports shared Didit verifications as manifests say, and keeps account of them.
@@ -170,8 +171,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// What a code means that this program shows, with an example.
     Explain(ExplainArgs),
-    /// Print the JSON Schema of the manifest.
-    Schema,
+    /// Print the JSON Schema of the manifest, or of what --json prints.
+    Schema(SchemaArgs),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -522,6 +523,14 @@ pub struct ExplainArgs {
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of this document instead.
+    #[arg(long, env = "DIDIT_SYNC_OUTPUT", value_enum, value_name = "DOCUMENT")]
+    pub output: Option<Output>,
 }
 
 /// `man`.

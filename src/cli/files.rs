@@ -51,11 +51,6 @@ fn name_of(text: &str) -> String {
     if name.is_empty() { "imports".to_owned() } else { name.to_owned() }
 }
 
-pub(super) fn schema(console: &Console) -> Exit {
-    console.json(&manifest::schema());
-    Exit::ok()
-}
-
 pub(super) fn completions(shell: clap_complete::Shell, console: &Console) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut super::command(), "didit-sync", &mut script);

@@ -19,6 +19,7 @@ mod plan;
 mod report;
 mod reviewed;
 mod sandbox;
+pub mod schema;
 mod sealed;
 mod setup;
 mod signals;
@@ -55,10 +56,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     bug::tell_on(&console);
     let json = wants_json(&cli.command);
     // A signal silences what the command says, not what is said of the signal.
-    match bug::caught(|| run(cli, &Console::new(console.style()))) {
-        Ok(exit) => exit.code(),
-        Err(failure) => fail(&failure, json, &console),
+    let speaker = Console::new(console.style());
+    let exit = match bug::caught(|| run(cli, &speaker)) {
+        Ok(exit) => exit,
+        Err(failure) => fail(failure, json, &console),
+    };
+    written(exit, &[&speaker, &console]).code()
+}
+
+/// The exit, with an error where what was to stand on stdout does not.
+fn written(mut exit: Exit, consoles: &[&Console]) -> Exit {
+    if let Some((console, why)) = consoles.iter().find_map(|console| Some((console, console.lost()?))) {
+        let failure = Failure::new(Condition::Internal, format!("stdout can't be written: {why}"));
+        failure
+            .with_help("make room for it; what a run did is on record, and `didit-sync report` shows it again")
+            .say(console);
+        exit.add(Condition::Internal);
     }
+    exit
 }
 
 fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
@@ -122,7 +137,7 @@ async fn carry_out(cli: Cli, console: &Console, signals: &Signals) -> Result<Exi
         Command::Demo(args) => demo::run(&args, global, console, signals).await,
         Command::Doctor(args) => doctor::run(&args, global, console).await,
         Command::Explain(args) => explain::run(&args, console),
-        Command::Schema => Ok(files::schema(console)),
+        Command::Schema(args) => Ok(schema::run(&args, console)),
         Command::Completions { shell } => Ok(files::completions(shell, console)),
         Command::Man(args) => man::run(&args, console),
     }
@@ -148,12 +163,12 @@ fn wants_json(command: &Command) -> bool {
 }
 
 /// Shows why no run began.
-fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
+fn fail(failure: Failure, json: bool, console: &Console) -> Exit {
     if json {
         console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
     }
     failure.say(console);
-    failure.exit.code()
+    failure.exit
 }
 
 /// Wrong flags, or help and version asked for. clap quotes arguments and the environment, so its texts are written
@@ -171,7 +186,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     };
     if !error.use_stderr() {
         console.out(&text(std::io::stdout().is_terminal()));
-        return 0;
+        return written(Exit::ok(), &[&console]).code();
     }
     let failure = Failure::new(Condition::Usage, usage_message(error));
     if asked.json {
@@ -182,7 +197,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     } else {
         console.err(&text(std::io::stderr().is_terminal()));
     }
-    failure.exit.code()
+    written(failure.exit, &[&console]).code()
 }
 
 /// What of clap's text says what is wrong, on one line.
