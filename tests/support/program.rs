@@ -68,12 +68,12 @@ impl Folder {
         command
     }
 
-    /// Runs the program to its end. With `--json`, stdout is one document, whatever happens.
+    /// Runs the program to its end. With `--json`, stdout is one document, whatever happens but a death.
     #[track_caller]
     pub fn run(&self, args: &[&str]) -> Output {
         let output = Output::of(self.start(args));
-        if args.contains(&"--json") && !args.contains(&"--help") {
-            output.json();
+        if args.contains(&"--json") && output.code.is_some() {
+            output.document();
         }
         output
     }
@@ -127,11 +127,17 @@ impl Output {
         self
     }
 
-    /// The one document on stdout; its exit is the program's.
+    /// The one document on stdout.
+    #[track_caller]
+    fn document(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr))
+    }
+
+    /// The one document on stdout; its exit is the program's, as it is of all but `report`.
     #[track_caller]
     pub fn json(&self) -> Value {
-        let document: Value = serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr));
+        let document = self.document();
         assert_eq!(document["exit"]["code"].as_i64(), self.code.map(i64::from), "{document:#}");
         document
     }

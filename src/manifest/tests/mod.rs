@@ -2,6 +2,7 @@
 
 mod errors;
 mod expect;
+mod fuzz;
 mod mint;
 mod properties;
 mod rows;
