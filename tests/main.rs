@@ -24,6 +24,7 @@ mod support;
 mod answers;
 mod audit;
 mod clock;
+mod completions;
 mod crash;
 mod damage;
 mod disk;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
 pub use super::values::ReportTarget;
@@ -194,7 +194,7 @@ pub struct InitArgs {
 #[derive(Debug, Args)]
 pub struct ManifestArgs {
     /// Manifests, or folders of them.
-    #[arg(required = true, value_name = "MANIFEST")]
+    #[arg(required = true, value_name = "MANIFEST", value_hint = ValueHint::AnyPath)]
     pub manifests: Vec<String>,
 }
 
@@ -318,7 +318,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// Manifests, or folders of them; without any, every imported session of the ledger.
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_hint = ValueHint::AnyPath)]
     pub manifests: Vec<String>,
     /// At most so many sessions, least recently audited first.
     #[arg(long, env = "DIDIT_SYNC_LIMIT", value_name = "N")]
@@ -508,7 +508,7 @@ pub struct DemoArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Manifests, or folders of them; without any, what the ledger keeps of the last applies, else `DIDIT_API_KEY`.
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_hint = ValueHint::AnyPath)]
     pub manifests: Vec<String>,
     /// `--json`.
     #[command(flatten)]

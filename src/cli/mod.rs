@@ -4,6 +4,7 @@ mod apply;
 pub mod args;
 mod audit;
 mod bug;
+mod complete;
 mod demo;
 mod doctor;
 mod erase;
@@ -44,10 +45,18 @@ use crate::report::ErrorDocument;
 /// As much as a main thread has.
 const STACK: usize = 8 << 20;
 
+/// For texts that are written before it is known how.
+const PLAIN: Style =
+    Style { color: false, color_err: false, quiet: false, verbose: 0, log_format: LogFormat::Text, width: None };
+
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     sealed::seal();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(found) = complete::answer(&arguments, |name| std::env::var_os(name)) {
+        Console::new(PLAIN).out(&found);
+        return 0;
+    }
     let cli = match Cli::read(&arguments, |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
@@ -138,7 +147,7 @@ async fn carry_out(cli: Cli, console: &Console, signals: &Signals) -> Result<Exi
         Command::Doctor(args) => doctor::run(&args, global, console).await,
         Command::Explain(args) => explain::run(&args, console),
         Command::Schema(args) => Ok(schema::run(&args, console)),
-        Command::Completions { shell } => Ok(files::completions(shell, console)),
+        Command::Completions { shell } => Ok(complete::script(shell, console)),
         Command::Man(args) => man::run(&args, console),
     }
 }
@@ -176,8 +185,7 @@ fn fail(failure: Failure, json: bool, console: &Console) -> Exit {
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let asked = Asked::of(arguments, &|name| std::env::var_os(name));
     let log_format = if asked.json_lines { LogFormat::Json } else { LogFormat::Text };
-    let style = Style { color: false, color_err: false, quiet: false, verbose: 0, log_format, width: None };
-    let console = Console::new(style);
+    let console = Console::new(Style { log_format, ..PLAIN });
     let rendered = error.render();
     let text = |is_terminal: bool| {
         let text =

@@ -79,3 +79,48 @@ fn a_wrong_list_in_the_environment_is_a_wrong_flag() {
     let wrong = Cli::read(&arguments, |name| (name == "DIDIT_SYNC_REPORT").then(|| "json=a,nonsense=b".into()));
     assert!(wrong.unwrap_err().to_string().contains("nonsense=b"));
 }
+
+/// Every option of every command but help and version: the command, the option, its twin.
+fn options(command: &clap::Command, path: &str, found: &mut Vec<(String, String, Option<String>)>) {
+    for arg in command.get_arguments() {
+        let Some(long) = arg.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
+        let list = LISTS.iter().find(|(id, _)| arg.get_id() == id).map(|(_, name)| (*name).to_owned());
+        let twin = arg.get_env().map(|name| name.to_string_lossy().into_owned()).or(list);
+        found.push((path.to_owned(), long.to_owned(), twin));
+    }
+    for command in command.get_subcommands() {
+        options(command, format!("{path} {}", command.get_name()).trim_start(), found);
+    }
+}
+
+#[test]
+fn every_option_has_its_twin_but_the_four_of_the_spec() {
+    let mut found = Vec::new();
+    options(&Cli::command(), "", &mut found);
+    assert!(found.len() > 60, "{}", found.len());
+    for (command, long, twin) in found {
+        let expected = (!["yes", "plan", "only", "accept"].contains(&long.as_str()))
+            .then(|| format!("DIDIT_SYNC_{}", long.to_uppercase().replace('-', "_")));
+        assert_eq!(twin, expected, "{command} --{long}");
+    }
+}
+
+/// The README's table of options, each with its twin and its commands.
+#[test]
+fn the_readme_has_every_option_with_its_twin() {
+    let mut found = Vec::new();
+    options(&Cli::command(), "", &mut found);
+    let mut rows: BTreeMap<String, (Option<String>, Vec<String>)> = BTreeMap::new();
+    for (command, long, twin) in found {
+        let command = if command.is_empty() { "all".to_owned() } else { format!("`{command}`") };
+        rows.entry(long).or_insert((twin, Vec::new())).1.push(command);
+    }
+    let row = |(long, (twin, commands)): (&String, &(Option<String>, Vec<String>))| {
+        let twin = twin.as_ref().map_or_else(|| "none".to_owned(), |twin| format!("`{twin}`"));
+        format!("| `--{long}` | {twin} | {} |\n", commands.join(", "))
+    };
+    let table: String = rows.iter().map(row).collect();
+    let table = format!("| option | variable | commands |\n| --- | --- | --- |\n{table}");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains(&table), "README.md lacks this table:\n{table}");
+}

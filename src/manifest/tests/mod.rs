@@ -6,6 +6,7 @@ mod fuzz;
 mod mint;
 mod properties;
 mod rows;
+mod schema;
 mod security;
 
 use std::path::PathBuf;
