@@ -34,21 +34,23 @@ fn it_is_a_schema_and_takes_every_example() {
     assert!(validator.is_valid(&as_json(&starter)), "{starter}");
 }
 
+/// Every schema in a schema.
+fn each<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    match value {
+        Value::Object(map) => {
+            found.push(value);
+            map.iter()
+                .filter(|(key, _)| !["default", "examples"].contains(&key.as_str()))
+                .for_each(|(_, it)| each(it, found));
+        }
+        Value::Array(list) => list.iter().for_each(|it| each(it, found)),
+        _ => {}
+    }
+}
+
 #[test]
 fn examples_and_defaults_in_it_are_as_it_says() {
     let whole = schema();
-    fn each<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
-        match value {
-            Value::Object(map) => {
-                found.push(value);
-                map.iter()
-                    .filter(|(key, _)| !["default", "examples"].contains(&key.as_str()))
-                    .for_each(|(_, it)| each(it, found));
-            }
-            Value::Array(list) => list.iter().for_each(|it| each(it, found)),
-            _ => {}
-        }
-    }
     let mut found = Vec::new();
     each(&whole, &mut found);
     let mut tried = 0;
