@@ -1,14 +1,15 @@
 //! The terminal: the one value that owns stdout and stderr.
 //!
 //! Results go to stdout, progress and everything said on the way to stderr. A reader that went away (a closed pipe)
-//! is no error: the work is done and on record all the same.
+//! is no error: the work is done and on record all the same. A stdout that can't be written otherwise, such as a file on
+//! a full disk, is one, told at the end.
 //!
 //! Whatever is written is held against the forms of share tokens and API keys at the very last, wherever it came from.
 
 use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -90,6 +91,8 @@ struct Voice {
     is_sealed: AtomicBool,
     has_told: AtomicBool,
     drawing: Mutex<Option<Arc<dyn Drawing>>>,
+    /// The first error of stdout.
+    lost: OnceLock<String>,
 }
 
 /// Something drawn on the terminal, as bars are, that gives way to lines.
@@ -144,9 +147,18 @@ impl Console {
                 return;
             }
             self.voice.has_told.fetch_or(is_document, Ordering::SeqCst);
-            // A closed pipe: see the module's documentation.
-            let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+                && error.kind() != io::ErrorKind::BrokenPipe
+            {
+                self.voice.lost.get_or_init(|| error.to_string());
+            }
         });
+    }
+
+    /// Why something that was to stand on stdout does not, but for a reader that went away.
+    #[must_use]
+    pub fn lost(&self) -> Option<&str> {
+        self.voice.lost.get().map(String::as_str)
     }
 
     /// Writes one JSON document to stdout.

@@ -1,5 +1,8 @@
 //! Exit codes: what a scheduler can act on.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 /// A condition that holds at the end of a command. The exit is the first of those that hold, in the order of
@@ -187,6 +190,33 @@ impl Serialize for Exit {
         document.serialize_field("name", self.name())?;
         document.serialize_field("conditions", &self.conditions().map(Condition::name).collect::<Vec<_>>())?;
         document.end()
+    }
+}
+
+impl JsonSchema for Exit {
+    fn schema_name() -> Cow<'static, str> {
+        "Exit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut names: Vec<&str> = Condition::ALL.into_iter().map(Condition::name).collect();
+        names.dedup();
+        let codes = std::iter::once(0).chain(Condition::ALL.into_iter().map(Condition::code));
+        let exits = std::iter::once("ok").chain(names.iter().copied());
+        json_schema!({
+            "description": "How the command ended.",
+            "type": "object",
+            "properties": {
+                "code": {"description": "The exit code.", "enum": codes.collect::<Vec<_>>()},
+                "name": {"description": "Its name.", "enum": exits.collect::<Vec<_>>()},
+                "conditions": {
+                    "description": "Every condition that holds, the weightiest first; the exit is the first.",
+                    "type": "array",
+                    "items": {"enum": names},
+                },
+            },
+            "required": ["code", "name", "conditions"],
+        })
     }
 }
 

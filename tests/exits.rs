@@ -337,3 +337,28 @@ fn environment_twins_and_their_precedence() {
     let done = scene.run(&["apply", "m.yaml", "--yes", "--limit", "2"]).exits(8).json();
     assert_eq!(done["summary"]["imported"], 2);
 }
+
+#[test]
+fn an_option_comes_before_the_environment_that_before_the_manifest_and_that_before_the_default() {
+    let mut scene = Scene::new(sandbox(4));
+    let trusted = scene.manifest("acme").replace("trust_review: false", "trust_review: true");
+    scene.write("m.yaml", &(trusted.clone() + "limits: {max_trusted: 0}\n"));
+    let apply = ["apply", "m.yaml", "--yes", "--json", "--limit", "1"];
+    // The manifest: no trusted import, where the default is no limit.
+    scene.run(&apply).exits(7);
+    scene.set("DIDIT_SYNC_MAX_TRUSTED", "9");
+    scene.run(&[&apply[..], &["--max-trusted", "0"]].concat()).exits(7);
+    assert_eq!(scene.world.counts().writes, 0);
+    scene.run(&apply).exits(8);
+    assert_eq!(scene.world.imported().len(), 1);
+    scene.set("DIDIT_SYNC_MAX_TRUSTED", "0");
+    scene.run(&apply).exits(7);
+    scene.run(&[&apply[..], &["--max-trusted", "9"]].concat()).exits(8);
+    scene.unset("DIDIT_SYNC_MAX_TRUSTED");
+    scene.write("m.yaml", &trusted);
+    scene.run(&apply).exits(8);
+    assert_eq!(scene.world.imported().len(), 3);
+    // A value that is none is a wrong flag.
+    scene.set("DIDIT_SYNC_MAX_TRUSTED", "few");
+    scene.run(&apply).exits(64);
+}

@@ -178,3 +178,22 @@ fn a_key_is_not_sent_to_a_host_that_the_manifest_names_by_itself() {
     let refused = folder.run(&["apply", "m.yaml", "--yes"]).exits(65);
     assert!(refused.stderr.starts_with("m.yaml:3:"), "{}", refused.stderr);
 }
+
+#[test]
+fn of_hundreds_of_errors_the_first_are_told_to_people_and_all_to_programs() {
+    let folder = Folder::new();
+    let text: String = (0..1000).map(|n| format!("key{n}: 1\n")).collect();
+    folder.write("m.yaml", &format!("version: 1\nname: acme\n{text}"));
+    let places = |stderr: &str| stderr.lines().filter(|line| line.starts_with("m.yaml:")).count();
+    let told = folder.run(&["validate", "m.yaml"]).exits(65).stderr;
+    assert_eq!(places(&told), 300);
+    assert!(
+        told.contains("700 more of these are not shown") && told.contains("1000 errors in the manifests"),
+        "{told}"
+    );
+    assert_eq!(places(&folder.run(&["validate", "m.yaml", "-v"]).exits(65).stderr), 1000);
+    let document = folder.run(&["validate", "m.yaml", "--json"]).exits(65).json();
+    assert_eq!(document["error"]["diagnostics"].as_array().unwrap().len(), 1000);
+    let lines = folder.run(&["validate", "m.yaml", "--log-format", "json"]).exits(65).stderr;
+    assert_eq!(lines.lines().count(), 1001);
+}

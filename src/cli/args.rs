@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
 pub use super::values::ReportTarget;
@@ -20,6 +20,7 @@ use crate::ledger::records::State;
 use crate::manifest::MaxFailures;
 use crate::progress::Mode;
 use crate::report::Kind;
+use crate::report::schema::Output;
 use crate::sandbox::{Dialect, Faults};
 
 /// Imports shared Didit verifications as manifests say, and keeps account of them.
@@ -170,8 +171,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// What a code means that this program shows, with an example.
     Explain(ExplainArgs),
-    /// Print the JSON Schema of the manifest.
-    Schema,
+    /// Print the JSON Schema of the manifest, or of what --json prints.
+    Schema(SchemaArgs),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -193,7 +194,7 @@ pub struct InitArgs {
 #[derive(Debug, Args)]
 pub struct ManifestArgs {
     /// Manifests, or folders of them.
-    #[arg(required = true, value_name = "MANIFEST")]
+    #[arg(required = true, value_name = "MANIFEST", value_hint = ValueHint::AnyPath)]
     pub manifests: Vec<String>,
 }
 
@@ -317,7 +318,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// Manifests, or folders of them; without any, every imported session of the ledger.
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_hint = ValueHint::AnyPath)]
     pub manifests: Vec<String>,
     /// At most so many sessions, least recently audited first.
     #[arg(long, env = "DIDIT_SYNC_LIMIT", value_name = "N")]
@@ -507,7 +508,7 @@ pub struct DemoArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Manifests, or folders of them; without any, what the ledger keeps of the last applies, else `DIDIT_API_KEY`.
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_hint = ValueHint::AnyPath)]
     pub manifests: Vec<String>,
     /// `--json`.
     #[command(flatten)]
@@ -522,6 +523,14 @@ pub struct ExplainArgs {
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of this document instead.
+    #[arg(long, env = "DIDIT_SYNC_OUTPUT", value_enum, value_name = "DOCUMENT")]
+    pub output: Option<Output>,
 }
 
 /// `man`.

@@ -1,5 +1,6 @@
 //! `explain`: what a code means.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Failure;
@@ -7,11 +8,13 @@ use super::args::ExplainArgs;
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::explain::{self, Topic};
+use crate::report::schema::Output;
 use crate::text::inert;
 
 /// `didit-sync/explain.v1`.
-#[derive(Serialize)]
-struct ExplainDocument<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ExplainDocument<'a> {
+    #[schemars(extend("const" = Output::Explain.format()))]
     format: &'static str,
     topics: &'a [Topic],
     exit: &'a Exit,
@@ -24,7 +27,7 @@ pub(super) fn run(args: &ExplainArgs, console: &Console) -> Result<Exit, Failure
     };
     let exit = Exit::ok();
     if args.json.json {
-        console.json(&ExplainDocument { format: "didit-sync/explain.v1", topics: &topics, exit: &exit });
+        console.json(&ExplainDocument { format: Output::Explain.format(), topics: &topics, exit: &exit });
     } else if args.code.is_some() {
         console.out(&explain::text(&topics));
     } else {

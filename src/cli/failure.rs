@@ -2,7 +2,7 @@
 
 use serde_json::Map;
 
-use crate::console::{Console, Level, paint};
+use crate::console::{Console, Level, LogFormat, paint};
 use crate::didit::ClientError;
 use crate::exit::{Condition, Exit};
 use crate::ledger::LedgerError;
@@ -11,6 +11,9 @@ use crate::mask::quoted;
 
 /// Where more is said of a diagnostic.
 pub(super) const EXPLAINED: &str = "`didit-sync explain CODE` says more of a code in brackets";
+
+/// More diagnostics than this nobody reads on a terminal.
+const TOLD: usize = 300;
 
 /// Why a command ended before a run began.
 #[derive(Debug)]
@@ -48,9 +51,7 @@ impl Failure {
 
     /// Says it on stderr, diagnostics first.
     pub fn say(&self, console: &Console) {
-        for diagnostic in &self.diagnostics {
-            say_diagnostic(diagnostic, console);
-        }
+        say_diagnostics(&self.diagnostics, console);
         let help = self.help.as_deref();
         let facts = Map::from_iter([("help".to_owned(), help.into())]);
         console.tell(Level::Error, &self.message, &facts, |color| {
@@ -60,12 +61,30 @@ impl Failure {
     }
 }
 
-/// Says on stderr what is wrong at a place of a manifest.
-pub fn say_diagnostic(diagnostic: &Diagnostic, console: &Console) {
-    let level = match diagnostic.severity {
+/// Says on stderr what is wrong with manifests. To people, of hundreds the first are told, and how many more there are;
+/// to programs, and with `-v`, all.
+pub(super) fn say_diagnostics(diagnostics: &[Diagnostic], console: &Console) {
+    let style = console.style();
+    let all = style.verbose > 0 || style.log_format == LogFormat::Json;
+    let told = if all { diagnostics.len() } else { diagnostics.len().min(TOLD) };
+    diagnostics[..told].iter().for_each(|diagnostic| say_diagnostic(diagnostic, console));
+    let more = diagnostics.len() - told;
+    if more > 0 {
+        let level = diagnostics[told..].iter().map(|it| it.severity).min().map_or(Level::Warning, level);
+        console.say(level, &format!("{more} more of these are not shown; -v shows all, and --json tells all"));
+    }
+}
+
+fn level(severity: Severity) -> Level {
+    match severity {
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
-    };
+    }
+}
+
+/// Says on stderr what is wrong at a place of a manifest.
+pub fn say_diagnostic(diagnostic: &Diagnostic, console: &Console) {
+    let level = level(diagnostic.severity);
     let facts = Map::from_iter([
         ("code".to_owned(), diagnostic.code.to_string().into()),
         ("file".to_owned(), diagnostic.file.as_str().into()),

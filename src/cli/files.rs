@@ -1,4 +1,4 @@
-//! `init`, `schema`, `completions`.
+//! `init`.
 
 use std::fs;
 use std::io::Write as _;
@@ -49,18 +49,6 @@ fn name_of(text: &str) -> String {
     name.truncate(63);
     let name = name.trim_end_matches('-');
     if name.is_empty() { "imports".to_owned() } else { name.to_owned() }
-}
-
-pub(super) fn schema(console: &Console) -> Exit {
-    console.json(&manifest::schema());
-    Exit::ok()
-}
-
-pub(super) fn completions(shell: clap_complete::Shell, console: &Console) -> Exit {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut super::command(), "didit-sync", &mut script);
-    console.out(&String::from_utf8_lossy(&script));
-    Exit::ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ use crate::exit::{Condition, Exit};
 use crate::ledger::records::{Counts, EntryId, Flaw, Record, Requests, RunEnd, RunError, RunId, State};
 use crate::ledger::{LedgerError, Lock, Purpose, Reader, back_up};
 use crate::manifest::Code;
+use crate::report::schema::Output;
 use crate::report::{LedgerRef, StatusDocument, StatusEntry};
 use crate::text::inert;
 
@@ -122,8 +124,9 @@ fn unerased<'r>(records: &'r [Record], held: &Held, name: &Named, problems: &mut
 }
 
 /// `didit-sync/check.v1`.
-#[derive(Serialize)]
-struct CheckDocument<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CheckDocument<'a> {
+    #[schemars(extend("const" = Output::Check.format()))]
     format: &'static str,
     findings: &'a [Flaw],
     exit: &'a Exit,
@@ -138,7 +141,7 @@ fn check(args: &CheckArgs, global: &Global, console: &Console) -> Result<Exit, F
     let mut exit = Exit::ok();
     exit.add_if(!flaws.is_empty(), Condition::Ledger);
     if args.json.json {
-        console.json(&CheckDocument { format: "didit-sync/check.v1", findings: &flaws, exit: &exit });
+        console.json(&CheckDocument { format: Output::Check.format(), findings: &flaws, exit: &exit });
     } else if flaws.is_empty() {
         console.out("The ledger is sound.\n");
     } else {
@@ -152,8 +155,9 @@ fn check(args: &CheckArgs, global: &Global, console: &Console) -> Result<Exit, F
 }
 
 /// `didit-sync/backup.v1`.
-#[derive(Serialize)]
-struct BackupDocument<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BackupDocument<'a> {
+    #[schemars(extend("const" = Output::Backup.format()))]
     format: &'static str,
     ledger: LedgerRef,
     path: String,
@@ -177,7 +181,7 @@ fn backup(args: &BackupArgs, global: &Global, console: &Console, signals: &Signa
     let exit = Exit::ok();
     if args.json.json {
         console.json(&BackupDocument {
-            format: "didit-sync/backup.v1",
+            format: Output::Backup.format(),
             ledger: LedgerRef::new(Some(&copied.identity)),
             path,
             bytes: copied.bytes,

@@ -4,6 +4,7 @@ mod apply;
 pub mod args;
 mod audit;
 mod bug;
+mod complete;
 mod demo;
 mod doctor;
 mod erase;
@@ -19,6 +20,7 @@ mod plan;
 mod report;
 mod reviewed;
 mod sandbox;
+pub mod schema;
 mod sealed;
 mod setup;
 mod signals;
@@ -44,10 +46,18 @@ use crate::report::ErrorDocument;
 /// As much as a main thread has.
 const STACK: usize = 8 << 20;
 
+/// For texts that are written before it is known how.
+const PLAIN: Style =
+    Style { color: false, color_err: false, quiet: false, verbose: 0, log_format: LogFormat::Text, width: None };
+
 /// Runs the program with these arguments; the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     sealed::seal();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(found) = complete::answer(&arguments, |name| std::env::var_os(name)) {
+        Console::new(PLAIN).out(&found);
+        return 0;
+    }
     let cli = match Cli::read(&arguments, |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
@@ -58,10 +68,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     log::start(&speaker);
     let json = wants_json(&cli.command);
     // A signal silences what the command says, not what is said of the signal.
-    match bug::caught(|| run(cli, &speaker)) {
-        Ok(exit) => exit.code(),
-        Err(failure) => fail(&failure, json, &console),
+    let exit = match bug::caught(|| run(cli, &speaker)) {
+        Ok(exit) => exit,
+        Err(failure) => fail(failure, json, &console),
+    };
+    written(exit, &[&speaker, &console]).code()
+}
+
+/// The exit, with an error where what was to stand on stdout does not.
+fn written(mut exit: Exit, consoles: &[&Console]) -> Exit {
+    if let Some((console, why)) = consoles.iter().find_map(|console| Some((console, console.lost()?))) {
+        let failure = Failure::new(Condition::Internal, format!("stdout can't be written: {why}"));
+        failure
+            .with_help("make room for it; what a run did is on record, and `didit-sync report` shows it again")
+            .say(console);
+        exit.add(Condition::Internal);
     }
+    exit
 }
 
 fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
@@ -125,8 +148,8 @@ async fn carry_out(cli: Cli, console: &Console, signals: &Signals) -> Result<Exi
         Command::Demo(args) => demo::run(&args, global, console, signals).await,
         Command::Doctor(args) => doctor::run(&args, global, console).await,
         Command::Explain(args) => explain::run(&args, console),
-        Command::Schema => Ok(files::schema(console)),
-        Command::Completions { shell } => Ok(files::completions(shell, console)),
+        Command::Schema(args) => Ok(schema::run(&args, console)),
+        Command::Completions { shell } => Ok(complete::script(shell, console)),
         Command::Man(args) => man::run(&args, console),
     }
 }
@@ -151,12 +174,12 @@ fn wants_json(command: &Command) -> bool {
 }
 
 /// Shows why no run began.
-fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
+fn fail(failure: Failure, json: bool, console: &Console) -> Exit {
     if json {
         console.json(&ErrorDocument::new(&failure.message, &failure.diagnostics, &failure.exit));
     }
     failure.say(console);
-    failure.exit.code()
+    failure.exit
 }
 
 /// Wrong flags, or help and version asked for. clap quotes arguments and the environment, so its texts are written
@@ -164,8 +187,7 @@ fn fail(failure: &Failure, json: bool, console: &Console) -> u8 {
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let asked = Asked::of(arguments, &|name| std::env::var_os(name));
     let log_format = if asked.json_lines { LogFormat::Json } else { LogFormat::Text };
-    let style = Style { color: false, color_err: false, quiet: false, verbose: 0, log_format, width: None };
-    let console = Console::new(style);
+    let console = Console::new(Style { log_format, ..PLAIN });
     let rendered = error.render();
     let text = |is_terminal: bool| {
         let text =
@@ -174,7 +196,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     };
     if !error.use_stderr() {
         console.out(&text(std::io::stdout().is_terminal()));
-        return 0;
+        return written(Exit::ok(), &[&console]).code();
     }
     let failure = Failure::new(Condition::Usage, usage_message(error));
     if asked.json {
@@ -185,7 +207,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     } else {
         console.err(&text(std::io::stderr().is_terminal()));
     }
-    failure.exit.code()
+    written(failure.exit, &[&console]).code()
 }
 
 /// What of clap's text says what is wrong, on one line.

@@ -45,9 +45,7 @@ fn options(global: &Global) -> LoadOptions {
 
 fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Manifests, Failure> {
     let manifests = manifest::load(paths, options)?;
-    for warning in &manifests.warnings {
-        super::failure::say_diagnostic(warning, console);
-    }
+    super::failure::say_diagnostics(&manifests.warnings, console);
     Ok(manifests)
 }
 

@@ -1,9 +1,10 @@
 //! Why a request did not end in a session: the classes of spec section 7, with one line of advice each.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The class of a refusal or failure. Every output names it, and shows [`Class::advice`] beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// The token's `exp` is past.

@@ -21,6 +21,7 @@ pub mod surroundings;
 mod tests;
 pub mod work;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use application::Application;
@@ -30,7 +31,7 @@ use crate::mask::quoted;
 use crate::text::inert;
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// As it should be.
@@ -57,7 +58,7 @@ impl Outcome {
 }
 
 /// One thing that was looked at. Complete when it is made: its texts are inert and masked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
     /// What was looked at, such as `clock`.
     pub name: &'static str,

@@ -10,6 +10,7 @@ mod text;
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use text::{Text, sections};
 
@@ -23,7 +24,7 @@ use crate::report::OUTCOMES;
 use crate::verify::Rule;
 
 /// What kind of code it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// How a command ends.
@@ -114,7 +115,7 @@ struct Named {
 }
 
 /// A code explained.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Topic {
     /// The code as it is shown.
     pub code: String,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::manifest::{Environment, LoadOptions, load};
+use crate::manifest::{Diagnostic, Environment, LoadOptions, load};
 use crate::token::ShareToken;
 
 fn topic(code: &str) -> Topic {
@@ -122,12 +122,16 @@ impl Example {
         }
     }
 
-    /// The codes of all that is wrong, warnings too.
-    fn codes(&self) -> Vec<Code> {
+    /// All that is wrong, warnings too.
+    fn found(&self) -> Vec<Diagnostic> {
         let allow_exec = self.code != Code::ExecNotAllowed;
         let options = LoadOptions { sending: true, allow_exec, env: Environment::empty(), ..LoadOptions::default() };
-        let found = load(&self.paths, &options).map_or_else(|wrong| wrong.0, |loaded| loaded.warnings);
-        let mut codes: Vec<Code> = found.into_iter().map(|diagnostic| diagnostic.code).collect();
+        load(&self.paths, &options).map_or_else(|wrong| wrong.0, |loaded| loaded.warnings)
+    }
+
+    /// The codes of all that is wrong.
+    fn codes(&self) -> Vec<Code> {
+        let mut codes: Vec<Code> = self.found().into_iter().map(|diagnostic| diagnostic.code).collect();
         codes.sort_unstable();
         codes.dedup();
         codes
@@ -169,4 +173,19 @@ fn explanations_as_people_read_them() {
     insta::assert_snapshot!("a_manifest_code", text(&find("unknown-key")));
     insta::assert_snapshot!("two_kinds", text(&find("credentials")));
     insta::assert_snapshot!("a_rule", text(&find("expect:approved")));
+}
+
+#[test]
+fn every_code_as_people_see_it_in_a_manifest() {
+    let mut shown = String::new();
+    for code in Code::ALL {
+        let topic = topics().into_iter().find(|it| it.kind == Kind::Manifest && it.code == code.as_str()).unwrap();
+        let example = Example::new(*code, topic.wrong.unwrap());
+        let folder = format!("{}/", example.folder.path().display());
+        for diagnostic in example.found() {
+            shown += &diagnostic.render(false).replace(&folder, "").replace(folder.trim_end_matches('/'), "FOLDER");
+        }
+        shown += "\n";
+    }
+    insta::assert_snapshot!("every_manifest_code", shown);
 }

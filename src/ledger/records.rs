@@ -1,6 +1,7 @@
 //! What the ledger keeps, as plain values.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -18,8 +19,9 @@ pub use sums::{FindingSum, ImportSum, PeriodSums, RefusalSum, RepairSum};
 pub struct EntryId(pub i64);
 
 /// A run's number, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct RunId(pub i64);
 
 /// An attempt's number in the ledger.
@@ -27,7 +29,7 @@ pub struct RunId(pub i64);
 pub struct AttemptId(pub i64);
 
 /// What is known of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its session exists and its id is on record.
@@ -366,7 +368,7 @@ pub struct Evidence {
 }
 
 /// One attempt with its answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Attempt {
     /// The run.
     pub run: RunId,
@@ -445,7 +447,7 @@ pub struct RunError {
 }
 
 /// Requests of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Requests {
     /// POST, PATCH, DELETE.
     pub writes: u64,
@@ -456,7 +458,7 @@ pub struct Requests {
 }
 
 /// Something that `ledger check` found wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Flaw {
     /// What does not hold.
     pub rule: &'static str,
@@ -477,7 +479,7 @@ impl Flaw {
 }
 
 /// How many rows there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Of entries.
     pub entries: u64,

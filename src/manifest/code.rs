@@ -1,7 +1,9 @@
 //! The stable codes of diagnostics, each with what it means: the one list that messages, JSON and `explain` share.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 macro_rules! codes {
@@ -100,6 +102,17 @@ impl fmt::Display for Code {
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl JsonSchema for Code {
+    fn schema_name() -> Cow<'static, str> {
+        "Code".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let each = Self::ALL.iter().map(|code| json_schema!({"const": code.as_str(), "description": code.meaning()}));
+        json_schema!({"description": "The stable code of a diagnostic.", "oneOf": each.collect::<Vec<_>>()})
     }
 }
 

@@ -19,7 +19,7 @@ pub fn schema() -> Value {
         "required": ["version", "name"],
         "properties": {
             "version": {"const": 1, "description": "The version of the manifest's format."},
-            "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "description": "The manifest's name, unique over all manifests of a command."},
+            "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "description": "The manifest's name, unique over all manifests of a command.", "examples": ["acme-2026q4"]},
             "application": {"$ref": "#/$defs/application"},
             "defaults": {"$ref": "#/$defs/defaults"},
             "limits": {"$ref": "#/$defs/limits"},
@@ -40,7 +40,7 @@ pub fn schema() -> Value {
             "entry": entry(),
             "source": source(),
             "tokens": object("A file, or files, of tokens.", &["file"], json!({
-                "file": {"type": "string", "description": "A path or pattern, relative to the manifest: .txt with one token a line, or a format of `sources` with the column share_token."},
+                "file": {"type": "string", "description": "A path or pattern, relative to the manifest: .txt with one token a line, or a format of `sources` with the column share_token.", "examples": ["inbox/*.csv"]},
                 "columns": object("Names in the file, where they differ.", &[], json!({"share_token": {"type": "string", "description": "The column that holds tokens."}})),
                 "on_duplicate": on_duplicate(),
                 "on_invalid": on_invalid(),
@@ -58,7 +58,7 @@ pub fn schema() -> Value {
                 "description": "Rules of your own over the decision. A list here replaces those further out; [] is none.",
                 "items": object("A rule.", &["name", "rule"], json!({
                     "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "description": "The rule's name, unique in its list: findings have it as expect:NAME."},
-                    "rule": {"type": "string", "minLength": 1, "maxLength": MAX_RULE, "description": "A CEL expression over the decision, `session`, that is true of a good session."},
+                    "rule": {"type": "string", "minLength": 1, "maxLength": MAX_RULE, "description": "A CEL expression over the decision, `session`, that is true of a good session.", "examples": ["session.status == 'Approved'"]},
                     "severity": {"enum": ["error", "warning", "info"], "default": "error", "description": "How grave it is where the rule is not true; an error ends audit and apply with 4."},
                 })),
             },
@@ -79,7 +79,7 @@ fn object(description: &str, required: &[&str], properties: Value) -> Value {
 fn settings(mut more: Value) -> Value {
     more["workflow_id"] = json!({"$ref": "#/$defs/workflow"});
     more["trust_review"] = json!({"type": "boolean", "description": "true: the partner's decision stands. false: the imported session is In Review. Required for each entry, here or further out."});
-    more["vendor_data"] = json!({"type": "string", "minLength": 1, "description": "Your reference, at most 2000 bytes. {source_session_id} and {id} are filled in; {{ and }} are braces."});
+    more["vendor_data"] = json!({"type": "string", "minLength": 1, "description": "Your reference, at most 2000 bytes. {source_session_id} and {id} are filled in; {{ and }} are braces.", "examples": ["acme-{source_session_id}"]});
     more["expect"] = json!({"$ref": "#/$defs/expect"});
     more
 }
@@ -106,7 +106,7 @@ fn limits() -> Value {
             "concurrency": {"type": "integer", "minimum": 1, "maximum": 1024, "default": 32, "description": "Requests in flight."},
             "timeout": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "default": "30s", "description": "Of one request, 1s to 10m."},
             "max_failures": {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+(\\.[0-9]+)?%?$", "default": "5%", "description": "A number of refusals, or a share of the entries to be sent, past which the run stops sending."},
-            "max_trusted": {"type": "integer", "minimum": 0, "description": "More new imports with trust_review true than this in one run: nothing is sent. No limit by default."},
+            "max_trusted": {"type": "integer", "minimum": 0, "description": "More new imports with trust_review true than this in one run: nothing is sent. No limit by default.", "examples": [100]},
         }),
     )
 }
@@ -121,7 +121,7 @@ fn entry() -> Value {
                 "oneOf": [{"type": "string", "pattern": "^\\s*eyJ[A-Za-z0-9_=-]*\\.[A-Za-z0-9_=-]+\\.[A-Za-z0-9_=-]+\\s*$"}, {"$ref": "#/$defs/reference"}],
             },
             "source_session_id": {"$ref": "#/$defs/uuid", "description": "The shared session in the source application. Without a token here, the token comes from `tokens`."},
-            "id": {"type": "string", "minLength": 1, "maxLength": 255, "description": "A label in outputs, unique. Default: the source session id."},
+            "id": {"type": "string", "minLength": 1, "maxLength": 255, "description": "A label in outputs, unique. Default: the source session id.", "examples": ["carmen"]},
             "mint": mint(&["partner", "session_id"], json!({
                 "session_id": {"$ref": "#/$defs/uuid", "description": "The session to share; it is the entry's source session."},
             })),
@@ -135,7 +135,7 @@ fn entry() -> Value {
 
 /// `mint`, with `more` properties.
 fn mint(required: &[&str], mut more: Value) -> Value {
-    more["partner"] = json!({"type": "string", "description": "A key of `partners`."});
+    more["partner"] = json!({"type": "string", "description": "A key of `partners`.", "examples": ["bank"]});
     more["ttl"] = json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "default": "15m", "description": "How long the token lives, 60s to 24h."});
     object("Mint the token just before the import, in place of share_token.", required, more)
 }
@@ -146,7 +146,7 @@ fn source() -> Value {
         "A file, or files, of entries.",
         &["file"],
         settings(json!({
-            "file": {"type": "string", "description": "A path or pattern, relative to the manifest: .csv .tsv .ndjson .jsonl .json .yaml, each also as .gz or .zst."},
+            "file": {"type": "string", "description": "A path or pattern, relative to the manifest: .csv .tsv .ndjson .jsonl .json .yaml, each also as .gz or .zst.", "examples": ["people/*.csv"]},
             "columns": object("Names in the file, where they differ.", &[], json!({
                 "share_token": column("The column that holds tokens."),
                 "source_session_id": column("The column that holds source sessions."),
@@ -176,9 +176,9 @@ fn reference() -> Value {
         "Where a secret is to be had.",
         &[],
         json!({
-            "env": {"type": "string", "minLength": 1, "description": "An environment variable."},
-            "file": {"type": "string", "minLength": 1, "description": "A file in the manifest's folder or under a --root."},
-            "exec": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "A program and its arguments; runs only with --allow-exec, without a shell."},
+            "env": {"type": "string", "minLength": 1, "description": "An environment variable.", "examples": ["DIDIT_API_KEY"]},
+            "file": {"type": "string", "minLength": 1, "description": "A file in the manifest's folder or under a --root.", "examples": ["secrets/token.jwt"]},
+            "exec": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "A program and its arguments; runs only with --allow-exec, without a shell.", "examples": [["vault", "read", "-field=key", "secret/didit"]]},
         }),
     );
     reference["minProperties"] = json!(1);
@@ -198,6 +198,7 @@ fn workflow() -> Value {
     by_kind["minProperties"] = json!(1);
     json!({
         "description": "The workflow of the receiving application. Required for each entry, here or further out.",
+        "examples": ["9f9b1234-aaaa-bbbb-cccc-1234567890ab", {"user": "9f9b1234-aaaa-bbbb-cccc-1234567890ab"}],
         "oneOf": [{"$ref": "#/$defs/uuid"}, by_kind],
     })
 }

@@ -124,12 +124,24 @@ fn continued(text: &str) -> Vec<Range> {
         let goes_on = is_open && !told.is_empty() && told.chars().all(part);
         if goes_on {
             ranges.push((start, start + bare.len()));
+        } else if is_open && let Some(end) = tail(bare, part) {
+            ranges.push((start, start + end));
         }
         let whole = bare.trim_end_matches(['"', '\'', '\\']);
         is_open = goes_on || suspects(bare).last().is_some_and(|range| range.1 >= whole.len());
         start += line.len();
     }
     ranges
+}
+
+/// The end of what a line begins with, where that is the rest of a token that more follows: it has a token's dot, or its
+/// quote closes here.
+fn tail(line: &str, part: impl Fn(char) -> bool) -> Option<usize> {
+    let told = line.trim_start();
+    let run = &told[..told.find(|c: char| !part(c)).unwrap_or(told.len())];
+    let is_dotted = run.split_once('.').is_some_and(|(_, after)| !after.is_empty());
+    let is_closed = !run.is_empty() && told[run.len()..].starts_with(['"', '\'']);
+    (is_dotted || is_closed).then_some(line.len() - told.len() + run.len())
 }
 
 /// Whether a key, rightly or nearly spelt, holds a secret.

@@ -1,6 +1,7 @@
 //! The action of one entry: the table of spec section 4, as one function of plain facts.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use crate::manifest::{Entry, TokenSource};
 use crate::token::FingerprintKey;
 
 /// What is to be done with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// A request was sent whose outcome is not known.

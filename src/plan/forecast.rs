@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Action, Item};
@@ -16,7 +17,7 @@ use crate::manifest::{Entry, Manifest, Manifests, Partner, SecretRef};
 const WINDOW: u64 = 60;
 
 /// What carrying out a plan takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Forecast {
     /// Writes to be sent, of all keys: imports, and the minting of tokens.
     pub writes: u64,

@@ -2,17 +2,20 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::document::ErrorBody;
+use super::schema::Output;
 use crate::console::paint;
 use crate::doctor::{Check, Diagnosis, Outcome};
 use crate::exit::Exit;
 use crate::manifest::Diagnostic;
 
 /// `didit-sync/doctor.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct DoctorDocument<'a> {
+    #[schemars(extend("const" = Output::Doctor.format()))]
     format: &'static str,
     checks: &'a [Check],
     error: Option<ErrorBody<'a>>,
@@ -29,7 +32,7 @@ impl<'a> DoctorDocument<'a> {
             message: &check.message,
             diagnostics,
         });
-        Self { format: "didit-sync/doctor.v1", checks: &diagnosis.checks, error, exit }
+        Self { format: Output::Doctor.format(), checks: &diagnosis.checks, error, exit }
     }
 }
 

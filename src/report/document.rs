@@ -1,6 +1,7 @@
 //! The JSON documents of spec section 4.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -10,17 +11,20 @@ use crate::ledger::records::{
     Attempt, Identity, Record, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome, State,
 };
 use crate::manifest::{Diagnostic, Manifests};
-use crate::plan::{self, Action, Forecast, Item, Plan};
+use crate::plan::{Action, Forecast, Item, Plan};
+use crate::report::schema::{Output, actions_counted, outcomes_counted, states_counted};
 use crate::token::SessionKind;
 
 /// Counts by name, in a fixed order.
 type Counts = serde_json::Map<String, serde_json::Value>;
 
 /// `didit-sync/plan.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PlanDocument<'a> {
+    #[schemars(extend("const" = Output::Plan.format()))]
     format: &'static str,
     manifests: Vec<ManifestRef<'a>>,
+    #[schemars(schema_with = "actions_counted")]
     summary: Counts,
     forecast: Forecast,
     actions: Vec<ActionRow<'a>>,
@@ -29,7 +33,7 @@ pub struct PlanDocument<'a> {
     exit: &'a Exit,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ManifestRef<'a> {
     path: &'a str,
     name: &'a str,
@@ -37,7 +41,7 @@ struct ManifestRef<'a> {
 }
 
 /// The ledger that a document speaks of.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct LedgerRef {
     /// Its id; `None` where there is none yet.
     pub id: Option<Uuid>,
@@ -56,7 +60,7 @@ impl LedgerRef {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ActionRow<'a> {
     manifest: &'a str,
     id: &'a str,
@@ -96,7 +100,7 @@ impl<'a> PlanDocument<'a> {
     #[must_use]
     pub fn new(manifests: &'a Manifests, plan: &'a Plan, ledger: Option<LedgerRef>, exit: &'a Exit) -> Self {
         Self {
-            format: plan::FORMAT,
+            format: Output::Plan.format(),
             manifests: ManifestRef::all(manifests),
             summary: Action::ALL.into_iter().map(|a| (a.as_str().to_owned(), plan.count(a).into())).collect(),
             forecast: plan.forecast,
@@ -108,8 +112,9 @@ impl<'a> PlanDocument<'a> {
 }
 
 /// `didit-sync/validate.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ValidateDocument<'a> {
+    #[schemars(extend("const" = Output::Validate.format()))]
     format: &'static str,
     manifests: Vec<ManifestRef<'a>>,
     diagnostics: &'a [Diagnostic],
@@ -121,7 +126,7 @@ impl<'a> ValidateDocument<'a> {
     #[must_use]
     pub fn new(manifests: &'a Manifests, exit: &'a Exit) -> Self {
         let refs = ManifestRef::all(manifests);
-        Self { format: "didit-sync/validate.v1", manifests: refs, diagnostics: &manifests.warnings, exit }
+        Self { format: Output::Validate.format(), manifests: refs, diagnostics: &manifests.warnings, exit }
     }
 }
 
@@ -147,10 +152,12 @@ pub const OUTCOMES: [&str; 10] = [
 ];
 
 /// `didit-sync/apply.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ApplyDocument<'a> {
+    #[schemars(extend("const" = Output::Apply.format()))]
     format: &'static str,
     run: RunId,
+    #[schemars(schema_with = "outcomes_counted")]
     summary: Counts,
     seconds: f64,
     requests: Requests,
@@ -160,10 +167,11 @@ pub struct ApplyDocument<'a> {
     exit: &'a Exit,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ImportRow<'a> {
     manifest: &'a str,
     id: &'a str,
+    #[schemars(extend("enum" = OUTCOMES))]
     outcome: &'a str,
     source_session_id: Option<Uuid>,
     session_id: Option<Uuid>,
@@ -178,7 +186,7 @@ struct ImportRow<'a> {
 }
 
 /// Why an entry has no session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct EntryError<'a> {
     class: Class,
     http_status: Option<u16>,
@@ -267,7 +275,7 @@ impl<'a> ApplyDocument<'a> {
     #[must_use]
     pub fn new(view: RunView<'a>) -> Self {
         Self {
-            format: "didit-sync/apply.v1",
+            format: Output::Apply.format(),
             run: view.run,
             summary: count_outcomes(view.outcomes).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect(),
             seconds: view.seconds,
@@ -283,8 +291,9 @@ impl<'a> ApplyDocument<'a> {
 }
 
 /// `didit-sync/audit.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AuditDocument<'a> {
+    #[schemars(extend("const" = Output::Audit.format()))]
     format: &'static str,
     run: RunId,
     summary: AuditSummary,
@@ -293,26 +302,27 @@ pub struct AuditDocument<'a> {
     exit: &'a Exit,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct AuditSummary {
     sessions: u64,
     checked: u64,
     findings: SeverityCounts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SeverityCounts {
     error: u64,
     warning: u64,
     info: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FindingRow<'a> {
     manifest: &'a str,
     id: &'a str,
     session_id: Option<Uuid>,
     rule: &'a str,
+    #[schemars(extend("enum" = ["error", "warning", "info"]))]
     severity: &'a str,
     message: &'a str,
     expected: Option<&'a str>,
@@ -328,7 +338,7 @@ impl<'a> AuditDocument<'a> {
         let count = |severity: &str| view.findings.iter().filter(|it| it.severity == severity).count() as u64;
         let (sessions, checked) = view.verified.unwrap_or_default();
         Self {
-            format: "didit-sync/audit.v1",
+            format: Output::Audit.format(),
             run: view.run,
             summary: AuditSummary {
                 sessions,
@@ -358,17 +368,19 @@ fn finding_row(it: &RunFinding) -> FindingRow<'_> {
 }
 
 /// `didit-sync/status.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct StatusDocument<'a> {
+    #[schemars(extend("const" = Output::Status.format()))]
     format: &'static str,
     ledger: LedgerRef,
+    #[schemars(schema_with = "states_counted")]
     summary: Counts,
     entries: &'a [StatusEntry<'a>],
     exit: &'a Exit,
 }
 
 /// An entry as `status` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct StatusEntry<'a> {
     manifest: &'a str,
     id: &'a str,
@@ -387,7 +399,7 @@ pub struct StatusEntry<'a> {
     provenance: Provenance<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Provenance<'a> {
     run: RunId,
     actor: Option<&'a str>,
@@ -487,20 +499,21 @@ impl<'a> StatusDocument<'a> {
     pub fn new(ledger: LedgerRef, all: &[Record], entries: &'a [StatusEntry<'a>], exit: &'a Exit) -> Self {
         let count = |state: State| all.iter().filter(|record| record.state == state).count() as u64;
         let summary = State::ALL.into_iter().map(|s| (s.as_str().to_owned(), count(s).into())).collect();
-        Self { format: "didit-sync/status.v1", ledger, summary, entries, exit }
+        Self { format: Output::Status.format(), ledger, summary, entries, exit }
     }
 }
 
 /// `didit-sync/runs.v1`: `report --list`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunsDocument<'a> {
+    #[schemars(extend("const" = Output::Runs.format()))]
     format: &'static str,
     runs: Vec<RunRow<'a>>,
     exit: Exit,
 }
 
 /// A run in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunRow<'a> {
     run: RunId,
     command: &'a str,
@@ -517,7 +530,7 @@ impl<'a> RunsDocument<'a> {
     /// The document of all runs.
     #[must_use]
     pub fn new(runs: &'a [Run]) -> Self {
-        Self { format: "didit-sync/runs.v1", runs: runs.iter().map(RunRow::new).collect(), exit: Exit::ok() }
+        Self { format: Output::Runs.format(), runs: runs.iter().map(RunRow::new).collect(), exit: Exit::ok() }
     }
 }
 
@@ -539,14 +552,15 @@ impl<'a> RunRow<'a> {
 }
 
 /// `didit-sync/error.v1`: no run began.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorDocument<'a> {
+    #[schemars(extend("const" = Output::Error.format()))]
     format: &'static str,
     error: ErrorBody<'a>,
     exit: &'a Exit,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ErrorBody<'a> {
     pub(super) code: u8,
     pub(super) name: &'a str,
@@ -565,7 +579,7 @@ impl<'a> ErrorDocument<'a> {
     #[must_use]
     pub fn new(message: &'a str, diagnostics: &'a [Diagnostic], exit: &'a Exit) -> Self {
         Self {
-            format: "didit-sync/error.v1",
+            format: Output::Error.format(),
             error: ErrorBody { code: exit.code(), name: exit.name(), message, diagnostics },
             exit,
         }

@@ -16,6 +16,7 @@ pub mod model;
 pub mod period;
 pub mod prometheus;
 pub mod remint;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 pub mod text;

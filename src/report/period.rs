@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,6 +12,7 @@ use super::csv;
 use super::document::RunRow;
 use super::kind::RenderError;
 use super::markdown::{Page, code};
+use super::schema::Output;
 use crate::exit::Exit;
 use crate::ledger::records::{FindingSum, ImportSum, PeriodSums, RefusalSum, Run, RunId};
 use crate::ledger::{LedgerError, Reader};
@@ -56,8 +58,9 @@ pub struct Period {
 }
 
 /// `didit-sync/period.v1`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PeriodDocument<'a> {
+    #[schemars(extend("const" = Output::Period.format()))]
     format: &'static str,
     since: Option<Timestamp>,
     until: Timestamp,
@@ -70,7 +73,7 @@ pub struct PeriodDocument<'a> {
     exit: Exit,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Summary {
     imported: u64,
     trusted: u64,
@@ -80,14 +83,14 @@ struct Summary {
     runs: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FindingCounts {
     opened: u64,
     closed: u64,
     open: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RepairRow<'a> {
     run: RunId,
     command: &'a str,
@@ -112,7 +115,7 @@ impl Period {
     #[must_use]
     pub fn document(&self) -> PeriodDocument<'_> {
         PeriodDocument {
-            format: "didit-sync/period.v1",
+            format: Output::Period.format(),
             since: self.since,
             until: self.until,
             summary: self.summary(),

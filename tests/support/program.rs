@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::schemas;
+
 /// A folder that goes away with the test, and the environment of the programs run in it.
 pub struct Folder {
     dir: TempDir,
@@ -50,8 +52,12 @@ impl Folder {
         path
     }
 
+    /// The text of a file; a document is as its schema says.
+    #[track_caller]
     pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        schemas::check(&text);
+        text
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -62,8 +68,14 @@ impl Folder {
         command
     }
 
+    /// Runs the program to its end. With `--json`, stdout is one document, whatever happens but a death.
+    #[track_caller]
     pub fn run(&self, args: &[&str]) -> Output {
-        Output::of(self.start(args))
+        let output = Output::of(self.start(args));
+        if args.contains(&"--json") && output.code.is_some() {
+            output.document();
+        }
+        output
     }
 
     pub fn start(&self, args: &[&str]) -> Child {
@@ -100,13 +112,13 @@ impl Folder {
 }
 
 impl Output {
+    /// What a program leaves; a document on stdout is as its schema says.
+    #[track_caller]
     pub fn of(child: Child) -> Self {
         let output = child.wait_with_output().unwrap();
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        schemas::check(&stdout);
+        Self { code: output.status.code(), stdout, stderr: String::from_utf8(output.stderr).unwrap() }
     }
 
     #[track_caller]
@@ -115,11 +127,17 @@ impl Output {
         self
     }
 
-    /// The one document on stdout; its exit is the program's.
+    /// The one document on stdout.
+    #[track_caller]
+    fn document(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr))
+    }
+
+    /// The one document on stdout; its exit is the program's, as it is of all but `report`.
     #[track_caller]
     pub fn json(&self) -> Value {
-        let document: Value = serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr));
+        let document = self.document();
         assert_eq!(document["exit"]["code"].as_i64(), self.code.map(i64::from), "{document:#}");
         document
     }

@@ -64,3 +64,28 @@ fn a_wrong_list_in_the_environment_is_a_wrong_flag() {
     let wrong = Cli::read(&arguments, |name| (name == "DIDIT_SYNC_REPORT").then(|| "json=a,nonsense=b".into()));
     assert!(wrong.unwrap_err().to_string().contains("nonsense=b"));
 }
+
+/// Every option of every command but help and version: the command, the option, its twin.
+fn options(command: &clap::Command, path: &str, found: &mut Vec<(String, String, Option<String>)>) {
+    for arg in command.get_arguments() {
+        let Some(long) = arg.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
+        let list = LISTS.iter().find(|(id, _)| arg.get_id() == id).map(|(_, name)| (*name).to_owned());
+        let twin = arg.get_env().map(|name| name.to_string_lossy().into_owned()).or(list);
+        found.push((path.to_owned(), long.to_owned(), twin));
+    }
+    for command in command.get_subcommands() {
+        options(command, format!("{path} {}", command.get_name()).trim_start(), found);
+    }
+}
+
+#[test]
+fn every_option_has_its_twin_but_the_four_of_the_spec() {
+    let mut found = Vec::new();
+    options(&Cli::command(), "", &mut found);
+    assert!(found.len() > 60, "{}", found.len());
+    for (command, long, twin) in found {
+        let expected = (!["yes", "plan", "only", "accept"].contains(&long.as_str()))
+            .then(|| format!("DIDIT_SYNC_{}", long.to_uppercase().replace('-', "_")));
+        assert_eq!(twin, expected, "{command} --{long}");
+    }
+}

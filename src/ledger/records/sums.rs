@@ -1,5 +1,6 @@
 //! Sums over a period.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ pub struct PeriodSums {
 }
 
 /// Sessions imported alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ImportSum {
     /// The application that shared: the partner.
     pub from_application_id: Option<Uuid>,
@@ -36,7 +37,7 @@ pub struct ImportSum {
 }
 
 /// Refusals of one class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RefusalSum {
     /// The class.
     pub class: Class,
@@ -47,7 +48,7 @@ pub struct RefusalSum {
 }
 
 /// Findings of one rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FindingSum {
     /// The rule.
     pub rule: String,

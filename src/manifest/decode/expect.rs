@@ -1,5 +1,6 @@
 //! `expect`: the user's own rules.
 
+use super::scalar::meant;
 use super::{Decoder, Field, Fields, kind, truncated};
 use crate::manifest::code::Code;
 use crate::manifest::keys;
@@ -83,12 +84,14 @@ impl Decoder<'_> {
     }
 
     fn rule_severity(&mut self, node: &Node<'_>) -> Option<Severity> {
+        const HELP: &str = "write `error`, `warning` or `info`";
         let text = self.text(node, "severity")?;
         let known = [Severity::Error, Severity::Warning, Severity::Info];
         let severity = known.into_iter().find(|severity| severity.as_str() == text);
         if severity.is_none() {
             let message = format!("`severity` can't be `{}`", truncated(text));
-            self.error(Code::BadValue, node.mark, message, "write `error`, `warning` or `info`");
+            let help = meant(text, &known.map(Severity::as_str));
+            self.error(Code::BadValue, node.mark, message, help.unwrap_or_else(|| HELP.to_owned()));
         }
         severity
     }

@@ -19,7 +19,7 @@ use super::yaml::{Node, Pair, Value};
 use crate::verify::{Compiler, is_rule_name as is_name};
 
 pub(super) use application::{OUTSIDE_HELP, is_loopback};
-pub(super) use scalar::{UUID_HELP, parse_uuid, truncated};
+pub(super) use scalar::{UUID_HELP, likely_bool, parse_uuid, truncated};
 pub(super) use settings::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN};
 
 /// One manifest being decoded.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Decoder, Field};
 use crate::manifest::code::Code;
+use crate::manifest::keys::likely;
 use crate::manifest::model::MaxFailures;
 use crate::manifest::yaml::{Node, Value};
 
@@ -22,6 +23,13 @@ pub(in crate::manifest) fn truncated(text: &str) -> String {
 pub(in crate::manifest) fn parse_uuid(text: &str) -> Result<Uuid, String> {
     let wrong = |what: String| Err(format!("`{}` is not a UUID: {what}", truncated(text)));
     let length = text.chars().count();
+    let digits = text.chars().filter(char::is_ascii_hexdigit).count();
+    if digits == 32 && length == 32 {
+        return wrong("its hyphens are missing".to_owned());
+    }
+    if length != 36 && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit()) {
+        return wrong(format!("it has {length} of 36 characters, {digits} of 32 hex digits"));
+    }
     if length != 36 {
         return wrong(format!("it has {length} of 36 characters"));
     }
@@ -51,6 +59,20 @@ fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(millis).map(Duration::from_millis)
 }
 
+/// What somebody means who writes neither true nor false.
+pub(in crate::manifest) fn likely_bool(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "y" | "on" | "1" | "ture" | "treu" | "tru" => Some(true),
+        "false" | "no" | "n" | "off" | "0" | "flase" | "fasle" | "fals" => Some(false),
+        _ => None,
+    }
+}
+
+/// Which of the words a value is likely meant to be, as help.
+pub(super) fn meant(text: &str, words: &[&str]) -> Option<String> {
+    likely(text, words).map(|word| format!("did you mean `{word}`?"))
+}
+
 pub(in crate::manifest) const UUID_HELP: &str =
     "write it as 8-4-4-4-12 hex digits, such as 9f9b1234-aaaa-bbbb-cccc-1234567890ab";
 
@@ -73,7 +95,10 @@ impl Decoder<'_> {
             Value::Text(text) => text.as_ref(),
             Value::Number(text) => {
                 let message = format!("`{}` has no unit", truncated(text));
-                self.error(Code::BadDuration, node.mark, message, help);
+                let seconds = (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| {
+                    format!("write `{key}: {}s` if seconds are meant; ms, s, m and h are known", truncated(text))
+                });
+                self.error(Code::BadDuration, node.mark, message, seconds.unwrap_or(help));
                 return None;
             }
             _ => {
@@ -130,7 +155,14 @@ impl Decoder<'_> {
         if let Value::Bool(value) = node.value {
             return Field::Good(value, self.at(node));
         }
-        let help = format!("write `{key}: true` or `{key}: false`, without quotes");
+        let meant = match &node.value {
+            Value::Text(text) | Value::Number(text) => likely_bool(text),
+            _ => None,
+        };
+        let help = meant.map_or_else(
+            || format!("write `{key}: true` or `{key}: false`, without quotes"),
+            |meant| format!("write `{key}: {meant}`, without quotes"),
+        );
         self.wrong_type(node, key, "true or false", &help);
         Field::Bad
     }
@@ -141,7 +173,7 @@ impl Decoder<'_> {
         if text != words[0] && text != words[1] {
             let message = format!("`{key}` can't be `{}`", truncated(text));
             let help = format!("write `{}` or `{}`", words[0], words[1]);
-            self.error(Code::BadValue, node.mark, message, help);
+            self.error(Code::BadValue, node.mark, message, meant(text, &words).unwrap_or(help));
         }
         text == words[1]
     }
@@ -154,7 +186,9 @@ mod tests {
     #[test]
     fn a_bad_uuid_says_what_is_wrong() {
         let why = |text: &str| parse_uuid(text).unwrap_err();
-        assert!(why("9f9b1234-aaaa-bbbb-cccc-1234567890a").contains("35 of 36"));
+        assert!(why("9f9b1234-aaaa-bbbb-cccc-1234567890a").contains("35 of 36 characters, 31 of 32 hex digits"));
+        assert!(why("9f9b1234aaaabbbbcccc1234567890ab").contains("hyphens are missing"));
+        assert!(why("carmen").contains("6 of 36 characters") && !why("carmen").contains("digits"));
         assert!(why("9f9b1234-aaaa-bbbb-cccc-1234567890ag").contains("character 36, `g`"));
         assert!(why("9f9b1234_aaaa-bbbb-cccc-1234567890ab").contains("character 9 has to be a hyphen"));
         assert!(parse_uuid("9F9B1234-aaaa-bbbb-cccc-1234567890ab").is_ok());

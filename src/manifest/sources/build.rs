@@ -2,7 +2,7 @@
 
 use super::{Cell, ID, MINTED, Row, SESSION, TOKEN, TRUST, VENDOR, WORKFLOW};
 use crate::manifest::code::Code;
-use crate::manifest::decode::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN, UUID_HELP, parse_uuid, truncated};
+use crate::manifest::decode::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN, UUID_HELP, likely_bool, parse_uuid, truncated};
 use crate::manifest::draft::{Draft, Field, MintSpec, TokenSpec};
 use crate::manifest::keys;
 use crate::manifest::model::WorkflowChoice;
@@ -145,7 +145,8 @@ impl<'r> Builder<'r, '_, '_> {
             Field::Good(text, at) if text.trim().eq_ignore_ascii_case("false") => Field::Good(false, at),
             Field::Good(text, _) => {
                 let message = format!("`{}` is neither true nor false", truncated(text.trim()));
-                self.error(TRUST, Code::WrongType, message, "write `true` or `false`")
+                let help = likely_bool(text).map(|meant| format!("write `{meant}`"));
+                self.error(TRUST, Code::WrongType, message, help.as_deref().unwrap_or("write `true` or `false`"))
             }
             Field::Bad => Field::Bad,
             Field::Absent => Field::Absent,

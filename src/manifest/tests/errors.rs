@@ -116,3 +116,17 @@ fn directories_are_read_sorted_and_files_once() {
     let loaded = folder.load(&["d", "d/b.yml"]).unwrap();
     assert_eq!(loaded.manifests.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
+
+#[test]
+fn what_is_nearly_right_is_told_what_it_is_meant_to_be() {
+    let text = format!(
+        "version: 1\nname: acme\nlimits: {{timeout: 30}}\ndefaults: {{workflow_id: {{usr: {WORKFLOW}}}, vendor_data: a, trust_review: yes}}\n\
+         imports:\n  - {{source_session_id: {}, trust_review: \"false\"}}\n  - {{source_session_id: {}, workflow_id: {}}}\n\
+         sources:\n  - {{file: p.csv, on_duplicate: lastest, expect: [{{name: a, rule: 'true', severity: warn}}]}}\n",
+        &session(1)[..35],
+        session(2).replace('-', ""),
+        WORKFLOW.replace('9', "g"),
+    );
+    let rows = format!("source_session_id,trust_review\n{},nO\n{}0,maybe\n", session(3), session(4));
+    insta::assert_snapshot!(Folder::new(&[("m.yaml", &text), ("p.csv", &rows)]).wrong());
+}

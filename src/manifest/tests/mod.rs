@@ -2,9 +2,11 @@
 
 mod errors;
 mod expect;
+mod fuzz;
 mod mint;
 mod properties;
 mod rows;
+mod schema;
 mod security;
 
 use std::path::PathBuf;
