@@ -108,6 +108,7 @@ fn weighed<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     spend(weight(&*value)).map(|()| value)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape of the language's functions")]
 fn truth<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let truth = args.into_iter().next().filter(|value| value.downcast_ref::<CelBool>().is_some());
     Ok(truth.unwrap_or_else(|| CowVal::owned(CelNull)))
@@ -118,7 +119,7 @@ pub(super) fn all<'r>(rules: &'r [Expectation], decision: &Json) -> Vec<(&'r Exp
     // Copies are made where a rule needs them.
     let seen = context(decision, Objects::Seen);
     let copied = LazyCell::new(|| context(decision, Objects::Copied));
-    let verdict = |rule: &Expectation| match &rule.compiled {
+    let verdict = |rule: &Expectation| match &rule.expression {
         None => Verdict::Unable(Reason::Unreadable),
         Some(compiled) => {
             PURSE.with(|purse| {

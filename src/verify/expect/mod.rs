@@ -43,7 +43,7 @@ pub struct Expectation {
     text: Arc<str>,
     severity: Severity,
     /// `None` where the ledger keeps a rule that this release can't read any more.
-    compiled: Option<Arc<Compiled>>,
+    expression: Option<Arc<Compiled>>,
 }
 
 /// What became of a rule.
@@ -60,8 +60,8 @@ pub enum Verdict {
 impl Expectation {
     /// A rule of this name; the text is compiled, or was before.
     pub fn new(name: &str, text: &str, severity: Severity, compiler: &mut Compiler) -> Result<Self, Flaw> {
-        let compiled = Some(compiler.compile(text)?);
-        Ok(Self { name: name.to_owned(), text: text.into(), severity, compiled })
+        let expression = Some(compiler.compile(text)?);
+        Ok(Self { name: name.to_owned(), text: text.into(), severity, expression })
     }
 
     /// Its name, without `expect:`.
@@ -74,8 +74,8 @@ impl Expectation {
         let text = |key: &str| value.get(key)?.as_str();
         let (name, rule) = (text("name")?, text("rule")?);
         let severity = serde_json::from_value(value.get("severity")?.clone()).ok()?;
-        let compiled = compiler.compile(rule).ok();
-        Some(Self { name: name.to_owned(), text: rule.into(), severity, compiled })
+        let expression = compiler.compile(rule).ok();
+        Some(Self { name: name.to_owned(), text: rule.into(), severity, expression })
     }
 }
 

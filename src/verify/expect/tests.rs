@@ -187,7 +187,7 @@ fn the_budget_ends_what_would_take_for_ever() {
 fn a_panic_in_the_library_is_a_finding() {
     let expression = cel::IdedExpr { id: 0, expr: cel::common::ast::Expr::Unspecified };
     let broken = Compiled { expression, makes_maps: false };
-    let broken = Expectation { compiled: Some(Arc::new(broken)), ..rule("true").unwrap() };
+    let broken = Expectation { expression: Some(Arc::new(broken)), ..rule("true").unwrap() };
     let rules = Expectations::new(vec![broken, rule("session.session_number == 7").unwrap()]);
     let verdicts: Vec<Verdict> = rules.judge(&decision().into()).into_iter().map(|(_, verdict)| verdict).collect();
     assert_eq!(verdicts, [Verdict::Unable(Reason::Broken), Verdict::Holds]);
@@ -317,9 +317,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// The same rule over copies of the decision.
 fn over_copies(rule: &Expectation) -> Expectation {
-    let Compiled { expression, .. } = rule.compiled.as_deref().unwrap();
+    let Compiled { expression, .. } = rule.expression.as_deref().unwrap();
     let compiled = Compiled { expression: expression.clone(), makes_maps: true };
-    Expectation { compiled: Some(Arc::new(compiled)), ..rule.clone() }
+    Expectation { expression: Some(Arc::new(compiled)), ..rule.clone() }
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl Indexer for Fields<'_> {
     where
         Self: 'w,
     {
-        self.child(key).map(|child| CowVal::Owned(child))
+        self.child(key).map(CowVal::Owned)
     }
 
     fn steal<'w>(self: Box<Self>, key: &dyn Val) -> Result<Box<dyn Val + 'w>, ExecutionError>
