@@ -170,7 +170,7 @@ async fn the_scene_plays_as_told() {
 
     let first = job.apply().await;
     assert_eq!(verdict::first_run(&scene, &first.outcomes, &world.imported()), Vec::<String>::new());
-    assert_eq!(verdict::count(&first.outcomes, &["recovered"]), 3, "as the README says");
+    assert_eq!(verdict::count(&first.outcomes, &["recovered"]), 3, "as the pages say");
     let second = job.apply().await;
     let existing = world.imported().len();
     assert_eq!(verdict::second_run(&scene, &second.outcomes, &second.end, existing), Vec::<String>::new());
@@ -306,13 +306,13 @@ async fn the_examples_run_against_the_sandbox() {
     assert_eq!((rules, audit.exit.code()), (vec!["expect:active", "expect:adult"], 4), "{:?}", audit.findings);
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
 #[test]
-fn the_readme_has_every_command_and_exit_code() {
-    let readme = readme();
+fn the_readme_has_every_command() {
+    let readme = page("README.md");
     for command in crate::cli::command().get_subcommands().filter(|command| command.get_name() != "ledger") {
         let name = command.get_name();
         assert!(readme.contains(&format!("`{name}")), "{name}");
@@ -321,29 +321,24 @@ fn the_readme_has_every_command_and_exit_code() {
     for repair in command.find_subcommand("ledger").unwrap().get_subcommands() {
         assert!(readme.contains(&format!("| `ledger {}", repair.get_name())), "{}", repair.get_name());
     }
-    for condition in crate::exit::Condition::ALL {
-        let row = match condition.name() {
-            "interrupted" => "| 130, 143 | interrupted |".to_owned(),
-            name => format!("| {} | {name} |", condition.code()),
-        };
-        assert!(readme.contains(&row), "{row}");
-    }
 }
 
 #[tokio::test]
-async fn the_readmes_manifest_loads() {
+async fn the_manifests_of_the_pages_load() {
     let sandbox = Sandbox::start(config()).await.unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let text = readme();
-    let yaml = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    std::fs::write(dir.path().join("acme.yaml"), yaml).unwrap();
     let world = sandbox.world();
     let application = "a5f3bca2-46e2-411e-90ef-a580900a57ee".parse().unwrap();
     let options = MintOptions { for_application: Some(application), ..MintOptions::default() };
     let token = world.mint(world.sources()[0].id, options).unwrap();
-    std::fs::write(dir.path().join("carmen.jwt"), token).unwrap();
-    let path = dir.path().join("acme.yaml").to_str().unwrap().to_owned();
-    let loaded = manifest::load(&[path], &LoadOptions::default()).unwrap();
-    assert_eq!(loaded.manifests[0].entries.len(), 3);
-    assert!(loaded.manifests[0].entries.iter().all(|entry| entry.invalid.is_none()));
+    for (name, entries) in [("README.md", 0), ("docs/manifest.md", 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let text = page(name);
+        let yaml = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        std::fs::write(dir.path().join("acme.yaml"), yaml).unwrap();
+        std::fs::write(dir.path().join("carmen.jwt"), &token).unwrap();
+        let path = dir.path().join("acme.yaml").to_str().unwrap().to_owned();
+        let loaded = manifest::load(&[path], &LoadOptions::default()).unwrap();
+        assert_eq!(loaded.manifests[0].entries.len(), entries, "{name}");
+        assert!(loaded.manifests[0].entries.iter().all(|entry| entry.invalid.is_none()));
+    }
 }

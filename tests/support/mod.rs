@@ -7,6 +7,7 @@ pub mod page;
 pub mod program;
 pub mod scene;
 pub mod schemas;
+pub mod terminal;
 pub mod token;
 
 use std::process::Child;

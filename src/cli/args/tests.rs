@@ -13,21 +13,6 @@ fn reports(cli: Cli) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_day_is_part_of_the_period_that_it_ends_and_a_moment_is_not() {
-    let at = |text: &str| text.parse::<Timestamp>().unwrap();
-    for (text, from, to) in [
-        ("2026-10-01", "2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z"),
-        ("2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z"),
-        ("2026-10-01T12:00:00+02:00", "2026-10-01T10:00:00Z", "2026-10-01T10:00:00Z"),
-    ] {
-        assert_eq!((since(text), until(text)), (Ok(at(from)), Ok(at(to))));
-    }
-    for text in ["", "yesterday", "2026-13-01", "2026-10-01T12:00:00", "9999-12-31"] {
-        assert!(until(text).is_err(), "{text}");
-    }
-}
-
-#[test]
 fn a_plan_takes_its_comment_of_the_list_and_leaves_the_rest_to_runs() {
     let env = [("DIDIT_SYNC_REPORT", "json=a.json,markdown=b.md")];
     let Command::Plan(args) = read("didit-sync plan m.yaml", &env).command else { panic!("another command") };
@@ -103,24 +88,4 @@ fn every_option_has_its_twin_but_the_four_of_the_spec() {
             .then(|| format!("DIDIT_SYNC_{}", long.to_uppercase().replace('-', "_")));
         assert_eq!(twin, expected, "{command} --{long}");
     }
-}
-
-/// The README's table of options, each with its twin and its commands.
-#[test]
-fn the_readme_has_every_option_with_its_twin() {
-    let mut found = Vec::new();
-    options(&Cli::command(), "", &mut found);
-    let mut rows: BTreeMap<String, (Option<String>, Vec<String>)> = BTreeMap::new();
-    for (command, long, twin) in found {
-        let command = if command.is_empty() { "all".to_owned() } else { format!("`{command}`") };
-        rows.entry(long).or_insert((twin, Vec::new())).1.push(command);
-    }
-    let row = |(long, (twin, commands)): (&String, &(Option<String>, Vec<String>))| {
-        let twin = twin.as_ref().map_or_else(|| "none".to_owned(), |twin| format!("`{twin}`"));
-        format!("| `--{long}` | {twin} | {} |\n", commands.join(", "))
-    };
-    let table: String = rows.iter().map(row).collect();
-    let table = format!("| option | variable | commands |\n| --- | --- | --- |\n{table}");
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    assert!(readme.contains(&table), "README.md lacks this table:\n{table}");
 }
