@@ -107,7 +107,9 @@ fn verified(recorded: &[Recorded], mut known: Vec<Case>, measure: &Measure) -> u
     let judge = |(recorded, cases): (&[Recorded], &mut [Case])| {
         cases.iter_mut().zip(recorded).for_each(|(case, it)| case.fetched = it.fetched());
         let findings = judge_all(cases, measure).findings.len();
-        cases.iter_mut().for_each(|case| case.fetched = Fetched::NotChecked);
+        for case in cases {
+            case.fetched = Fetched::NotChecked;
+        }
         findings
     };
     batches.map(judge).sum()

@@ -1,5 +1,5 @@
-//! The command line. Each option but `--yes`, `--plan` and `--only` has an environment twin, `DIDIT_SYNC_` and the
-//! option's name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
+//! The command line. Each option but `--yes`, `--plan`, `--only` and `--accept` has an environment twin, `DIDIT_SYNC_` and
+//! the option's name in capitals; an option beats the environment, the environment the manifest, the manifest the default.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

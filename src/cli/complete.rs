@@ -1,6 +1,6 @@
-//! Completions. For bash, zsh, fish and elvish the script that `completions` prints asks the program itself, by
-//! `DIDIT_SYNC_COMPLETE=SHELL didit-sync -- WORDS`, so that entries and runs of the ledger are offered, too; PowerShell's
-//! knows commands and options alone, since there a line would be evaluated that nobody has entered yet.
+//! Completions. For bash, zsh and fish the script that `completions` prints asks the program itself, by
+//! `DIDIT_SYNC_COMPLETE=SHELL didit-sync -- WORDS`, so that entries and runs of the ledger are offered, too. The others'
+//! know commands and options alone: in `PowerShell`, a line would be evaluated that nobody has entered yet.
 //!
 //! A ledger is only read, and never made; what can't be had is not offered, and nothing is said. Of foreign texts those
 //! are offered that mean nothing to any shell; the others' entries go by their source session.
@@ -30,7 +30,8 @@ const MOST: usize = 200;
 pub(super) fn script(shell: Shell, console: &Console) -> Exit {
     let (name, mut script) = ("didit-sync", Vec::new());
     let shells = Shells::builtins();
-    let dynamic = shells.completer(&shell.to_string()).filter(|_| shell != Shell::PowerShell);
+    let dynamic =
+        shells.completer(&shell.to_string()).filter(|_| matches!(shell, Shell::Bash | Shell::Zsh | Shell::Fish));
     // Writing to memory does not fail.
     let written = dynamic.is_some_and(|it| it.write_registration(VARIABLE, name, name, name, &mut script).is_ok());
     if !written {
