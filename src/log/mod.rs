@@ -9,7 +9,6 @@
 
 mod lines;
 
-use tracing::subscriber::DefaultGuard;
 use tracing::{Subscriber, debug, error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -26,12 +25,6 @@ pub fn start(console: &Console) {
         // One program, one command: nobody was there before.
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
-}
-
-/// The same for this thread alone, until the guard is dropped.
-#[must_use]
-pub fn start_here(console: &Console) -> Option<DefaultGuard> {
-    subscriber(console).map(tracing::subscriber::set_default)
 }
 
 fn subscriber(console: &Console) -> Option<impl Subscriber + Send + Sync + use<>> {
