@@ -61,7 +61,11 @@ fn json_lines_tell_each_request_and_outcome_with_flat_fields() {
     assert_eq!(imported.len(), 6, "{imported:#?}");
     assert!(imported.iter().all(|line| line["duration_ms"].is_u64() && line["session_id"].is_string()));
     assert!(!told(&lines, "session looked for").is_empty());
-    assert!(told(&lines, "trying again").iter().all(|line| line["class"].is_string() && line["after_ms"].is_u64()));
+    assert!(
+        told(&lines, "trying again")
+            .iter()
+            .all(|line| line["class"].is_string() && line["after_ms"].is_u64() && line["attempt"].is_u64())
+    );
     assert_eq!(told(&lines, "verified").len(), 6);
 }
 

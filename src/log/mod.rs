@@ -45,9 +45,10 @@ pub fn record(run: Option<RunId>, event: &Event) {
         Event::Planned { entries, sessions, writes_per_minute, reads_per_minute } => {
             info!(run, entries, sessions, writes_per_minute, reads_per_minute, "work planned");
         }
-        Event::Retrying { who, class, after } => {
+        Event::Retrying { who, attempt, class, after } => {
             let (manifest, entry) = names(who.as_ref());
-            info!(run, manifest, entry, class = class.as_str(), after_ms = millis(*after), "trying again after a wait");
+            let (class, after_ms) = (class.as_str(), millis(*after));
+            info!(run, manifest, entry, attempt, class, after_ms, "trying again after a wait");
         }
         Event::Throttled { budget, pause, limit } => {
             let pause_ms = pause.map(millis);
