@@ -61,7 +61,11 @@ fn json_lines_tell_each_request_and_outcome_with_flat_fields() {
     assert_eq!(imported.len(), 6, "{imported:#?}");
     assert!(imported.iter().all(|line| line["duration_ms"].is_u64() && line["session_id"].is_string()));
     assert!(!told(&lines, "session looked for").is_empty());
-    assert!(told(&lines, "trying again").iter().all(|line| line["class"].is_string() && line["after_ms"].is_u64()));
+    assert!(
+        told(&lines, "trying again")
+            .iter()
+            .all(|line| line["class"].is_string() && line["after_ms"].is_u64() && line["attempt"].is_u64())
+    );
     assert_eq!(told(&lines, "verified").len(), 6);
 }
 
@@ -105,4 +109,21 @@ fn what_ends_a_run_early_is_logged() {
     let lines = lines(&stopped.stderr);
     assert!(output.code != Some(0) && !told(&lines, "run stopped").is_empty(), "{lines:#?}");
     assert_eq!(told(&lines, "run ended")[0]["exit"], stopped.code.unwrap());
+}
+
+#[test]
+fn a_migration_of_the_ledger_is_logged_with_its_copy() {
+    let (scene, _) = eventful();
+    std::fs::create_dir(scene.path("state")).unwrap();
+    let old = rusqlite::Connection::open(scene.ledger()).unwrap();
+    old.execute_batch(include_str!("../src/ledger/schema.sql")).unwrap();
+    old.pragma_update(None, "application_id", 0x4453_594e).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let output = scene.run(&["apply", "m.yaml", "--yes", "-v", "--log-format", "json"]).exits(0);
+    let lines = lines(&output.stderr);
+    let copied = told(&lines, "ledger copied before its migration")[0]["copy"].as_str().unwrap();
+    assert!(scene.path(copied).exists(), "{copied}");
+    let migrated = told(&lines, "ledger migrated")[0];
+    assert!(migrated["from"] == 1 && migrated["to"].as_u64() > Some(1), "{migrated}");
 }

@@ -9,7 +9,7 @@
 //! | 2 | what was left open is resolved, by proof or the sole candidate, and the evidence kept | `lost_answers`, `crash`, `hostile`; `lifecycle`, `run::resolve`, `run::model` |
 //! | 3 | "already imported" as the first answer is looked for | `lost_answers`, `hostile`; `run::resolve`, `run::model` |
 //! | 4 | one writer at a time | `exits`, `crash`, `doctor`; `ledger::tests` |
-//! | 5 | no token, key or personal data anywhere | `secrets` (outputs, errors, files), `process` (panics, kills, cores, the machine); `mask`, `token`, `didit`, `manifest::snippet` |
+//! | 5 | no token, key or personal data anywhere | `secrets` (outputs, errors, files), `logs`, `process` (panics, kills, cores, the machine); `mask`, `token`, `didit`, `manifest::snippet` |
 //! | 6 | the ledger's file: private, migrated, damage found | `exits`, `main_job`; `ledger::tests` |
 //! | 7 | signals | `exits`, `stopping`, `killed_audits` |
 //! | 8 | full disks and garbage: a clear error, no wrong record; no redirect | `disk`, `hostile`, `refusals`; `didit::client`, `ledger::tests` |

@@ -34,8 +34,10 @@ struct Running(Child);
 
 impl Running {
     fn of(scene: &Scene, imported: usize) -> Self {
+        let before = scene.world.counts().requests;
         let child = scene.start(&["apply", "m.yaml", "--yes", "-vv", "--no-verify"]);
-        while scene.world.imported().len() < imported || scene.writes() <= imported as u64 {
+        let is_at_work = || scene.world.counts().requests > before && scene.writes() > imported as u64;
+        while scene.world.imported().len() < imported || !is_at_work() {
             std::thread::sleep(Duration::from_millis(5));
         }
         Self(child)
@@ -122,7 +124,8 @@ fn promise_5_with_log_format_json_a_panic_is_one_line_like_others() {
 
 #[test]
 fn promise_5_a_kill_leaves_no_secret_in_the_ledger_its_log_or_a_backup() {
-    let faults = "import.latency=60ms..120ms,import.lost-after=x1";
+    // Slow in every request, so that neither run ends before it is killed.
+    let faults = "latency=200ms..300ms,import.lost-after=x1";
     let (scene, canaries) = scene(Config { faults: faults.parse().unwrap(), ..sandbox(20) });
     for imported in [3, 9] {
         let mut running = Running::of(&scene, imported);

@@ -9,7 +9,6 @@
 
 mod lines;
 
-use tracing::subscriber::DefaultGuard;
 use tracing::{Subscriber, debug, error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -26,12 +25,6 @@ pub fn start(console: &Console) {
         // One program, one command: nobody was there before.
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
-}
-
-/// The same for this thread alone, until the guard is dropped.
-#[must_use]
-pub fn start_here(console: &Console) -> Option<DefaultGuard> {
-    subscriber(console).map(tracing::subscriber::set_default)
 }
 
 fn subscriber(console: &Console) -> Option<impl Subscriber + Send + Sync + use<>> {
@@ -52,9 +45,10 @@ pub fn record(run: Option<RunId>, event: &Event) {
         Event::Planned { entries, sessions, writes_per_minute, reads_per_minute } => {
             info!(run, entries, sessions, writes_per_minute, reads_per_minute, "work planned");
         }
-        Event::Retrying { who, class, after } => {
+        Event::Retrying { who, attempt, class, after } => {
             let (manifest, entry) = names(who.as_ref());
-            info!(run, manifest, entry, class = class.as_str(), after_ms = millis(*after), "trying again after a wait");
+            let (class, after_ms) = (class.as_str(), millis(*after));
+            info!(run, manifest, entry, attempt, class, after_ms, "trying again after a wait");
         }
         Event::Throttled { budget, pause, limit } => {
             let pause_ms = pause.map(millis);

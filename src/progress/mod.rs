@@ -1,7 +1,7 @@
 //! Progress on stderr: a consumer of a run's events, and the only user of indicatif.
 //!
 //! On a terminal two bars, for importing and for verifying; elsewhere one plain line at each phase and every 30
-//! seconds. SIGUSR1 asks for a line in any case. Events go on to the [log](crate::log).
+//! seconds. SIGUSR1 asks for a line in any case. Events go on to the [`log`].
 
 mod bars;
 mod screen;

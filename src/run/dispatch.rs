@@ -351,15 +351,11 @@ impl Dispatcher {
 
     fn finish(&mut self, done: Done) {
         self.guard.note(&self.context, &done);
+        let (events, who) = (&self.context.means.events, self.context.who(done.item));
+        let (attempts, took) = (done.attempts, done.took);
         match (&done.session, &done.error) {
             (Some(session), _) => {
-                let who = self.context.who(done.item);
-                self.context.means.events.tell(Event::Imported {
-                    who,
-                    attempts: done.attempts,
-                    session: session.session_id,
-                    took: done.took,
-                });
+                events.tell(Event::Imported { who, attempts, session: session.session_id, took });
                 if let Some((verify, check)) =
                     self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
                 {
@@ -367,11 +363,7 @@ impl Dispatcher {
                     let _ = verify.send(check);
                 }
             }
-            (None, Some(error)) => {
-                let (who, error) = (self.context.who(done.item), error.clone());
-                let (attempts, took) = (done.attempts, done.took);
-                self.context.means.events.tell(Event::Failed { who, attempts, error, took });
-            }
+            (None, Some(error)) => events.tell(Event::Failed { who, attempts, error: error.clone(), took }),
             (None, None) => {}
         }
         self.done.push(done);

@@ -93,6 +93,8 @@ pub enum Event {
     Retrying {
         /// Whose, if it is an entry's.
         who: Option<Who>,
+        /// Which attempt failed.
+        attempt: u32,
         /// Why.
         class: Class,
         /// How long.

@@ -445,7 +445,7 @@ impl Job {
         let after = backoff(self.sends, rand::random()).unwrap_or_default();
         if let Some((_, error)) = &self.last {
             let who = Some(context.who(self.item));
-            context.means.events.tell(Event::Retrying { who, class: error.class, after });
+            context.means.events.tell(Event::Retrying { who, attempt: self.attempts, class: error.class, after });
         }
         after
     }

@@ -188,7 +188,12 @@ impl Lane {
             failed += 1;
             match backoff(failed, rand::random()) {
                 Some(wait) if can_pass(&failure) && failed < sends => {
-                    self.means.events.tell(Event::Retrying { who: None, class: failure.class, after: wait });
+                    self.means.events.tell(Event::Retrying {
+                        who: None,
+                        attempt: failed,
+                        class: failure.class,
+                        after: wait,
+                    });
                     tokio::time::sleep(wait).await;
                 }
                 _ => return Err(CallError::Api(failure)),
