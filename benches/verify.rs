@@ -1,8 +1,9 @@
 //! What verification costs in CPU, beside bare parsing of the same bytes: `cargo bench --bench verify [-- --full]`.
 //!
 //! Recorded decisions of 3 to 4 KB are read, judged by every rule and measured against a baseline, as an audit does once
-//! they are fetched, without rules of one's own and with ten. *parse* is `serde_json` into a `Value`, on as many cores. Ratios are verification over parsing, and
-//! the time of one core over that of all.
+//! they are fetched, without rules of one's own and with ten. *parse* is `serde_json` into a `Value`, on as many cores.
+//! Ratios are verification over parsing, and the time of one core over that of all. What the ledger knows of a session is
+//! in memory before.
 
 #![expect(clippy::print_stdout, reason = "the table is what this is for")]
 
@@ -23,7 +24,7 @@ use uuid::Uuid;
 /// Times each is measured; the best one counts.
 const ROUNDS: usize = 5;
 
-/// Decisions in memory at a time, as the verifier has them.
+/// Decisions that one core takes at a time.
 const BATCH: usize = 32;
 
 fn main() {

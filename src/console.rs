@@ -5,9 +5,10 @@
 //!
 //! Whatever is written is held against the forms of share tokens and API keys at the very last, wherever it came from.
 
+use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -33,6 +34,8 @@ pub enum Level {
     Warning,
     /// What is going on.
     Info,
+    /// What is going on, in detail.
+    Debug,
 }
 
 impl Level {
@@ -41,7 +44,19 @@ impl Level {
             Self::Error => "error",
             Self::Warning => "warning",
             Self::Info => "info",
+            Self::Debug => "debug",
         }
+    }
+
+    /// Its name, where colours are wanted in its own.
+    #[must_use]
+    pub fn painted(self, color: bool) -> String {
+        let code = match self {
+            Self::Error => "1;31",
+            Self::Warning => "1;33",
+            Self::Info | Self::Debug => "2",
+        };
+        paint(color, code, self.name())
     }
 }
 
@@ -74,6 +89,13 @@ pub struct Console {
 struct Voice {
     is_sealed: AtomicBool,
     has_told: AtomicBool,
+    drawing: Mutex<Option<Arc<dyn Drawing>>>,
+}
+
+/// Something drawn on the terminal, as bars are, that gives way to lines.
+pub trait Drawing: Send + Sync + fmt::Debug {
+    /// Takes itself away, lets `write` write, and draws itself anew.
+    fn give_way(&self, write: &mut dyn FnMut());
 }
 
 impl Console {
@@ -116,13 +138,15 @@ impl Console {
     }
 
     fn write_out(&self, text: &str, is_document: bool) {
-        let mut stdout = io::stdout().lock();
-        if self.is_sealed() {
-            return;
-        }
-        self.voice.has_told.fetch_or(is_document, Ordering::SeqCst);
-        // A closed pipe: see the module's documentation.
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        self.beside_drawing(&mut || {
+            let mut stdout = io::stdout().lock();
+            if self.is_sealed() {
+                return;
+            }
+            self.voice.has_told.fetch_or(is_document, Ordering::SeqCst);
+            // A closed pipe: see the module's documentation.
+            let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        });
     }
 
     /// Writes one JSON document to stdout.
@@ -134,25 +158,16 @@ impl Console {
 
     /// Writes a line to stderr.
     pub fn say(&self, level: Level, message: &str) {
-        if let Some(line) = self.line(level, message) {
-            self.err(&line);
-        }
+        self.tell(level, message, &Map::new(), |color| match level {
+            Level::Info | Level::Debug => format!("{message}\n"),
+            Level::Error | Level::Warning => format!("{}: {message}\n", level.painted(color)),
+        });
     }
 
-    /// A line as [`Console::say`] would write it; `None` where `-q` drops it.
-    #[must_use]
-    pub fn line(&self, level: Level, message: &str) -> Option<String> {
-        if self.style.quiet && level != Level::Error {
-            return None;
-        }
-        Some(match (self.style.log_format, level) {
-            (LogFormat::Json, _) => json_line(level, message, &Map::new()),
-            (LogFormat::Text, Level::Info) => format!("{message}\n"),
-            (LogFormat::Text, _) => {
-                let code = if level == Level::Error { "1;31" } else { "1;33" };
-                format!("{}: {message}\n", paint(self.style.color_err, code, level.name()))
-            }
-        })
+    /// Writes a line to stderr that somebody asked for, so that `-q` does not drop it.
+    pub fn answer(&self, message: &str) {
+        let told = Self { style: Style { quiet: false, ..self.style }, voice: Arc::clone(&self.voice) };
+        told.say(Level::Info, message);
     }
 
     /// Writes something with more to it than a message to stderr: for people as `text` says, else as one JSON object
@@ -169,6 +184,24 @@ impl Console {
 
     /// Writes text to stderr, secrets masked.
     pub fn err(&self, text: &str) {
+        self.beside_drawing(&mut || self.draw(text));
+    }
+
+    /// From now on lines are written beside `drawing`; `None` when it is gone.
+    pub fn set_drawing(&self, drawing: Option<Arc<dyn Drawing>>) {
+        *self.voice.drawing.lock().unwrap_or_else(PoisonError::into_inner) = drawing;
+    }
+
+    fn beside_drawing(&self, write: &mut dyn FnMut()) {
+        let drawing = self.voice.drawing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match drawing {
+            Some(drawing) => drawing.give_way(write),
+            None => write(),
+        }
+    }
+
+    /// Writes what is drawn itself to stderr, at once.
+    pub fn draw(&self, text: &str) {
         if self.is_sealed() {
             return;
         }

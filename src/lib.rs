@@ -5,7 +5,7 @@
 //!                                  ├─ plan (pure) ─► actions ─► run ─► outcomes ─► ledger ─► report
 //! ledger ── snapshot ──────────────┘                  │  ▲                           ▲
 //!                                              pace ──┘  └── didit (HTTP)            │
-//!                                                     └─ events ─► progress   verify (rayon) ─► findings
+//!                                                     └─ events ─► progress, log  verify (rayon) ─► findings
 //! ```
 //!
 //! One direction, no loops: who follows one share token from the YAML to the report passes each module once.
@@ -21,6 +21,7 @@
 //!   ([`text`]), and a secret that somebody put into the wrong place is masked by its form ([`mask`]).
 //! - Only [`console`] names stdout and stderr, only [`ledger`] rusqlite, only [`didit`] reqwest, only one file of
 //!   [`manifest`] the YAML crate, only one folder of [`verify`] the CEL crate, only [`progress`] indicatif.
+//!   Only [`log`] names tracing's subscribers; of the modules above it, only the ledger logs by itself.
 //! - [`plan`], [`lifecycle`], [`pace`], the classification in [`didit`] and the rules of [`verify`] are pure: no file, clock,
 //!   environment or network.
 //!
@@ -35,7 +36,7 @@
 //! | [`run`] | carries a plan out, and audits what was carried out |
 //! | [`verify`] | is each session what was asked for |
 //! | [`ledger`] | what was done, in SQLite |
-//! | [`report`], [`progress`], [`console`], [`text`], [`mask`] | what people and programs read |
+//! | [`report`], [`progress`], [`log`], [`console`], [`text`], [`mask`] | what people and programs read |
 //! | [`exit`], [`explain`] | the exit codes, and what every code means |
 //! | [`doctor`] | whether everything that a run needs is as it should be |
 //! | [`cli`] | the commands: wiring |
@@ -53,6 +54,7 @@ pub mod explain;
 pub mod host;
 pub mod ledger;
 pub mod lifecycle;
+pub mod log;
 pub mod manifest;
 pub mod mask;
 pub mod pace;

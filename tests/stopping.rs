@@ -1,18 +1,17 @@
 //! Promise 7: Ctrl-C and SIGTERM, at every stage of a command.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use didit_sync::ledger::{Location, Lock, Purpose};
 use didit_sync::sandbox::Config;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 use crate::support::program::Folder;
+use crate::support::terminal::{on_terminal, terminal};
 use crate::support::{Output, Scene, sandbox, signal, wait_for};
 
 const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
@@ -74,26 +73,12 @@ fn promise_7_a_signal_ends_what_reads_manifests() {
     }
 }
 
-/// A terminal: what a person sees and types, and what the program has for it.
-fn terminal() -> (File, File) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
-    let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    (File::from(person), program)
-}
-
-fn on_terminal(file: &File) -> Stdio {
-    Stdio::from(OwnedFd::from(file.try_clone().unwrap()))
-}
-
 #[test]
 fn promise_7_a_signal_at_the_question_ends_the_command_and_nothing_is_sent() {
     for (sent, code) in SIGNALS {
         let scene = Scene::new(sandbox(2));
         scene.write_all();
-        let (mut person, program) = terminal();
+        let (mut person, program) = terminal(24, 80);
         let mut apply = scene.command(&["apply", "m.yaml", "--json"]);
         let child = apply.stdin(on_terminal(&program)).stderr(on_terminal(&program)).spawn().unwrap();
         let mut shown = String::new();

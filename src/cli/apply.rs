@@ -8,7 +8,7 @@ use super::args::{ApplyArgs, Global};
 use super::setup::{Held, Receiver};
 use super::signals::Signals;
 use super::{Failure, origin, reviewed, setup, view};
-use crate::console::Console;
+use crate::console::{Console, Style};
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
 use crate::manifest::Manifests;
@@ -50,13 +50,14 @@ pub(super) async fn run(
         None => None,
     };
     let is_refused = reviewed.as_ref().is_some_and(|reviewed| reviewed.refused.is_some());
-    if interactive && !is_refused && plan.pending() > 0 && !console.ask("Carry this out? Only `yes` does: ") {
-        return Err(Failure::new(Condition::Incomplete, "not carried out; nothing was sent"));
-    }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
     let wanted = if is_refused { Vec::new() } else { wanted(&plan, &args.only) };
     let (lanes, lane_of) = lanes(&manifests, &wanted, global, &means).await?;
+    let asked = Asked { manifests: &manifests, snapshot: &snapshot, plan: &plan, lanes: &lanes, lane_of: &lane_of };
+    if interactive && !wanted.is_empty() && !asked.agrees(args, now, console) {
+        return Err(Failure::new(Condition::Incomplete, "not carried out; nothing was sent"));
+    }
     setup::recall(&means, lanes.iter()).await?;
     let partners = setup::partners(&manifests, &wanted, global, &means, &lanes).await?;
     setup::recall_partners(&means, &partners).await?;
@@ -86,6 +87,36 @@ pub(super) async fn run(
     exit
 }
 
+/// What somebody is asked about.
+struct Asked<'a> {
+    manifests: &'a Manifests,
+    snapshot: &'a Snapshot,
+    plan: &'a Plan,
+    lanes: &'a [Arc<Lane>],
+    lane_of: &'a [Option<usize>],
+}
+
+impl Asked<'_> {
+    /// Tells what is about to happen, and asks.
+    fn agrees(&self, args: &ApplyArgs, now: Timestamp, console: &Console) -> bool {
+        let is_sent = |item: &&Item| item.action.is_pending() && is_wanted(item, &args.only);
+        let items: Vec<&Item> = self.plan.items.iter().filter(is_sent).collect();
+        let shares: Vec<text::Share<'_>> = (self.manifests.manifests.iter().enumerate())
+            .filter_map(|(m, manifest)| {
+                let key = self.lanes.get(self.lane_of.get(m).copied()??)?.key;
+                let here = |item: &&Item| item.entry.is_some_and(|(of, _)| of == m);
+                Some(text::Share { manifest, key, items: items.iter().copied().filter(here).collect() })
+            })
+            .collect();
+        let limit = args.limit.filter(|limit| *limit < items.len() as u64);
+        let sent: Vec<Item> = items.into_iter().cloned().collect();
+        let (forecast, _) = plan::forecast(&sent, self.manifests, &self.snapshot.recent, now);
+        let style = Style { color: console.style().color_err, ..console.style() };
+        console.err(&text::question(&shares, forecast, limit, style));
+        console.ask("Carry this out? Only `yes` does: ")
+    }
+}
+
 fn options(args: &ApplyArgs, reviewed: Option<Reviewed>) -> ApplyOptions {
     ApplyOptions {
         only: args.only.clone(),
@@ -113,17 +144,25 @@ fn check_names(only: &[String], plan: &Plan) -> Result<(), Failure> {
 pub(super) fn progress_mode(global: &Global) -> progress::Mode {
     use std::io::IsTerminal as _;
     match global.progress {
-        progress::Mode::Auto if std::io::stderr().is_terminal() => progress::Mode::Bars,
+        progress::Mode::Auto if std::io::stderr().is_terminal() && !is_dumb() => progress::Mode::Bars,
         progress::Mode::Auto => progress::Mode::Plain,
         asked => asked,
     }
 }
 
+/// A terminal that can't move its cursor.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// The entries, by manifest, for which something is to be sent.
 fn wanted(plan: &Plan, only: &[String]) -> Vec<(usize, usize)> {
-    let is_wanted = |item: &&Item| only.is_empty() || only.iter().any(|name| item.is_named(name));
     let pending = plan.items.iter().filter(|item| item.action.is_pending());
-    pending.filter(is_wanted).filter_map(|item| item.entry).collect()
+    pending.filter(|item| is_wanted(item, only)).filter_map(|item| item.entry).collect()
+}
+
+fn is_wanted(item: &Item, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|name| item.is_named(name))
 }
 
 /// The lanes of the manifests for which something is to be sent; no other key is read.

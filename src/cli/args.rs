@@ -116,13 +116,13 @@ pub struct Global {
     /// When to colour.
     #[arg(long, global = true, env = "DIDIT_SYNC_COLOR", value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
-    /// How progress is shown on stderr.
+    /// How progress is shown on stderr; SIGUSR1 asks for a line in any case.
     #[arg(long, global = true, env = "DIDIT_SYNC_PROGRESS", value_enum, default_value_t, value_name = "HOW")]
     pub progress: Mode,
     /// Only errors on stderr.
     #[arg(short, long, global = true, env = "DIDIT_SYNC_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
-    /// Say more; list everything.
+    /// List everything, and log what a run does; twice: each import, too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "DIDIT_SYNC_VERBOSE")]
     pub verbose: u8,
     /// The form of lines on stderr.

@@ -38,6 +38,7 @@ use tokio::sync::oneshot;
 
 use crate::console::{Console, LogFormat, Style};
 use crate::exit::{Condition, Exit};
+use crate::log;
 use crate::report::ErrorDocument;
 
 /// As much as a main thread has.
@@ -53,9 +54,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let console = Console::new(style(&cli.global));
     bug::tell_on(&console);
+    let speaker = Console::new(console.style());
+    log::start(&speaker);
     let json = wants_json(&cli.command);
     // A signal silences what the command says, not what is said of the signal.
-    match bug::caught(|| run(cli, &Console::new(console.style()))) {
+    match bug::caught(|| run(cli, &speaker)) {
         Ok(exit) => exit.code(),
         Err(failure) => fail(&failure, json, &console),
     }
@@ -260,11 +263,12 @@ fn style(global: &Global) -> Style {
 
 fn is_colored(asked: Color, is_terminal: bool) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_zero = |name: &str| std::env::var_os(name).is_some_and(|value| value == "0");
     match asked {
         Color::Always => true,
         Color::Never => false,
         Color::Auto if set("NO_COLOR") => false,
-        Color::Auto if set("CLICOLOR_FORCE") => true,
+        Color::Auto if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") => true,
         Color::Auto => is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
     }
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM. Until a command begins what it must not leave half done, the first one ends it, whatever it
+//! SIGINT and SIGTERM (and SIGUSR1, which only asks). Until a command begins what it must not leave half done, the first one ends it, whatever it
 //! waits for: a lock, an answer on the terminal, a file. From then on the first asks it to wind down, the second to stop
 //! at once.
 
@@ -33,6 +33,7 @@ enum Phase {
 pub(super) struct Source {
     interrupt: Signal,
     terminate: Signal,
+    _asked: Signal,
 }
 
 impl Source {
@@ -41,6 +42,8 @@ impl Source {
         let cannot =
             |error: std::io::Error| Failure::new(Condition::Internal, format!("signals can't be caught: {error}"));
         Ok(Self {
+            // Caught, so that it does not end the program; a run answers it (`progress`).
+            _asked: signal(SignalKind::user_defined1()).map_err(cannot)?,
             interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
             terminate: signal(SignalKind::terminate()).map_err(cannot)?,
         })

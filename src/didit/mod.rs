@@ -19,6 +19,7 @@
 mod classify;
 mod client;
 mod failure;
+mod json;
 mod key;
 mod phrases;
 mod rate;
@@ -29,6 +30,7 @@ pub mod wire;
 pub use classify::{ImportContext, classify_import, classify_read, classify_share};
 pub use client::{Answer, Client, ImportRequest, ListQuery, Next, Page, ShareRequest};
 pub use failure::{Effect, Failure};
+pub use json::{Fields, Json};
 pub use key::{ApiKey, Environment, MalformedKey};
 pub use rate::{RateHeaders, clock_skew};
 pub use refusal::Class;

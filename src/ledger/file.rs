@@ -229,6 +229,9 @@ fn migrate(connection: &mut Connection, path: &Path, versions: &[&str]) -> Resul
                 other => LedgerError::io(path, &other),
             }
         })?;
+        if version > 0 {
+            tracing::info!(ledger = %path.display(), from = version, to = versions.len(), "ledger migrated");
+        }
     }
     Ok(())
 }
@@ -253,5 +256,7 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Led
     let copy = sibling(path, &format!(".v{version}.bak"));
     create_private(&copy)?;
     connection.backup("main", &copy, None).map_err(|e| LedgerError::sqlite(path, &e))?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).map_err(|e| LedgerError::io(path, &e))
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).map_err(|e| LedgerError::io(path, &e))?;
+    tracing::info!(ledger = %path.display(), copy = %copy.display(), "ledger copied before its migration");
+    Ok(())
 }

@@ -129,7 +129,9 @@ pub enum BudgetKind {
 }
 
 impl BudgetKind {
-    pub(super) fn as_str(self) -> &'static str {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Writes => "writes",
             Self::Reads => "reads",

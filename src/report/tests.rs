@@ -88,6 +88,27 @@ fn a_plan_shows_what_changes_first_and_counts_the_rest() {
     insta::assert_snapshot!("plan_of_nothing", text::plan(&manifests(), &nothing, at(0), STYLE));
 }
 
+/// What is marked is marked in words at any width, also where not every row is shown.
+#[test]
+fn a_plan_fits_the_terminal_and_leaves_out_nothing_that_deserves_a_look() {
+    let mut items: Vec<Item> = (20..50).map(|n| item(n, &id(n).to_string(), Action::Import, None)).collect();
+    items[27].trust_review = Some(true);
+    items[28].expires_at = Some(at(300));
+    items.push(item(
+        50,
+        "other",
+        Action::Conflict,
+        Some("imported with another workflow_id, which Didit can't change"),
+    ));
+    let forecast = Forecast { writes: 30, reads: 32, seconds: 0, expire_before_turn: 0, trusted: 1 };
+    let late = Late { items: vec![29], remedy: Some(Remedy { longer_seconds: 60, writes_per_minute: 450 }) };
+    let plan = Plan { items, forecast, late };
+    for width in [40, 80, 200] {
+        let text = text::plan(&manifests(), &plan, at(0), Style { width: Some(width), ..STYLE });
+        insta::assert_snapshot!(format!("plan_at_{width}"), text);
+    }
+}
+
 #[test]
 fn a_plan_names_the_tokens_that_die_before_their_turn_and_says_what_would_save_them() {
     let items = (0..5).map(|n| item(n, &format!("e{n}"), Action::Import, None)).collect();

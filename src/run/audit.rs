@@ -53,6 +53,7 @@ pub struct Audit {
 pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
     let run = work.means.ledger.begin_run("audit", work.origin.clone(), work.means.clock.now()).await?;
+    work.means.events.tell(Event::Began { run, command: "audit" });
     let stop = time_limit::within(work.time_limit, stop, started);
     let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
     if total > 0 {
@@ -171,6 +172,7 @@ pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
     let started = Instant::now();
     let Offline { means, checks, limited, origin } = work;
     let run = means.ledger.begin_run("audit", origin, means.clock.now()).await?;
+    means.events.tell(Event::Began { run, command: "audit" });
     let sessions = checks.len() as u64;
     let found = recorded(&means, checks).await?;
     let verdict = Verdict { found, ..Verdict::default() };
@@ -231,5 +233,6 @@ async fn end(
         end.error = Some(run_error(&Halt::Ledger(error)));
         end.conditions = exit.stored();
     }
+    super::tell_end(means, &exit, verified.halts.iter(), started);
     Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit }
 }

@@ -135,6 +135,12 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whether it is a slot of this budget.
+    #[must_use]
+    pub fn is_of(&self, budget: &Arc<Budget>) -> bool {
+        Arc::ptr_eq(&self.budget, budget)
+    }
+
     /// Books what became of the request.
     pub fn book<T>(mut self, answer: &Answer<T>) {
         if let Some(ticket) = self.ticket.take() {

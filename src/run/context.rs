@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::events::Event;
+use super::events::{Event, Who};
 use super::means::Means;
 use super::mint::Partners;
 use crate::ledger::records::RunId;
@@ -48,6 +48,13 @@ impl Context {
     #[must_use]
     pub fn item(&self, index: usize) -> &Item {
         &self.items[index]
+    }
+
+    /// An item by the names that people know it by.
+    #[must_use]
+    pub fn who(&self, index: usize) -> Who {
+        let item = self.item(index);
+        Who { manifest: item.manifest.clone(), entry: item.id.clone() }
     }
 
     /// The entry's token as it is now: read again where it is referred to. `None` without one, and where one is to be

@@ -352,8 +352,14 @@ impl Dispatcher {
     fn finish(&mut self, done: Done) {
         self.guard.note(&self.context, &done);
         match (&done.session, &done.error) {
-            (Some(_), _) => {
-                self.context.means.events.tell(Event::Imported);
+            (Some(session), _) => {
+                let who = self.context.who(done.item);
+                self.context.means.events.tell(Event::Imported {
+                    who,
+                    attempts: done.attempts,
+                    session: session.session_id,
+                    took: done.took,
+                });
                 if let Some((verify, check)) =
                     self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
                 {
@@ -361,7 +367,11 @@ impl Dispatcher {
                     let _ = verify.send(check);
                 }
             }
-            (None, Some(error)) => self.context.means.events.tell(Event::Failed(error.class)),
+            (None, Some(error)) => {
+                let (who, error) = (self.context.who(done.item), error.clone());
+                let (attempts, took) = (done.attempts, done.took);
+                self.context.means.events.tell(Event::Failed { who, attempts, error, took });
+            }
             (None, None) => {}
         }
         self.done.push(done);

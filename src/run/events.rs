@@ -2,11 +2,31 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::didit::Class;
+use crate::exit::Condition;
+use crate::ledger::records::{BudgetKind, RecordedError, RunId};
+
+/// An entry, by the names that people know it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Its manifest.
+    pub manifest: String,
+    /// Its id.
+    pub entry: String,
+}
 
 /// Something happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// A run is on record, and its work begins.
+    Began {
+        /// Its number.
+        run: RunId,
+        /// Of which command.
+        command: &'static str,
+    },
     /// A phase began, in words for people.
     Phase(String),
     /// The work is known: entries to settle, sessions known so far to verify, and the windows they go through.
@@ -20,12 +40,59 @@ pub enum Event {
         /// Reads a minute.
         reads_per_minute: u32,
     },
+    /// An import is on record and leaves.
+    Sent {
+        /// Whose.
+        who: Who,
+        /// Which of this run, from 1.
+        attempt: u32,
+    },
+    /// Its answer is there, or will not come.
+    Answered {
+        /// Whose.
+        who: Who,
+        /// Which of this run, from 1.
+        attempt: u32,
+        /// The class of the failure; `None` for a session.
+        class: Option<Class>,
+        /// How long the request took.
+        took: Duration,
+    },
+    /// The session of an entry with a lost answer was looked for.
+    LookedUp {
+        /// Whose.
+        who: Who,
+        /// What that came to.
+        evidence: String,
+        /// The session, where it was found.
+        session: Option<Uuid>,
+    },
     /// An entry has its session.
-    Imported,
+    Imported {
+        /// Which.
+        who: Who,
+        /// Requests sent for it in this run.
+        attempts: u32,
+        /// The session.
+        session: Uuid,
+        /// How long they took together.
+        took: Duration,
+    },
     /// An entry ended without a session.
-    Failed(Class),
-    /// An entry is tried again after a wait.
+    Failed {
+        /// Which.
+        who: Who,
+        /// Requests sent for it in this run.
+        attempts: u32,
+        /// Why.
+        error: RecordedError,
+        /// How long they took together.
+        took: Duration,
+    },
+    /// A request is tried again after a wait.
     Retrying {
+        /// Whose, if it is an entry's.
+        who: Option<Who>,
         /// Why.
         class: Class,
         /// How long.
@@ -33,13 +100,33 @@ pub enum Event {
     },
     /// The server answered 429.
     Throttled {
+        /// Which budget has to wait.
+        budget: BudgetKind,
         /// How long it asks everybody to wait.
         pause: Option<Duration>,
+        /// The limit that it names, which is learnt.
+        limit: Option<u32>,
     },
-    /// A session's decision was checked; findings of severity error.
+    /// A session's decision was checked.
     Verified {
-        /// How many.
-        errors: u64,
+        /// Whose.
+        who: Who,
+        /// Whether there are findings of severity error.
+        is_bad: bool,
+    },
+    /// A guard, a signal or a failure ends the run before its work is done.
+    Stopped {
+        /// The condition of the exit.
+        condition: Condition,
+        /// Why.
+        message: String,
+    },
+    /// The run is over, and its end on record.
+    Ended {
+        /// The run's exit code.
+        code: u8,
+        /// How long it took.
+        took: Duration,
     },
     /// Something that people should know, said at once.
     Warning(String),

@@ -47,6 +47,8 @@ pub struct Job {
     pub sends: u32,
     /// Requests sent in this run.
     pub attempts: u32,
+    /// How long they took together.
+    pub took: Duration,
     /// When the first request of all left.
     pub first_sent_at: Option<Timestamp>,
     /// When its token dies, as far as known.
@@ -105,6 +107,8 @@ pub struct Done {
     pub sent: Option<Settings>,
     /// Requests sent in this run.
     pub attempts: u32,
+    /// How long they took together.
+    pub took: Duration,
     /// Why there is no session.
     pub error: Option<RecordedError>,
 }
@@ -257,7 +261,14 @@ impl Job {
             workflow_id: settings.workflow_id.unwrap_or_default(),
             vendor_data: settings.vendor_data.as_deref(),
         };
+        let who = context.who(self.item);
+        context.means.events.tell(Event::Sent { who: who.clone(), attempt: self.attempts });
+        let left = Instant::now();
         let answer = lane.send(slot, place, lane.client.import_shared(&request)).await;
+        let class = answer.result.as_ref().err().map(|failure| failure.class);
+        let took = left.elapsed();
+        self.took += took;
+        context.means.events.tell(Event::Answered { who, attempt: self.attempts, class, took });
         #[cfg(debug_assertions)]
         Point::Answered.pass();
         let health = match &answer.result {
@@ -409,6 +420,10 @@ impl Job {
             Next::LookUp | Next::CheckKey | Next::AwaitToken => (Settled::Unknown, false),
         };
         let (session, evidence) = found.map_or((None, None), |(session, evidence)| (session, Some(evidence)));
+        if let Some(evidence) = &evidence {
+            let (who, session) = (context.who(self.item), evidence.session_id);
+            context.means.events.tell(Event::LookedUp { who, evidence: evidence.detail.clone(), session });
+        }
         let session = session.filter(|_| settled == Settled::Recovered);
         let error = match settled {
             Settled::Imported | Settled::Recovered => None,
@@ -429,7 +444,8 @@ impl Job {
         }
         let after = backoff(self.sends, rand::random()).unwrap_or_default();
         if let Some((_, error)) = &self.last {
-            context.means.events.tell(Event::Retrying { class: error.class, after });
+            let who = Some(context.who(self.item));
+            context.means.events.tell(Event::Retrying { who, class: error.class, after });
         }
         after
     }
@@ -471,7 +487,7 @@ impl Job {
     fn done(&self, result: Finished, session: Option<Session>, error: Option<RecordedError>) -> Done {
         let (item, row, attempts) = (self.item, self.row, self.attempts);
         let (kind, source) = (self.kind, self.source);
-        Done { item, row, result, session, kind, source, sent: self.sent.clone(), attempts, error }
+        Done { item, row, result, session, kind, source, sent: self.sent.clone(), attempts, took: self.took, error }
     }
 
     /// Records where the entry stands; when this returns, it is durable.

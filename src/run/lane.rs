@@ -19,7 +19,7 @@ use super::send_log::SendLog;
 use super::workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, clock_skew};
 use crate::ledger::LedgerError;
-use crate::ledger::records::{RecentRequests, Requests};
+use crate::ledger::records::{BudgetKind, RecentRequests, Requests};
 use crate::manifest::{Limits, WorkflowChoice};
 use crate::pace::backoff;
 use crate::token::{Fingerprint, SessionKind};
@@ -154,10 +154,18 @@ impl Lane {
         }
         self.hear(before, answer.server_date);
         if matches!(&answer.result, Err(failure) if failure.class == Class::Throttled) {
-            self.means.events.tell(Event::Throttled { pause: answer.rate.retry_after });
+            self.means.events.tell(Event::Throttled {
+                budget: self.kind_of(&slot),
+                pause: answer.rate.retry_after,
+                limit: answer.rate.limit,
+            });
         }
         slot.book(&answer);
         answer
+    }
+
+    fn kind_of(&self, slot: &super::budget::Slot) -> BudgetKind {
+        if slot.is_of(&self.writes) { BudgetKind::Writes } else { BudgetKind::Reads }
     }
 
     /// Reads, within the budget, again after what can pass: at most `sends` times (a 429 spends nothing).
@@ -180,7 +188,7 @@ impl Lane {
             failed += 1;
             match backoff(failed, rand::random()) {
                 Some(wait) if can_pass(&failure) && failed < sends => {
-                    self.means.events.tell(Event::Retrying { class: failure.class, after: wait });
+                    self.means.events.tell(Event::Retrying { who: None, class: failure.class, after: wait });
                     tokio::time::sleep(wait).await;
                 }
                 _ => return Err(CallError::Api(failure)),
@@ -243,9 +251,7 @@ impl Lane {
         }
         let Some(mut decision) = self.decision(session).await? else { return Ok(None) };
         // Many are kept, and of the rest nothing is looked at.
-        if let Some(fields) = decision.json.as_object_mut() {
-            fields.retain(|field, _| field == "shared_from_session");
-        }
+        decision.keep_only("shared_from_session");
         let decision = Arc::new(decision);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(session, Arc::clone(&decision));
         Ok(Some(decision))

@@ -25,7 +25,7 @@ use super::send_log::SendLog;
 use super::stop::Halt;
 use super::unhealthy::Streak;
 use crate::didit::{Class, Client, Failure, ShareRequest};
-use crate::ledger::records::{RecentRequests, Requests};
+use crate::ledger::records::{BudgetKind, RecentRequests, Requests};
 use crate::manifest::{Entry, Manifest};
 use crate::token::{Fingerprint, ShareToken};
 
@@ -100,7 +100,11 @@ impl Partner {
         let answer = self.client.share(request).await;
         let class = answer.result.as_ref().err().map(|failure| failure.class);
         if class == Some(Class::Throttled) {
-            self.means.events.tell(Event::Throttled { pause: answer.rate.retry_after });
+            self.means.events.tell(Event::Throttled {
+                budget: BudgetKind::Writes,
+                pause: answer.rate.retry_after,
+                limit: answer.rate.limit,
+            });
         } else {
             self.note(class.filter(|class| is_ill(*class)).map_or(Ok(()), Err));
         }

@@ -47,7 +47,7 @@ use tokio::time::Instant;
 pub use audit::{Accept, Audit, Offline, audit, audit_offline};
 pub use budget::{Budget, Slot};
 pub use context::Context;
-pub use events::{Event, Events};
+pub use events::{Event, Events, Who};
 pub use lane::{CallError, Lane};
 pub use means::{Clock, Means};
 pub use mint::{Partner, Partners};
@@ -135,6 +135,7 @@ pub struct Ran {
 pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
     let started = Instant::now();
     let run = work.means.ledger.begin_run("apply", work.origin.clone(), work.means.clock.now()).await?;
+    work.means.events.tell(Event::Began { run, command: "apply" });
     let stop = time_limit::within(work.options.time_limit, stop, started);
     let selected = Selection::new(&work);
     let refused = reviewed::refused(&work, &selected);
@@ -169,6 +170,10 @@ struct Ends {
     refused: bool,
     /// A lane's task died, so that only the ledger knows what it did.
     died: bool,
+}
+
+fn halts(ends: &Ends) -> impl Iterator<Item = &Halt> {
+    ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts))
 }
 
 async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop: Listener) -> Ends {
@@ -263,6 +268,7 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         lost: unsettled.is_some_and(|record| record.answer_lost),
         sends: 0,
         attempts: 0,
+        took: Duration::ZERO,
         first_sent_at: unsettled.and_then(|record| record.first_sent_at),
         deadline: item.expires_at,
         kind: item.session_kind,
@@ -318,8 +324,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(RunFinding::order);
     let mut exit = exit(work, selected, &outcomes, &findings, &ends);
-    let halts = ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts));
-    let halt = halts.min_by_key(|halt| halt.condition());
+    let halt = halts(&ends).min_by_key(|halt| halt.condition());
     let requests = work.lanes.iter().map(|lane| lane.requests()).fold(work.partners.requests(), sum);
     let mut end = RunEnd {
         at: work.means.clock.now(),
@@ -337,7 +342,16 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
         end.error = Some(run_error(&Halt::Ledger(error)));
         end.conditions = exit.stored();
     }
+    tell_end(&work.means, &exit, halts(&ends), started);
     Ran { run: context.run, outcomes, findings, end, exit }
+}
+
+/// Tells the end of a run, and what ended it early.
+fn tell_end<'h>(means: &Means, exit: &Exit, halts: impl Iterator<Item = &'h Halt>, started: Instant) {
+    for halt in halts {
+        means.events.tell(Event::Stopped { condition: halt.condition(), message: halt.message() });
+    }
+    means.events.tell(Event::Ended { code: exit.code(), took: started.elapsed() });
 }
 
 /// Keeps what the run reports, what expired unsent, and its end.
@@ -408,6 +422,7 @@ async fn from_ledger(
                 source: record.source_session_id,
                 sent: Some(record.settings.clone()),
                 attempts: 1,
+                took: Duration::ZERO,
                 error,
             };
             Some((*index, done))

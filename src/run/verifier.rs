@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::events::Event;
+use super::events::{Event, Who};
 use super::job::is_ill;
 use super::lane::{CallError, Lane};
 use super::means::Means;
@@ -258,15 +258,16 @@ impl Verifier {
         let verdict = batch.verdict();
         let acceptances = batch.acceptances(&verdict.found);
         let is_bad = |(_, finding): &&(EntryId, Finding)| finding.severity == Severity::Error;
-        let bad = verdict.found.iter().filter(is_bad).map(|(row, _)| *row).collect::<HashSet<_>>().len() as u64;
+        let bad: HashSet<EntryId> = verdict.found.iter().filter(is_bad).map(|(row, _)| *row).collect();
         let checked = batch.looked.len() as u64;
         #[cfg(debug_assertions)]
         Point::Judged.pass();
         let findings = self.means.ledger.keep_findings(self.run, now, verdict).await.map_err(Halt::Ledger)?;
         #[cfg(debug_assertions)]
         Point::Kept.pass();
-        for n in 0..checked {
-            self.means.events.tell(Event::Verified { errors: u64::from(n < bad) });
+        for Looked { check, .. } in &batch.looked {
+            let who = Who { manifest: check.subject.manifest.clone(), entry: check.subject.id.clone() };
+            self.means.events.tell(Event::Verified { who, is_bad: bad.contains(&check.entry) });
         }
         Ok(Verified { checked, findings, acceptances, ..Verified::default() })
     }

@@ -2,7 +2,7 @@
 //! left out, and what holds nothing (null, an empty list or object) is as good as not there: keys of different
 //! privileges, and the two shapes of a decision, differ in that alone.
 
-use serde_json::{Map, Number, Value};
+use crate::didit::{Fields, Json};
 
 use super::volatile::{VOLATILE, Volatile};
 
@@ -11,15 +11,15 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Appends `block` of a decision; `false` where nothing of it is left. Fields of its checks that are kept apart are
 /// left out.
-pub(super) fn write_block(block: &Value, name: &str, out: &mut Vec<u8>) -> bool {
+pub(super) fn write_block(block: &Json, name: &str, out: &mut Vec<u8>) -> bool {
     Canonical { volatile: &VOLATILE, out }.value(block, name, Place::Block)
 }
 
 /// Appends what stands at `field` in each check of `block`; `false` where nothing does.
-pub(super) fn write_apart(block: &Value, field: &str, out: &mut Vec<u8>) -> bool {
-    let items = block.as_array().map(Vec::as_slice).unwrap_or_default();
+pub(super) fn write_apart(block: &Json, field: &str, out: &mut Vec<u8>) -> bool {
+    let items = block.as_array().unwrap_or_default();
     let mut canonical = Canonical { volatile: &VOLATILE, out };
-    let values = items.iter().map(|item| item.get(field).unwrap_or(&Value::Null));
+    let values = items.iter().map(|item| item.get(field).unwrap_or(&Json::Null));
     let mut any = false;
     for value in values {
         any |= canonical.value(value, field, Place::Within);
@@ -48,15 +48,18 @@ struct Canonical<'o> {
 }
 
 impl Canonical<'_> {
-    fn value(&mut self, value: &Value, key: &str, place: Place) -> bool {
+    fn value(&mut self, value: &Json, key: &str, place: Place) -> bool {
         match value {
-            Value::Null => false,
-            Value::Bool(flag) => self.raw(if *flag { "true" } else { "false" }),
-            Value::Number(number) => self.number(number),
-            Value::String(text) if self.volatile.is_link(key, text) => false,
-            Value::String(text) => self.text(text),
-            Value::Array(items) => self.list(items, key, place.of_items()),
-            Value::Object(fields) => self.object(fields, place),
+            Json::Null => false,
+            Json::Bool(flag) => self.raw(if *flag { "true" } else { "false" }),
+            Json::Int(whole) => self.written(whole),
+            Json::UInt(whole) => self.written(whole),
+            Json::Float(float) if float.fract() == 0.0 && float.abs() < EXACT => self.written(&(*float as i64)),
+            Json::Float(float) => self.written(float),
+            Json::String(text) if self.volatile.is_link(key, text) => false,
+            Json::String(text) => self.written(text),
+            Json::Array(items) => self.list(items, key, place.of_items()),
+            Json::Object(fields) => self.object(fields, place),
         }
     }
 
@@ -65,20 +68,12 @@ impl Canonical<'_> {
         true
     }
 
-    fn number(&mut self, number: &Number) -> bool {
-        let whole = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT);
-        match whole {
-            Some(whole) => serde_json::to_writer(&mut *self.out, &(whole as i64)).is_ok(),
-            None => serde_json::to_writer(&mut *self.out, number).is_ok(),
-        }
+    /// `serde_json` writes numbers, and escapes texts, as RFC 8785 does.
+    fn written(&mut self, value: &(impl serde::Serialize + ?Sized)) -> bool {
+        serde_json::to_writer(&mut *self.out, value).is_ok()
     }
 
-    /// `serde_json` escapes as RFC 8785 does.
-    fn text(&mut self, text: &str) -> bool {
-        serde_json::to_writer(&mut *self.out, text).is_ok()
-    }
-
-    fn list(&mut self, items: &[Value], key: &str, place: Place) -> bool {
+    fn list(&mut self, items: &[Json], key: &str, place: Place) -> bool {
         let start = self.out.len();
         self.out.push(b'[');
         for item in items {
@@ -89,13 +84,17 @@ impl Canonical<'_> {
         self.close(start, b']')
     }
 
-    fn object(&mut self, fields: &Map<String, Value>, place: Place) -> bool {
+    fn object(&mut self, fields: &Fields, place: Place) -> bool {
         let start = self.out.len();
-        let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
-        sorted.sort_unstable_by(|(one, _), (other, _)| in_order(one, other));
+        let mut sorted: Vec<(&str, &Json)> = fields.iter().collect();
+        if sorted.iter().all(|(key, _)| key.is_ascii()) {
+            sorted.sort_unstable_by_key(|(key, _)| *key);
+        } else {
+            sorted.sort_unstable_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+        }
         self.out.push(b'{');
         for (key, value) in sorted {
-            let is_apart = place == Place::Check && self.volatile.apart.contains(&key.as_str());
+            let is_apart = place == Place::Check && self.volatile.apart.contains(&key);
             if !is_apart && !self.volatile.has_key(key) {
                 self.field(key, value);
             }
@@ -108,9 +107,9 @@ impl Canonical<'_> {
         self.close(start, b'}')
     }
 
-    fn field(&mut self, key: &str, value: &Value) {
+    fn field(&mut self, key: &str, value: &Json) {
         let start = self.out.len();
-        self.text(key);
+        self.written(key);
         self.out.push(b':');
         if self.value(value, key, Place::Within) {
             self.out.push(b',');
@@ -131,21 +130,16 @@ impl Canonical<'_> {
     }
 }
 
-/// By UTF-16 code units, which for ASCII are the bytes.
-fn in_order(one: &str, other: &str) -> std::cmp::Ordering {
-    if one.is_ascii() && other.is_ascii() { one.cmp(other) } else { one.encode_utf16().cmp(other.encode_utf16()) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn canonical(value: &Value) -> String {
         let mut out = Vec::new();
-        write_block(value, "block", &mut out);
+        write_block(&value.clone().into(), "block", &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -175,7 +169,7 @@ mod tests {
         assert_eq!(canonical(&value), "[{\"people\":[{\"status\":\"Approved\"}],\"x\":1}]");
         let apart = |field| {
             let mut out = Vec::new();
-            (write_apart(&value, field, &mut out), String::from_utf8(out).unwrap())
+            (write_apart(&value.clone().into(), field, &mut out), String::from_utf8(out).unwrap())
         };
         assert_eq!(apart("status"), (true, "\"Approved\",".to_owned()));
         assert_eq!(apart("other"), (false, ",".to_owned()));

@@ -81,6 +81,10 @@ struct BlockChange {
 /// Each block once, whether it changed itself or in a field apart whose rule is silent.
 fn changed_blocks(then: &Evidence, now: &Evidence, speaks_for: &dyn Fn(&str) -> bool) -> Vec<BlockChange> {
     let mut changes: Vec<BlockChange> = Vec::new();
+    // Most nights, most sessions.
+    if then.blocks == now.blocks {
+        return changes;
+    }
     for (name, is) in &now.blocks {
         let (block, field) =
             name.split_once(APART).map_or((name.as_str(), None), |(block, field)| (block, Some(field)));

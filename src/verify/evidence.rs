@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::canonical::{write_apart, write_block};
 use super::volatile::VOLATILE;
 use super::{Finding, Rule};
-use crate::didit::{Decision, Status};
+use crate::didit::{Decision, Fields, Json, Status};
 use crate::token::{FingerprintKey, PreparedKey};
 
 /// The digest of a block that holds nothing.
@@ -114,15 +113,15 @@ fn features(decision: &Decision) -> BTreeMap<String, String> {
 
 fn blocks(decision: &Decision, key: &FingerprintKey) -> BTreeMap<String, String> {
     let key = key.prepared();
-    let mut blocks = BTreeMap::new();
+    let mut blocks = Vec::new();
     let mut out = Vec::with_capacity(4096);
-    let fields = decision.json.as_object().into_iter().flatten();
+    let fields = decision.json.as_object().into_iter().flat_map(Fields::iter);
     for (field, block) in fields.filter(|(field, _)| !VOLATILE.is_left_out(field)) {
         let name = plain(field, &key);
         let mut digest = |name: String, write: &dyn Fn(&mut Vec<u8>) -> bool| {
             begin(&mut out, decision.session_id, &name);
             let digest = if write(&mut out) { hex(&key, &out) } else { NOTHING.to_owned() };
-            blocks.insert(name, digest);
+            blocks.push((name, digest));
         };
         if is_checks(block) {
             for apart in &VOLATILE.apart {
@@ -131,12 +130,12 @@ fn blocks(decision: &Decision, key: &FingerprintKey) -> BTreeMap<String, String>
         }
         digest(name, &|out| write_block(block, field, out));
     }
-    blocks
+    blocks.into_iter().collect()
 }
 
 /// A block of checks, not a list of anything else.
-fn is_checks(block: &Value) -> bool {
-    block.as_array().is_some_and(|items| items.iter().any(Value::is_object))
+fn is_checks(block: &Json) -> bool {
+    block.as_array().is_some_and(|items| items.iter().any(|item| item.as_object().is_some()))
 }
 
 fn begin(out: &mut Vec<u8>, session: Uuid, name: &str) {

@@ -6,6 +6,7 @@ pub mod fake;
 pub mod page;
 pub mod program;
 pub mod scene;
+pub mod terminal;
 pub mod token;
 
 use std::process::Child;

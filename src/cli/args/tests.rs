@@ -13,21 +13,6 @@ fn reports(cli: Cli) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_day_is_part_of_the_period_that_it_ends_and_a_moment_is_not() {
-    let at = |text: &str| text.parse::<Timestamp>().unwrap();
-    for (text, from, to) in [
-        ("2026-10-01", "2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z"),
-        ("2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z", "2026-10-01T12:00:00Z"),
-        ("2026-10-01T12:00:00+02:00", "2026-10-01T10:00:00Z", "2026-10-01T10:00:00Z"),
-    ] {
-        assert_eq!((since(text), until(text)), (Ok(at(from)), Ok(at(to))));
-    }
-    for text in ["", "yesterday", "2026-13-01", "2026-10-01T12:00:00", "9999-12-31"] {
-        assert!(until(text).is_err(), "{text}");
-    }
-}
-
-#[test]
 fn a_plan_takes_its_comment_of_the_list_and_leaves_the_rest_to_runs() {
     let env = [("DIDIT_SYNC_REPORT", "json=a.json,markdown=b.md")];
     let Command::Plan(args) = read("didit-sync plan m.yaml", &env).command else { panic!("another command") };

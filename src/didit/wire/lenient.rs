@@ -2,18 +2,18 @@
 //! JSON. The published example of an import's answer has both, so a server that serves it word for word is read too.
 //! Half an answer is still no answer: nothing is ever completed.
 
-use serde_json::Value;
+use crate::didit::Json;
 
 /// The JSON in `body`; `None` where there is none.
-pub(super) fn parse(body: &[u8]) -> Option<Value> {
-    let value: Value = parse_once(body)?;
+pub(super) fn parse(body: &[u8]) -> Option<Json> {
+    let value: Json = parse_once(body)?;
     match value {
-        Value::String(inner) => parse_once(inner.as_bytes()),
+        Json::String(inner) => parse_once(inner.as_bytes()),
         other => Some(other),
     }
 }
 
-fn parse_once(body: &[u8]) -> Option<Value> {
+fn parse_once(body: &[u8]) -> Option<Json> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     serde_json::from_slice(body).ok().or_else(|| serde_json::from_slice(&without_trailing_commas(body)).ok())
 }
@@ -50,9 +50,9 @@ mod tests {
 
     #[test]
     fn a_comma_too_many_and_json_in_a_string_are_read() {
-        assert_eq!(parse(br#"{"a": [1, 2,], "b": ",]\"," , }"#), Some(json!({"a": [1, 2], "b": ",]\","})));
-        assert_eq!(parse(br#""{\"a\": [1,\n]}""#), Some(json!({"a": [1]})));
-        assert_eq!(parse(b"\xef\xbb\xbf{}"), Some(json!({})));
+        assert_eq!(parse(br#"{"a": [1, 2,], "b": ",]\"," , }"#), Some(json!({"a": [1, 2], "b": ",]\","}).into()));
+        assert_eq!(parse(br#""{\"a\": [1,\n]}""#), Some(json!({"a": [1]}).into()));
+        assert_eq!(parse(b"\xef\xbb\xbf{}"), Some(json!({}).into()));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! addresses; only ids, statuses, `vendor_data` and times are kept.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Presence, Status, boolean, integer, kind, lenient, status, text, time, uuid, vendor_data};
+use crate::didit::{Fields, Json};
 use crate::token::SessionKind;
 
 /// A row of the session list, without what it says about a person.
@@ -72,7 +72,7 @@ impl Workflow {
         self.workflow_id == Some(id) || self.uuid == Some(id)
     }
 
-    fn read(fields: &Map<String, Value>) -> Option<Self> {
+    fn read(fields: &Fields) -> Option<Self> {
         let (workflow_id, uuid) = (uuid(fields, "workflow_id"), uuid(fields, "uuid"));
         (workflow_id.is_some() || uuid.is_some()).then(|| Self {
             workflow_id,
@@ -89,7 +89,7 @@ impl Workflow {
 }
 
 impl SessionRow {
-    fn read(fields: &Map<String, Value>) -> Option<Self> {
+    fn read(fields: &Fields) -> Option<Self> {
         Some(Self {
             session_id: uuid(fields, "session_id")?,
             kind: kind(fields),
@@ -108,16 +108,16 @@ pub(in crate::didit) struct RawPage {
     pub(in crate::didit) count: Option<u64>,
     /// The address of the next page, unchecked.
     pub(in crate::didit) next: Option<String>,
-    results: Vec<Value>,
+    results: Vec<Json>,
 }
 
 /// Reads a page; `None` where the body is none.
 pub(in crate::didit) fn read_page(body: &[u8]) -> Option<RawPage> {
     match lenient::parse(body)? {
-        Value::Array(results) => Some(RawPage { count: None, next: None, results }),
-        Value::Object(mut fields) => match fields.remove("results")? {
-            Value::Array(results) => Some(RawPage {
-                count: fields.get("count").and_then(Value::as_u64),
+        Json::Array(results) => Some(RawPage { count: None, next: None, results }),
+        Json::Object(mut fields) => match fields.remove("results")? {
+            Json::Array(results) => Some(RawPage {
+                count: fields.get("count").and_then(Json::as_u64),
                 next: text(&fields, "next").filter(|next| !next.is_empty()).map(str::to_owned),
                 results,
             }),

@@ -14,11 +14,10 @@ mod normal;
 mod status;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use url::Url;
 use uuid::Uuid;
 
-use super::Environment;
+use super::{Environment, Fields, Json};
 use crate::mask::holds_secret;
 use crate::token::SessionKind;
 
@@ -97,7 +96,7 @@ pub struct Decision {
     pub reviews: Vec<Review>,
     /// The whole decision in the plural shape, statuses in canonical spelling, for digests and the user's own rules.
     /// Holds personal data: never stored, never shown.
-    pub json: Value,
+    pub json: Json,
 }
 
 impl std::fmt::Debug for Decision {
@@ -118,11 +117,11 @@ pub struct NotADecision;
 impl Decision {
     /// Reads the body of an answer, in either shape.
     pub fn read(body: &[u8]) -> Result<Self, NotADecision> {
-        let Some(Value::Object(fields)) = lenient::parse(body) else { return Err(NotADecision) };
+        let Some(Json::Object(fields)) = lenient::parse(body) else { return Err(NotADecision) };
         Self::from_fields(normal::normalise(fields)).ok_or(NotADecision)
     }
 
-    fn from_fields(fields: Map<String, Value>) -> Option<Self> {
+    fn from_fields(fields: Fields) -> Option<Self> {
         Some(Self {
             session_id: uuid(&fields, "session_id")?,
             session_kind: kind(&fields),
@@ -137,8 +136,15 @@ impl Decision {
             environment: text(&fields, "environment").and_then(Environment::parse),
             features: objects(&fields, "features").filter_map(feature).collect(),
             reviews: objects(&fields, "reviews").map(review).collect(),
-            json: Value::Object(fields),
+            json: Json::Object(fields),
         })
+    }
+
+    /// Forgets the fields of [`Decision::json`] but one.
+    pub fn keep_only(&mut self, field: &str) {
+        if let Some(fields) = self.json.as_object_mut() {
+            fields.keep_only(field);
+        }
     }
 
     /// The dates of expiry of the session's documents, for rules; personal data, so never shown.
@@ -151,7 +157,7 @@ impl Decision {
     }
 }
 
-fn feature(fields: &Map<String, Value>) -> Option<Feature> {
+fn feature(fields: &Fields) -> Option<Feature> {
     Some(Feature { feature: feature_name(text(fields, "feature")?), status: status(fields, "status") })
 }
 
@@ -160,48 +166,50 @@ fn feature_name(name: &str) -> String {
     if plain && !name.is_empty() { name.to_ascii_uppercase() } else { "OTHER".to_owned() }
 }
 
-fn review(fields: &Map<String, Value>) -> Review {
+fn review(fields: &Fields) -> Review {
     Review { new_status: status(fields, "new_status"), created_at: time(fields, "created_at") }
 }
 
-fn objects<'v>(fields: &'v Map<String, Value>, key: &str) -> impl Iterator<Item = &'v Map<String, Value>> {
-    fields.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+fn objects<'v>(fields: &'v Fields, key: &str) -> impl Iterator<Item = &'v Fields> {
+    fields.get(key).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object)
 }
 
-fn text<'v>(fields: &'v Map<String, Value>, key: &str) -> Option<&'v str> {
+fn text<'v>(fields: &'v Fields, key: &str) -> Option<&'v str> {
     fields.get(key)?.as_str()
 }
 
-fn uuid(fields: &Map<String, Value>, key: &str) -> Option<Uuid> {
+fn uuid(fields: &Fields, key: &str) -> Option<Uuid> {
     text(fields, key)?.trim().parse().ok()
 }
 
-fn integer(fields: &Map<String, Value>, key: &str) -> Option<i64> {
+fn integer(fields: &Fields, key: &str) -> Option<i64> {
     let value = fields.get(key)?;
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn boolean(fields: &Map<String, Value>, key: &str) -> Option<bool> {
+fn boolean(fields: &Fields, key: &str) -> Option<bool> {
     fields.get(key)?.as_bool()
 }
 
-fn time(fields: &Map<String, Value>, key: &str) -> Option<Timestamp> {
+fn time(fields: &Fields, key: &str) -> Option<Timestamp> {
     text(fields, key)?.trim().parse().ok()
 }
 
-fn status(fields: &Map<String, Value>, key: &str) -> Option<Status> {
+fn status(fields: &Fields, key: &str) -> Option<Status> {
     text(fields, key).and_then(Status::parse)
 }
 
-fn kind(fields: &Map<String, Value>) -> Option<SessionKind> {
+fn kind(fields: &Fields) -> Option<SessionKind> {
     text(fields, "session_kind").and_then(SessionKind::parse)
 }
 
-fn vendor_data(fields: &Map<String, Value>) -> Presence<String> {
+fn vendor_data(fields: &Fields) -> Presence<String> {
     match fields.get("vendor_data") {
         None => Presence::Absent,
-        Some(Value::String(text)) => Presence::Value(text.clone()),
-        Some(Value::Number(number)) => Presence::Value(number.to_string()),
+        Some(Json::String(text)) => Presence::Value(text.as_str().to_owned()),
+        Some(Json::Int(number)) => Presence::Value(number.to_string()),
+        Some(Json::UInt(number)) => Presence::Value(number.to_string()),
+        Some(Json::Float(number)) => Presence::Value(number.to_string()),
         Some(_) => Presence::Null,
     }
 }

@@ -4,9 +4,8 @@
 //! that stands in both shapes is taken from the plural one. Statuses get their canonical spelling, and features that
 //! were bare names become objects with the status that their checks have.
 
-use serde_json::{Map, Value, json};
-
 use super::Status;
+use crate::didit::{Fields, Json};
 
 /// Older name, newer name.
 const BLOCKS: [(&str, &str); 15] = [
@@ -47,7 +46,7 @@ const FEATURES: [(&str, &str); 15] = [
 ];
 
 /// A decision in the plural shape.
-pub(super) fn normalise(mut fields: Map<String, Value>) -> Map<String, Value> {
+pub(super) fn normalise(mut fields: Fields) -> Fields {
     for (old, new) in BLOCKS {
         pluralise(&mut fields, old, new);
     }
@@ -57,45 +56,45 @@ pub(super) fn normalise(mut fields: Map<String, Value>) -> Map<String, Value> {
     }
     canonical_items(&mut fields, "reviews", "new_status");
     if let Some(features) = features(&fields) {
-        fields.insert("features".to_owned(), Value::Array(features));
+        fields.insert("features", Json::Array(features));
     }
     canonical_items(&mut fields, "features", "status");
     fields
 }
 
-fn pluralise(fields: &mut Map<String, Value>, old: &str, new: &str) {
+fn pluralise(fields: &mut Fields, old: &str, new: &str) {
     let plural_stands = fields.get(new).is_some_and(|value| !value.is_null());
     let block = match fields.get(old) {
-        Some(Value::Object(_)) => fields.shift_remove(old).map(|block| json!([block])),
-        Some(Value::Array(_) | Value::Null) => fields.shift_remove(old),
+        Some(Json::Object(_)) => fields.remove(old).map(|block| Json::Array(vec![block])),
+        Some(Json::Array(_) | Json::Null) => fields.remove(old),
         // Anything else is another thing of the same name, such as a text `phone`.
         _ => None,
     };
     if let Some(block) = block.filter(|_| !plural_stands) {
-        fields.insert(new.to_owned(), block);
+        fields.insert(new, block);
     }
 }
 
-fn canonical_status(fields: &mut Map<String, Value>, key: &str) {
+fn canonical_status(fields: &mut Fields, key: &str) {
     let Some(value) = fields.get_mut(key) else { return };
     // An unknown status stays as it is: the user's own rules may name it.
     match value.as_str().and_then(Status::parse) {
         None | Some(Status::Unknown(_)) => {}
-        Some(status) if *value == status.as_str() => {}
-        Some(status) => *value = Value::from(status.as_str()),
+        Some(status) if value.as_str() == Some(status.as_str()) => {}
+        Some(status) => *value = Json::from(status.as_str()),
     }
 }
 
-fn canonical_items(fields: &mut Map<String, Value>, block: &str, key: &str) {
-    let items = fields.get_mut(block).and_then(Value::as_array_mut).into_iter().flatten();
-    items.filter_map(Value::as_object_mut).for_each(|item| canonical_status(item, key));
+fn canonical_items(fields: &mut Fields, block: &str, key: &str) {
+    let items = fields.get_mut(block).and_then(Json::as_array_mut).into_iter().flatten();
+    items.filter_map(Json::as_object_mut).for_each(|item| canonical_status(item, key));
 }
 
 /// The features as objects with statuses; `None` where there is nothing to say, or they are that already. A decision
 /// without a list of features has those whose checks ran.
-fn features(fields: &Map<String, Value>) -> Option<Vec<Value>> {
-    if let Some(listed) = fields.get("features").and_then(Value::as_array) {
-        let lacks_status = |feature: &Value| feature.get("status").is_none_or(Value::is_null);
+fn features(fields: &Fields) -> Option<Vec<Json>> {
+    if let Some(listed) = fields.get("features").and_then(Json::as_array) {
+        let lacks_status = |feature: &Json| feature.get("status").is_none_or(Json::is_null);
         return listed
             .iter()
             .any(lacks_status)
@@ -107,33 +106,37 @@ fn features(fields: &Map<String, Value>) -> Option<Vec<Value>> {
         let status = checked_status(fields, block);
         if !status.is_null() && !seen.contains(&block) {
             seen.push(block);
-            ran.push(json!({"feature": name, "status": status}));
+            ran.push(named(name, status));
         }
     }
     (!ran.is_empty()).then_some(ran)
 }
 
-fn with_status(fields: &Map<String, Value>, feature: &Value) -> Value {
+fn named(name: &str, status: Json) -> Json {
+    Json::Object(Fields::from([("feature", Json::from(name)), ("status", status)]))
+}
+
+fn with_status(fields: &Fields, feature: &Json) -> Json {
     let status_of = |name: &str| {
         let block = FEATURES.iter().find(|(feature, _)| feature.eq_ignore_ascii_case(name)).map(|(_, block)| *block);
-        block.map_or(Value::Null, |block| checked_status(fields, block))
+        block.map_or(Json::Null, |block| checked_status(fields, block))
     };
     match feature {
-        Value::String(name) => json!({"feature": name, "status": status_of(name)}),
-        Value::Object(object) if object.get("status").is_none_or(Value::is_null) => {
-            let status = object.get("feature").and_then(Value::as_str).map_or(Value::Null, status_of);
+        Json::String(name) => named(name, status_of(name)),
+        Json::Object(object) if object.get("status").is_none_or(Json::is_null) => {
+            let status = object.get("feature").and_then(Json::as_str).map_or(Json::Null, status_of);
             let mut object = object.clone();
-            object.insert("status".to_owned(), status);
-            Value::Object(object)
+            object.insert("status", status);
+            Json::Object(object)
         }
         other => other.clone(),
     }
 }
 
 /// The status of a block: `Declined` if any check is, else that of the last check; null where none has one.
-fn checked_status(fields: &Map<String, Value>, block: &str) -> Value {
-    let items = fields.get(block).and_then(Value::as_array).into_iter().flatten();
+fn checked_status(fields: &Fields, block: &str) -> Json {
+    let items = fields.get(block).and_then(Json::as_array).into_iter().flatten();
     let statuses: Vec<&str> = items.filter_map(|item| item.get("status")?.as_str()).collect();
     let declined = statuses.iter().find(|text| Status::parse(text) == Some(Status::Declined));
-    declined.or(statuses.last()).map_or(Value::Null, |text| Value::from(*text))
+    declined.or(statuses.last()).map_or(Json::Null, |text| Json::from(*text))
 }

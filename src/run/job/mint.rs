@@ -99,7 +99,7 @@ impl Job {
         self.mint_sends += 1;
         let after =
             backoff(self.mint_sends, rand::random()).filter(|_| can_pass(failure) && partner.down().is_none())?;
-        context.means.events.tell(Event::Retrying { class: failure.class, after });
+        context.means.events.tell(Event::Retrying { who: Some(context.who(self.item)), class: failure.class, after });
         Some(after)
     }
 

@@ -11,11 +11,11 @@ use std::sync::{Arc, LazyLock};
 use cel::common::types::{CelBool, CelBytes, CelList, CelMap, CelNull, CelString, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, Value};
-use serde_json::Value as Json;
 
 use super::compile::Compiled;
 use super::view::{Objects, view};
 use super::{Expectation, Verdict};
+use crate::didit::Json;
 
 /// Asked before each round of a loop.
 pub(super) const STEP: &str = "@step";
@@ -182,9 +182,9 @@ fn weight(value: &dyn Val) -> i64 {
 fn size(json: &Json) -> i64 {
     let inner = match json {
         Json::Array(items) => items.iter().map(size).sum(),
-        Json::Object(fields) => fields.values().map(|value| NODE + size(value)).sum(),
+        Json::Object(fields) => fields.iter().map(|(_, value)| NODE + size(value)).sum(),
         Json::String(text) => text.len() as i64,
-        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::Null | Json::Bool(_) | Json::Int(_) | Json::UInt(_) | Json::Float(_) => 0,
     };
     NODE + inner
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Finding, Rule, Severity, Subject};
+use crate::didit::Json;
 
 use compile::Compiled;
 pub use compile::{Compiler, Flaw, MAX_RULE};
@@ -114,12 +115,12 @@ impl Expectations {
 
     /// What becomes of each rule, over a decision in the plural shape. Never panics.
     #[must_use]
-    pub fn judge(&self, decision: &Value) -> Vec<(&Expectation, Verdict)> {
+    pub fn judge(&self, decision: &Json) -> Vec<(&Expectation, Verdict)> {
         if self.is_empty() { Vec::new() } else { evaluate::all(&self.0, decision) }
     }
 
     /// The findings of those that do not hold.
-    pub(super) fn findings(&self, subject: &Subject, decision: &Value) -> Vec<Finding> {
+    pub(super) fn findings(&self, subject: &Subject, decision: &Json) -> Vec<Finding> {
         let judged = self.judge(decision).into_iter();
         judged.filter_map(|(rule, verdict)| rule.finding(subject, verdict)).collect()
     }

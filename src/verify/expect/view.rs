@@ -15,7 +15,8 @@ use cel::common::types::{
     CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt, MAP_TYPE, Type,
 };
 use cel::common::value::{CowVal, Val};
-use serde_json::{Map, Value as Json};
+
+use crate::didit::{self, Json};
 
 /// What becomes of the objects of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +39,9 @@ pub(super) fn view(json: &Json, objects: Objects) -> Box<dyn Val + '_> {
             let copied = fields.iter().map(|(key, value)| (key_of(key), view(value, objects)));
             Box::new(CelMap::from(copied.collect::<HashMap<_, _>>()))
         }
-        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-            (Some(whole), ..) => Box::new(CelInt::from(whole)),
-            (None, Some(whole), _) => Box::new(CelUInt::from(whole)),
-            (None, None, Some(float)) => Box::new(CelDouble::from(float)),
-            (None, None, None) => Box::new(CelNull),
-        },
+        Json::Int(whole) => Box::new(CelInt::from(*whole)),
+        Json::UInt(whole) => Box::new(CelUInt::from(*whole)),
+        Json::Float(float) => Box::new(CelDouble::from(*float)),
     }
 }
 
@@ -54,13 +52,13 @@ fn key_of(key: &str) -> CelMapKey<'_> {
 /// An object of a decision, as a map.
 #[derive(Debug)]
 struct Fields<'v> {
-    fields: &'v Map<String, Json>,
+    fields: &'v didit::Fields,
     /// The names, made when somebody goes through them.
     names: OnceLock<Vec<CelString<'v>>>,
 }
 
 impl<'v> Fields<'v> {
-    fn new(fields: &'v Map<String, Json>) -> Self {
+    fn new(fields: &'v didit::Fields) -> Self {
         Self { fields, names: OnceLock::new() }
     }
 
@@ -123,8 +121,8 @@ impl Val for Fields<'_> {
 
     fn equals(&self, other: &dyn Val) -> bool {
         let (Some(sizer), Some(indexer)) = (other.as_sizer(), other.as_indexer()) else { return false };
-        let is_equal = |key: &String, value: &Json| {
-            let other = indexer.get(&CelString::from(key.as_str()));
+        let is_equal = |key: &str, value: &Json| {
+            let other = indexer.get(&CelString::from(key));
             other.is_ok_and(|other| view(value, Objects::Seen).equals(&*other))
         };
         other.get_type() == &MAP_TYPE
@@ -173,7 +171,7 @@ impl Iterable for Fields<'_> {
     where
         Self: 'w,
     {
-        let names = self.names.get_or_init(|| self.fields.keys().map(|key| CelString::from(key.as_str())).collect());
+        let names = self.names.get_or_init(|| self.fields.iter().map(|(key, _)| CelString::from(key)).collect());
         Box::new(Names(names.iter()))
     }
 }

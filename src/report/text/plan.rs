@@ -1,0 +1,186 @@
+//! A plan, as a good diff reads: what would change first, what is unchanged counted.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::sheet::{self, Column, Row, wrapped};
+use super::{ROWS, counted, short};
+use crate::console::{Style, paint};
+use crate::manifest::{Manifest, Manifests};
+use crate::plan::{Action, Forecast, Item, Plan};
+use crate::progress::duration;
+use crate::text::inert;
+
+/// A token that lives no longer than this is marked.
+const SOON: SignedDuration = SignedDuration::from_mins(10);
+
+/// What stands last, and without `-v` not at all.
+const AT_REST: [Action; 2] = [Action::Unchanged, Action::Orphan];
+
+const COLUMNS: [Column; 6] = [
+    Column::shortened("id", 0, 12),
+    Column::told("", 1),
+    Column::whole("expires in", 2),
+    Column::whole("kind", 3),
+    Column::whole("workflow", 5),
+    Column::shortened("vendor_data", 4, 12),
+];
+
+fn mark(action: Action) -> (&'static str, &'static str) {
+    match action {
+        Action::Recover => ("?", "36"),
+        Action::Import => ("+", "32"),
+        Action::Retry => ("~", "33"),
+        Action::Unchanged => ("=", "2"),
+        Action::Conflict | Action::Expired | Action::NeedsToken | Action::Invalid => ("!", "31"),
+        Action::Erased | Action::Orphan => (".", "2"),
+    }
+}
+
+/// A plan: what would change first, what is unchanged counted.
+#[must_use]
+pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, style: Style) -> String {
+    let mut out = String::new();
+    for manifest in &manifests.manifests {
+        out += &wrapped(&heading(manifest), style.width, 0);
+        if manifest.unused_tokens > 0 {
+            let unused = format!("{} delivered tokens agree with no entry and are not used", manifest.unused_tokens);
+            out += &wrapped(&unused, style.width, 2);
+        }
+    }
+    let last = AT_REST.into_iter().filter(|_| style.verbose > 0);
+    for action in Action::ALL.into_iter().filter(|action| !AT_REST.contains(action)).chain(last) {
+        out += &section(manifests, plan, action, now, style);
+    }
+    out += "\n";
+    out += &summary(plan, style);
+    out
+}
+
+fn heading(manifest: &Manifest) -> String {
+    format!(
+        "{} ({}): {} entries, application {} at {}",
+        manifest.name,
+        inert(&manifest.path),
+        manifest.entries.len(),
+        short(manifest.application.id),
+        inert(&manifest.application.base()),
+    )
+}
+
+fn section(manifests: &Manifests, plan: &Plan, action: Action, now: Timestamp, style: Style) -> String {
+    let mut items: Vec<_> = plan.items.iter().enumerate().filter(|(_, item)| item.action == action).collect();
+    if items.is_empty() {
+        return String::new();
+    }
+    let late: HashSet<usize> = plan.late.items.iter().copied().collect();
+    let (sign, color) = mark(action);
+    let shown = if style.verbose > 0 { items.len() } else { items.len().min(ROWS) };
+    if shown < items.len() {
+        // Not all are shown, but those that deserve a look are.
+        items.sort_by_key(|(index, item)| notes(item, late.contains(index), now).is_empty());
+    }
+    let rows: Vec<Row> = items[..shown]
+        .iter()
+        .map(|(index, item)| Row {
+            cells: vec![
+                inert(&item.id),
+                notes(item, late.contains(index), now),
+                expiry(manifests, item, now),
+                short(item.session_kind),
+                item.workflow_id.map_or_else(|| "-".to_owned(), |id| id.to_string()[..8].to_owned()),
+                short(item.vendor_data.as_deref()),
+            ],
+            below: item.reason.as_deref().map(inert),
+        })
+        .collect();
+    let title = paint(style.color, color, &format!("{sign} {action}: {}", items.len()));
+    let rows = sheet::draw(&COLUMNS, &rows, (sign, style.color.then_some(color)), style.width);
+    let mut out = format!("\n{title}\n{rows}");
+    if shown < items.len() {
+        let _ = writeln!(out, "  ... and {} more (-v shows all)", items.len() - shown);
+    }
+    out
+}
+
+fn expiry(manifests: &Manifests, item: &Item, now: Timestamp) -> String {
+    let entry = item.entry.and_then(|(m, e)| manifests.manifests.get(m)?.entries.get(e));
+    let is_minted = entry.is_some_and(|entry| entry.mint().is_some());
+    match item.expires_at {
+        None if is_minted && item.action.is_pending() => "minted".to_owned(),
+        None => "-".to_owned(),
+        Some(at) if at <= now => "expired".to_owned(),
+        Some(at) => duration(at.duration_since(now).as_secs().unsigned_abs()),
+    }
+}
+
+/// What deserves a look, in words.
+fn notes(item: &Item, is_late: bool, now: Timestamp) -> String {
+    let is_pending = item.action.is_pending();
+    let is_soon = |at: Timestamp| at > now && at.duration_since(now) < SOON;
+    let mut notes = Vec::new();
+    if item.trust_review == Some(true) && is_pending {
+        notes.push("TRUSTED");
+    }
+    if is_late {
+        notes.push("TOO LATE");
+    } else if is_pending && item.expires_at.is_some_and(is_soon) {
+        notes.push("EXPIRES SOON");
+    }
+    notes.join(" ")
+}
+
+fn summary(plan: &Plan, style: Style) -> String {
+    let counts: Vec<String> = Action::ALL
+        .into_iter()
+        .filter_map(|action| match plan.count(action) {
+            0 => None,
+            count => Some(format!("{count} {action}")),
+        })
+        .collect();
+    if counts.is_empty() {
+        return "Nothing is listed.\nNothing to send.\n".to_owned();
+    }
+    let mut out = wrapped(&format!("Plan: {}.", counts.join(", ")), style.width, 0);
+    if plan.pending() == 0 {
+        return out + "Nothing to send.\n";
+    }
+    let forecast = plan.forecast;
+    let (writes, reads) = (counted(forecast.writes as usize, "write"), counted(forecast.reads as usize, "read"));
+    out += &wrapped(&format!("Forecast: {writes}, {reads}, {}.", time(forecast)), style.width, 0);
+    if forecast.trusted > 0 {
+        let imports = counted(forecast.trusted as usize, "new import");
+        let trusted = format!("{imports} with trust_review: true, which takes over the partner's status.");
+        out += &wrapped(&trusted, style.width, 2);
+    }
+    out + &late(plan, style)
+}
+
+pub(super) fn time(forecast: Forecast) -> String {
+    match forecast.seconds {
+        0 => "a few seconds".to_owned(),
+        seconds => format!("about {}", duration(seconds)),
+    }
+}
+
+/// Which tokens die before their turn, and what would save them.
+fn late(plan: &Plan, style: Style) -> String {
+    const SHOWN: usize = 3;
+    let items = &plan.late.items;
+    let Some(remedy) = plan.late.remedy.filter(|_| !items.is_empty()) else { return String::new() };
+    let mut names: Vec<String> = items.iter().take(SHOWN).map(|index| inert(&plan.items[*index].id)).collect();
+    if items.len() > SHOWN {
+        names.push(format!("and {} more", items.len() - SHOWN));
+    }
+    let tokens = counted(items.len(), "token");
+    let dying = format!("{tokens} will expire before their turn and not be sent: {}.", names.join(", "));
+    let saving = format!(
+        "To save them: let them live {} longer, or mint them here (`partners`); or send {} times a minute, where Didit \
+         allows it or with a second key; or leave out as many entries that go before them.",
+        duration(remedy.longer_seconds),
+        remedy.writes_per_minute,
+    );
+    wrapped(&dying, style.width, 2) + &wrapped(&saving, style.width, 2)
+}
