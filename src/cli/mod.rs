@@ -88,7 +88,12 @@ fn written(mut exit: Exit, consoles: &[&Console]) -> Exit {
 }
 
 fn run(cli: Cli, console: &Console) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if !sends(&cli.command) {
+        // For signals alone: a thread for each core would take longer to start than the command takes.
+        threads.worker_threads(1);
+    }
+    let runtime = threads
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Condition::Internal, format!("the runtime could not be started: {error}")))?;
@@ -152,6 +157,22 @@ async fn carry_out(cli: Cli, console: &Console, signals: &Signals) -> Result<Exi
         Command::Completions { shell } => Ok(complete::script(shell, console)),
         Command::Man(args) => man::run(&args, console),
     }
+}
+
+/// Whether a command has to do with the network.
+fn sends(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::Init(_)
+            | Command::Validate(_)
+            | Command::Plan(_)
+            | Command::Status(_)
+            | Command::Report(_)
+            | Command::Explain(_)
+            | Command::Schema
+            | Command::Completions { .. }
+            | Command::Man(_)
+    )
 }
 
 fn wants_json(command: &Command) -> bool {

@@ -23,11 +23,13 @@ pub(super) async fn run(args: SandboxArgs, console: &Console, signals: &Signals)
         ..Config::default()
     };
     let running = Sandbox::start(config).await.map_err(|error| cannot(&error))?;
+    if let Some(path) = &args.manifest {
+        write_manifest(&running, path).map_err(|error| cannot(&error))?;
+    }
     for (name, value) in running.environment() {
         console.reveal(&format!("export {name}={value}\n"));
     }
     if let Some(path) = &args.manifest {
-        write_manifest(&running, path).map_err(|error| cannot(&error))?;
         console.out(&format!("# try: didit-sync plan {}\n", path.display()));
     }
     console.say(Level::Info, &format!("sandbox at {}; Ctrl-C ends it", running.base_url()));
@@ -41,5 +43,9 @@ pub(super) fn cannot(error: &Error) -> Failure {
         Error::NotLoopback(_) | Error::ManifestExists(_) => Condition::Usage,
         _ => Condition::Internal,
     };
-    Failure::new(condition, error.to_string())
+    let failure = Failure::new(condition, error.to_string());
+    match error {
+        Error::Bind { .. } => failure.with_help("another sandbox may be running: name another port with --listen"),
+        _ => failure,
+    }
 }

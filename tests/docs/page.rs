@@ -71,7 +71,9 @@ impl Page {
                 Event::Text(text) if inside => page.blocks.last_mut().unwrap().text.push_str(&text),
                 Event::Text(text) => heading.iter_mut().for_each(|heading| heading.push_str(&text)),
                 Event::Code(code) => {
-                    heading.iter_mut().for_each(|heading| heading.push_str(&code));
+                    if let Some(heading) = &mut heading {
+                        heading.push_str(&code);
+                    }
                     page.spans.push(code.into_string());
                 }
                 Event::Html(comment) => {

@@ -52,11 +52,13 @@ fn every_session_is_played() {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "what is left out is said")]
 fn play(path: &str) {
     let page = Page::read(path);
     let steps: Vec<Step> = page.blocks_of("console").flat_map(|block| steps(&block.text)).collect();
     if page.text.contains("mint.sh") && Command::new("curl").arg("--version").output().is_err() {
-        return eprintln!("{path} is left out: there is no curl");
+        eprintln!("{path} is left out: there is no curl");
+        return;
     }
     let mut config = sandbox(20);
     config.seed = 1;
@@ -70,7 +72,7 @@ fn play(path: &str) {
     }
     let printed = run(&scene, &steps);
     for (step, printed) in steps.iter().zip(&printed) {
-        let printed: Vec<String> = printed.lines().map(|line| plain(line)).collect();
+        let printed: Vec<String> = printed.lines().map(plain).collect();
         let shown: Vec<String> = step.shown.iter().map(|line| plain(line)).collect();
         assert!(is_shown(&shown, &printed), "{path}: {}\nshown:\n{shown:#?}\nprinted:\n{printed:#?}", step.command);
     }
