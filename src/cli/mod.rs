@@ -169,7 +169,7 @@ fn sends(command: &Command) -> bool {
             | Command::Status(_)
             | Command::Report(_)
             | Command::Explain(_)
-            | Command::Schema
+            | Command::Schema(_)
             | Command::Completions { .. }
             | Command::Man(_)
     )
