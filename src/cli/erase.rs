@@ -171,11 +171,7 @@ impl Deletions {
     }
 
     fn requests(&self) -> Requests {
-        self.lanes.iter().map(|lane| lane.requests()).fold(Requests::default(), |a, b| Requests {
-            writes: a.writes + b.writes,
-            reads: a.reads + b.reads,
-            throttled: a.throttled + b.throttled,
-        })
+        self.lanes.iter().map(|lane| lane.requests()).sum()
     }
 
     /// Deletes each session and erases its entry, one by one, up to the first that can't be deleted. A signal ends

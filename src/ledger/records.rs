@@ -457,6 +457,16 @@ pub struct Requests {
     pub throttled: u64,
 }
 
+impl std::iter::Sum for Requests {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            writes: a.writes + b.writes,
+            reads: a.reads + b.reads,
+            throttled: a.throttled + b.throttled,
+        })
+    }
+}
+
 /// Something that `ledger check` found wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Flaw {

@@ -17,7 +17,7 @@ use super::points::Point;
 use super::stop::{Halt, Listener, wait_for};
 use super::time_limit::{self, TimeLimit};
 use super::verifier::{Check, Verified, Verifier, duplicate};
-use super::{Ran, add_verification, dispatch, round, run_error, sum};
+use super::{Ran, add_verification, dispatch, round, run_error};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, Origin, Requests, RunEnd, RunFinding, RunId};
 use crate::ledger::{Acceptance, LedgerError, Location, Lock, Purpose, Verdict};
@@ -91,7 +91,7 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     if let Some(accept) = work.accept {
         take(&work.means, run, &accept, &mut verified, stop).await;
     }
-    let requests = work.lanes.iter().map(|(lane, _)| lane.requests()).fold(Requests::default(), sum);
+    let requests = work.lanes.iter().map(|(lane, _)| lane.requests()).sum();
     Ok(end(&work.means, run, verified, work.limited, requests, started).await)
 }
 

@@ -190,7 +190,7 @@ impl Partners {
     /// What was sent so far, but for what lanes count.
     #[must_use]
     pub fn requests(&self) -> Requests {
-        self.all.iter().map(|partner| partner.requests()).fold(Requests::default(), super::sum)
+        self.all.iter().map(|partner| partner.requests()).sum()
     }
 
     /// The partner of an entry whose tokens are minted.

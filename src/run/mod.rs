@@ -60,8 +60,8 @@ pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 use crate::exit::{Condition, Exit};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{
-    ManifestFacts, NewEntry, Origin, Record, RecordedError, Requests, RunEnd, RunError, RunFinding, RunId, RunOutcome,
-    Session, State,
+    ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
+    State,
 };
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
@@ -325,7 +325,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     findings.sort_by(RunFinding::order);
     let mut exit = exit(work, selected, &outcomes, &findings, &ends);
     let halt = halts(&ends).min_by_key(|halt| halt.condition());
-    let requests = work.lanes.iter().map(|lane| lane.requests()).fold(work.partners.requests(), sum);
+    let requests = work.lanes.iter().map(|lane| lane.requests()).chain([work.partners.requests()]).sum();
     let mut end = RunEnd {
         at: work.means.clock.now(),
         seconds: round(started.elapsed()),
@@ -435,10 +435,6 @@ async fn from_ledger(
 pub fn run_error(halt: &Halt) -> RunError {
     let condition = halt.condition();
     RunError { code: condition.code(), name: condition.name().to_owned(), message: halt.message() }
-}
-
-fn sum(a: Requests, b: Requests) -> Requests {
-    Requests { writes: a.writes + b.writes, reads: a.reads + b.reads, throttled: a.throttled + b.throttled }
 }
 
 fn round(elapsed: Duration) -> f64 {
