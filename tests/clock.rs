@@ -17,7 +17,7 @@ use didit_sync::token::FingerprintKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::support::{Output, Scene, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, wait_for};
 
 const JUMPS: [&str; 2] = ["+86400", "-86400"];
 
@@ -112,7 +112,7 @@ fn promise_8_what_a_run_with_a_wrong_clock_left_open_is_resolved_by_the_right_on
         let mut apply = clock.start(&["apply", "m.yaml", "--yes", "--json"]);
         wait_for("an import", || !scene.world.imported().is_empty());
         apply.kill().unwrap();
-        apply.wait().unwrap();
+        end_of(&mut apply);
         scene.write("m.yaml", &(scene.manifest("acme") + "limits: {timeout: 1s}\n"));
         let done = scene.apply().exits(0).json();
         assert_eq!(scene.world.imported().len(), 3, "{done:#}");

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Scene, sandbox};
+use crate::support::{Scene, patience, sandbox};
 
 /// A scene with imported entries, of which one has a label that shells would take apart, and the scripts.
 fn scene() -> Scene {
@@ -26,7 +26,7 @@ fn offered(scene: &Scene, shell: &str, script: &str) -> Option<Vec<String>> {
     command.args(["-c", script]).env_clear().current_dir(scene.path(""));
     let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
     command.env("PATH", path).env("HOME", scene.path("")).env("TERM", "dumb");
-    let Ok(ended) = command.output() else {
+    let Ok(ended) = patience::run(&mut command) else {
         let _ = writeln!(std::io::stderr(), "LEFT OUT: {shell} is not installed, so its completions are not tried");
         return None;
     };

@@ -25,7 +25,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::{Output, Scene, sandbox, uuid};
+use crate::support::{Output, Scene, end_of, sandbox, uuid};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -324,7 +324,7 @@ impl Moment {
             return false;
         }
         child.kill().unwrap();
-        child.wait().unwrap().signal() == Some(SIGKILL)
+        end_of(child).signal() == Some(SIGKILL)
     }
 }
 
@@ -425,11 +425,11 @@ fn die_at_points(name: &str, config: Config, points: &[&str]) {
             let round = Round::new(&scene, &format!("{point}{nth}"), 5, 0, "");
             let stop = [("DIDIT_SYNC_TEST_STOP_AT", format!("{point}:{nth}"))];
             let mut child = round.start(&stop);
-            let died = child.wait().unwrap();
+            let died = end_of(&mut child);
             assert_eq!(died.signal(), Some(SIGABRT), "{name}: {point} is not passed {nth} times: {died}");
             round.compare_dead(&mut tally);
             // What is left may pass the point less often.
-            let again = round.start(&stop).wait().unwrap();
+            let again = end_of(&mut round.start(&stop));
             assert!(again.signal() == Some(SIGABRT) || again.code() == Some(0), "{name} {point}:{nth} {again}");
             if again.signal().is_some() {
                 round.compare_dead(&mut tally);
@@ -479,7 +479,7 @@ fn promise_1_death_between_the_servers_commit_and_its_answer_loses_nothing() {
             std::thread::sleep(Duration::from_millis(2));
         }
         child.kill().unwrap();
-        child.wait().unwrap();
+        end_of(&mut child);
         tally.runs += 2;
         round.compare_dead(&mut tally);
         round.compare_settled(&mut tally, &Output::of(round.start(&[])));

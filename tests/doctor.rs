@@ -10,7 +10,7 @@ use didit_sync::sandbox::Config;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Canaries, Fake, Folder, Output, Reply, Scene, keys, sandbox, wait_for};
+use crate::support::{Canaries, Fake, Folder, Output, Reply, Scene, keys, patience, sandbox, wait_for};
 
 /// The checks of this name: result and message.
 fn found(document: &Value, name: &str) -> Vec<(String, String)> {
@@ -302,7 +302,7 @@ fn explain_knows_every_code_and_guesses_at_others() {
 fn lint(program: &str, args: &[&str], page: &Path) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).arg(page).env("MANROFFSEQ", "").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-    let output = command.output().ok()?;
+    let output = patience::run(&mut command).ok()?;
     Some(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

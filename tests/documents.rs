@@ -12,7 +12,7 @@ use didit_sync::sandbox::Config;
 use serde_json::Value;
 
 use crate::support::schemas::validator;
-use crate::support::{Folder, Output, Scene, sandbox};
+use crate::support::{Folder, Output, Scene, output_of, sandbox};
 
 /// A command that prints the document, in a folder where an apply went before.
 fn prints(schema: Schema) -> &'static [&'static str] {
@@ -85,7 +85,7 @@ fn with_json_wherever_it_stands_a_wrong_flag_is_told_in_a_document() {
 
 fn run_into(folder: &Folder, args: &[&str], stdout: impl Into<Stdio>) -> (Option<i32>, String) {
     let child = folder.command(args).stdout(stdout).spawn().unwrap();
-    let ended = child.wait_with_output().unwrap();
+    let ended = output_of(child);
     let stderr = String::from_utf8(ended.stderr).unwrap();
     assert!(!stderr.contains("panicked") && !stderr.contains("has a bug"), "{stderr}");
     (ended.status.code(), stderr)

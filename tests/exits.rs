@@ -8,15 +8,7 @@ use didit_sync::sandbox::Config;
 use serde_json::{Value, json};
 
 use crate::support::program::{Folder, contains};
-use crate::support::{Output, Scene, keys, sandbox};
-
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < until, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use crate::support::{Output, Scene, end_of, keys, sandbox, wait_for};
 
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
@@ -183,7 +175,7 @@ fn promise_4_the_second_of_two_is_told_who_holds_the_ledger() {
     // Waiting for the lock ends well.
     let third = scene.run(&["apply", "m.yaml", "--yes", "--json", "--wait-lock", "30s"]).exits(0).json();
     assert_eq!(third["summary"]["unchanged"], 1);
-    assert!(first.wait().unwrap().success());
+    assert!(end_of(&mut first).success());
     assert_eq!(scene.world.imported().len(), 1);
 }
 

@@ -10,7 +10,7 @@ use didit_sync::sandbox::Config;
 use serde_json::{Value, json};
 
 use crate::support::program::contains;
-use crate::support::{Output, Scene, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, wait_for};
 
 /// Every session of the server stands in a document, by its id.
 #[track_caller]
@@ -216,7 +216,7 @@ fn promise_6_every_file_of_the_ledger_is_its_owners_only_whatever_the_mask() {
         }
     };
     assert_private(&["state/ledger.db", "state/ledger.db-wal", "state/ledger.db-shm", "state/ledger.db.lock"]);
-    assert!(child.wait().unwrap().success());
+    assert!(end_of(&mut child).success());
     scene.run(&["audit"]).exits(0);
     scene.run(&["ledger", "backup", "copy.db"]).exits(0);
     assert_private(&["state/ledger.db", "state/ledger.db.lock", "state/ledger.db.audit.lock", "copy.db"]);

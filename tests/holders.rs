@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use didit_sync::sandbox::Config;
 use serde_json::json;
 
-use crate::support::{Output, Scene, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, wait_for};
 
 /// A scene whose ledger has four sessions, while an audit of them waits for the server.
 fn with_a_slow_audit() -> (Scene, std::process::Child) {
@@ -47,10 +47,10 @@ fn promise_4_audits_beside_applies_lose_nothing_of_either() {
         "m.yaml",
         &(scene.manifest("acme") + "limits: {concurrency: 4, writes_per_minute: 9999, reads_per_minute: 9999}\n"),
     );
-    let apply = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
+    let mut apply = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
     wait_for("an import", || !scene.world.imported().is_empty());
     let mut audits = 0;
-    while scene.world.imported().len() < 120 {
+    while apply.try_wait().unwrap().is_none() && scene.world.imported().len() < 120 {
         let audit = scene.run(&["audit", "--json"]).exits(0).json();
         assert_eq!(audit["summary"]["checked"], audit["summary"]["sessions"], "{audit:#}");
         audits += 1;
@@ -72,7 +72,7 @@ fn promise_4_a_killed_holder_holds_nothing_and_its_words_are_replaced() {
     let of = |pid: u32| format!("\"pid\":{pid},");
     assert!(words().contains(&of(holder.id())), "{}", words());
     holder.kill().unwrap();
-    holder.wait().unwrap();
+    end_of(&mut holder);
     // The dead one's words are still there; the lock is not.
     assert!(words().contains(&of(holder.id())));
     let next = scene.start(&["apply", "m.yaml", "--yes", "--json"]);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::support::fake::{Request, WORKFLOW, created};
 
-use crate::support::{Fake, Output, Reply, Scene, Token, sandbox};
+use crate::support::{Fake, Output, Reply, Scene, Token, sandbox, wait_for};
 
 const STRANGER: Uuid = Uuid::from_u128(0x5772);
 
@@ -76,9 +76,7 @@ fn promise_8_an_absurd_pause_is_no_panic_and_can_be_interrupted() {
     let fake = Fake::answering(throttled.with("Retry-After", "99999999999999999999"));
     fake.write_entries(3);
     let child = fake.folder.start(&["apply", "m.yaml", "--yes", "--json"]);
-    while fake.imports().is_empty() {
-        std::thread::yield_now();
-    }
+    wait_for("a request", || !fake.imports().is_empty());
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     let ended = Output::of(child).exits(130);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::browser::{Browser, chromium};
 use crate::support::page::{hostile, id, report};
-use crate::support::{Folder, Scene, sandbox};
+use crate::support::{Folder, Scene, patience, sandbox};
 
 /// When the page's script is done.
 pub const READY: &str = "document.documentElement.dataset.ready === 'yes'";
@@ -224,7 +224,7 @@ fn in_a_browser_50_000_entries_are_unpacked() {
 #[expect(clippy::print_stderr, reason = "what a test leaves out is said")]
 fn in_a_browser_each_printed_sheet_has_the_tables_head_and_whole_rows() {
     let Some(mut browser) = browser() else { return };
-    if Command::new("pdftotext").arg("-v").output().is_err() {
+    if patience::run(Command::new("pdftotext").arg("-v")).is_err() {
         assert!(std::env::var_os("DIDIT_SYNC_CHROMIUM").is_none(), "there is no pdftotext");
         return eprintln!("left out: the page on paper, for there is no pdftotext");
     }
@@ -233,7 +233,7 @@ fn in_a_browser_each_printed_sheet_has_the_tables_head_and_whole_rows() {
     let printed = browser.call("Page.printToPDF", &json!({"preferCSSPageSize": true}));
     let pdf = STANDARD.decode(printed["data"].as_str().unwrap()).unwrap();
     std::fs::write(folder.path("page.pdf"), pdf).unwrap();
-    let text = Command::new("pdftotext").arg("-layout").arg(folder.path("page.pdf")).arg("-").output().unwrap();
+    let text = patience::run(Command::new("pdftotext").arg("-layout").arg(folder.path("page.pdf")).arg("-")).unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("Search acme") && text.contains("300 shown") && !text.contains("Next"), "{text}");
     let sheets: Vec<&str> = text.split('\u{c}').filter(|sheet| sheet.contains("acme-customer")).collect();

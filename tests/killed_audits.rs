@@ -9,7 +9,7 @@ use didit_sync::sandbox::{Change, Config, Status};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Output, Scene, sandbox, signal, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, signal, wait_for};
 
 const SESSIONS: usize = 60;
 const SIGABRT: i32 = 6;
@@ -182,7 +182,7 @@ impl Campaign {
 #[cfg(debug_assertions)]
 fn die_at(scene: &Scene, point: &str, args: &[&str]) {
     let mut command = scene.command(&[&["audit", "--json"], args].concat());
-    let died = command.env("DIDIT_SYNC_TEST_STOP_AT", point).spawn().unwrap().wait().unwrap();
+    let died = end_of(&mut command.env("DIDIT_SYNC_TEST_STOP_AT", point).spawn().unwrap());
     assert_eq!(died.signal(), Some(SIGABRT), "{point} was not passed");
 }
 
@@ -221,7 +221,7 @@ fn an_audit_that_is_killed_at_any_moment_goes_on_where_it_was() {
             campaign.decisions().len() >= before + after || audit.try_wait().unwrap().is_some()
         });
         audit.kill().unwrap();
-        let killed = audit.wait().unwrap();
+        let killed = end_of(&mut audit);
         assert!(killed.signal() == Some(SIGKILL) || killed.code() == Some(4), "{killed}");
         campaign.compare(&format!("killed after {after} requests"));
     }

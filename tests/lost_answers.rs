@@ -1,12 +1,10 @@
 //! No session id is lost and no second session is made, whatever happens to an answer or to the program.
 
-use std::time::{Duration, Instant};
-
 use didit_sync::sandbox::Config;
 use didit_sync::token::SessionKind;
 use serde_json::{Value, json};
 
-use crate::support::{Output, Scene, sandbox, uuid};
+use crate::support::{Output, Scene, end_of, sandbox, uuid, wait_for};
 
 /// Every entry has the server's id, none was imported twice, and the ledger says the same.
 #[track_caller]
@@ -97,14 +95,6 @@ fn promise_2_the_older_generation_of_the_api_is_recovered_from_too() {
     assert_all_settled(&scene, &document);
 }
 
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < until, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn promise_1_a_kill_in_the_middle_loses_nothing() {
     for latency in ["import.latency=400ms", "import.latency=1ms..300ms"] {
@@ -113,7 +103,7 @@ fn promise_1_a_kill_in_the_middle_loses_nothing() {
         let mut child = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
         wait_for("an import", || scene.world.imported().len() >= 3);
         child.kill().unwrap();
-        child.wait().unwrap();
+        end_of(&mut child);
         let plan = scene.plan().exits(0).json();
         assert!(plan["summary"]["recover"].as_u64().unwrap() > 0, "{}", plan["summary"]);
         let document = scene.apply().exits(0).json();
@@ -131,7 +121,7 @@ fn promise_1_kills_again_and_again_lose_nothing() {
         let mut child = scene.start(&["apply", "m.yaml", "--yes"]);
         wait_for("more imports", || scene.world.imported().len() >= round * 6);
         child.kill().unwrap();
-        child.wait().unwrap();
+        end_of(&mut child);
     }
     let document = scene.apply().exits(0).json();
     assert_all_settled(&scene, &document);
@@ -227,7 +217,7 @@ fn promise_2_a_lost_answer_with_a_token_that_died_since_is_looked_for() {
     let mut child = scene.start(&["apply", "m.yaml", "--yes"]);
     wait_for("the import", || !scene.world.imported().is_empty());
     child.kill().unwrap();
-    child.wait().unwrap();
+    end_of(&mut child);
     scene.write("m.yaml", &text(&scene.mint_for(source, jiff::SignedDuration::from_secs(-10))));
     let writes = scene.writes();
     assert_eq!(scene.plan().json()["summary"]["recover"], 1);
@@ -246,7 +236,7 @@ fn promise_2_a_lost_request_with_a_dead_token_and_no_session_is_expired() {
     let mut child = scene.start(&["apply", "m.yaml", "--yes"]);
     wait_for("the request", || scene.writes() > 0);
     child.kill().unwrap();
-    child.wait().unwrap();
+    end_of(&mut child);
     scene.write("m.yaml", &text(&scene.mint_for(source, jiff::SignedDuration::from_secs(-10))));
     let document = scene.apply().exits(5).json();
     assert_eq!(document["imports"][0]["outcome"], "expired", "{document:#}");

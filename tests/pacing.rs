@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use didit_sync::sandbox::Config;
 use serde_json::json;
 
-use crate::support::{Scene, sandbox};
+use crate::support::{Scene, end_of, sandbox};
 
 #[test]
 fn six_hundred_entries_take_one_window_and_meet_no_429() {
@@ -56,7 +56,7 @@ fn a_run_knows_what_the_run_before_it_sent() {
     std::thread::sleep(Duration::from_secs(1));
     let (writes, throttled) = (scene.writes(), scene.world.throttled());
     child.kill().unwrap();
-    child.wait().unwrap();
+    end_of(&mut child);
     assert_eq!((writes, throttled), (4, 0));
 }
 

@@ -6,13 +6,13 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use didit_sync::sandbox::Config;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Canaries, Scene, sandbox};
+use crate::support::patience::run;
+use crate::support::{Canaries, Scene, end_of, sandbox, wait_for};
 
 const NOBODY: u32 = 65534;
 const GIVEN: [&str; 1] = ["m.yaml"];
@@ -37,9 +37,7 @@ impl Running {
         let before = scene.world.counts().requests;
         let child = scene.start(&["apply", "m.yaml", "--yes", "-vv", "--no-verify"]);
         let is_at_work = || scene.world.counts().requests > before && scene.writes() > imported as u64;
-        while scene.world.imported().len() < imported || !is_at_work() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for("a run at work", || scene.world.imported().len() >= imported && is_at_work());
         Self(child)
     }
 
@@ -131,7 +129,7 @@ fn promise_5_a_kill_leaves_no_secret_in_the_ledger_its_log_or_a_backup() {
         let mut running = Running::of(&scene, imported);
         scene.run(&["ledger", "backup", &format!("state/{imported}.db")]).exits(0);
         running.0.kill().unwrap();
-        assert_eq!(running.0.wait().unwrap().signal(), Some(9));
+        assert_eq!(end_of(&mut running.0).signal(), Some(9));
         let files = scene.bytes_under("state");
         let log = files.iter().find(|(path, _)| path.to_string_lossy().ends_with("ledger.db-wal"));
         assert!(
@@ -197,7 +195,7 @@ fn promise_5_an_abort_leaves_no_core_where_cores_are_wanted() {
         .args(program.get_args());
     command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.current_dir(scene.path("")).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = command.spawn().unwrap().wait().unwrap();
+    let status = end_of(&mut command.spawn().unwrap());
     assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
     canaries.assert_unwritten(&scene, &GIVEN);
 }
@@ -222,7 +220,7 @@ fn promise_5_others_of_the_same_user_read_neither_memory_nor_environment() {
         command
     };
     let readable = |pid: u32, name: &str| {
-        let output = as_user("head", &["-c", "1", &format!("/proc/{pid}/{name}")]).output().unwrap();
+        let output = run(&mut as_user("head", &["-c", "1", &format!("/proc/{pid}/{name}")])).unwrap();
         output.status.success() && !output.stdout.is_empty()
     };
     let program = at("didit-sync");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::fake::created;
-use crate::support::{Fake, Reply, Scene, sandbox};
+use crate::support::{Fake, Reply, Scene, sandbox, wait_for};
 
 fn actions(document: &Value) -> Vec<(&str, &str)> {
     let rows = document["actions"].as_array().unwrap().iter();
@@ -304,9 +304,7 @@ fn promise_6_a_backup_while_an_apply_runs_is_whole_its_owners_only_and_never_tak
     scene.write_all();
     scene.run(&["ledger", "backup", "none.db"]).exits(12);
     let apply = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
-    while scene.world.imported().len() < 3 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_for("three imports", || scene.world.imported().len() >= 3);
     let done = scene.run(&["ledger", "backup", "copy/b.db"]);
     assert_eq!(done.code, Some(12), "there is no such folder");
     let done = scene.run(&["ledger", "backup", "b.db", "--json"]).exits(0).json();

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Scene, keys, sandbox, signal, wait_for};
+use crate::support::{Scene, end_of, keys, output_of, patience, sandbox, signal, wait_for};
 
 /// `--report KIND=r.KIND` for every kind.
 fn all_kinds() -> Vec<String> {
@@ -141,16 +141,14 @@ fn the_collector_and_ci_servers_can_read_their_reports() {
             .spawn()
             .unwrap();
         check.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
-        let output = check.wait_with_output().unwrap();
+        let output = output_of(check);
         assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemas/junit.xsd");
     if tool("xmllint", "libxml2-utils") {
-        let output = Command::new("xmllint")
-            .args(["--noout", "--nonet", "--schema", schema])
-            .arg(scene.path("r.junit"))
-            .output()
-            .unwrap();
+        let mut check = Command::new("xmllint");
+        check.args(["--noout", "--nonet", "--schema", schema]).arg(scene.path("r.junit"));
+        let output = patience::run(&mut check).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -229,7 +227,7 @@ fn a_killed_run_is_reported_by_what_it_left() {
     let mut child = scene.start(&["apply", "m.yaml", "--yes"]);
     wait_for("two imports", || scene.writes() > 1);
     child.kill().unwrap();
-    child.wait().unwrap();
+    end_of(&mut child);
     let report: Value = serde_json::from_str(&scene.run(&["report", "--json"]).exits(0).stdout).unwrap();
     assert_eq!(report["format"], "didit-sync/apply.v1");
     assert!(report["error"]["message"].as_str().unwrap().contains("did not come to its end"), "{report:#}");
@@ -274,7 +272,7 @@ fn a_killed_audit_is_reported_by_what_it_found_and_met() {
     let mut audit = scene.start(&["audit"]);
     wait_for("the fourth decision", || scene.world.counts().requests > requests + 4);
     audit.kill().unwrap();
-    audit.wait().unwrap();
+    end_of(&mut audit);
     let texts = || Kind::ALL.map(|kind| scene.run(&["report", "2", "--format", kind.as_str()]).exits(0).stdout);
     let before = texts();
     let document: Value = serde_json::from_str(&before[0]).unwrap();

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use didit_sync::exit::Condition;
 use serde_json::Value;
 
-use crate::support::{Folder, Scene, sandbox};
+use crate::support::{Folder, Scene, output_of, sandbox};
 
 /// Codes after which a scheduler runs again by itself.
 const AGAIN: [u8; 4] = [6, 8, 11, 69];
@@ -206,7 +206,7 @@ fn ask(program: &str, args: &[&str], stdin: &str) -> Option<Output> {
     match command.spawn() {
         Ok(mut child) => {
             child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-            Some(child.wait_with_output().unwrap())
+            Some(output_of(child))
         }
         Err(error) => {
             left_out(&format!("{program}: {error}"));

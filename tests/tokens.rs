@@ -7,7 +7,7 @@ use didit_sync::sandbox::Config;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{Scene, sandbox};
+use crate::support::{Scene, sandbox, wait_for};
 
 fn one(scene: &Scene, token: &str) {
     scene.write("m.yaml", &(scene.head("acme") + &format!("imports:\n  - {{share_token: {token}}}\n")));
@@ -94,9 +94,7 @@ fn a_file_is_read_again_just_before_the_request() {
         );
     scene.write("m.yaml", &text);
     let child = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
-    while scene.writes() == 0 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_for("a request", || scene.writes() > 0);
     scene.write("late", &new);
     let done = crate::support::Output::of(child).exits(0).json();
     assert_eq!(done["summary"]["imported"], 2);

@@ -8,7 +8,7 @@ use didit_sync::sandbox::write_manifest;
 use regex::Regex;
 
 use super::page::{Page, root};
-use crate::support::{Scene, sandbox};
+use crate::support::{Scene, patience, sandbox};
 
 /// A command with what the page shows of its output.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ fn every_session_is_played() {
 fn play(path: &str) {
     let page = Page::read(path);
     let steps: Vec<Step> = page.blocks_of("console").flat_map(|block| steps(&block.text)).collect();
-    if page.text.contains("mint.sh") && Command::new("curl").arg("--version").output().is_err() {
+    if page.text.contains("mint.sh") && patience::run(Command::new("curl").arg("--version")).is_err() {
         eprintln!("{path} is left out: there is no curl");
         return;
     }
@@ -120,7 +120,7 @@ fn run(scene: &Scene, steps: &[Step]) -> Vec<String> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(script).current_dir(scene.path("")).env_clear().stdin(Stdio::null());
     shell.env("PATH", path).env("HOME", scene.path("")).envs(scene.running.environment());
-    let output = shell.output().unwrap();
+    let output = patience::run(&mut shell).unwrap();
     let text = String::from_utf8(output.stdout).unwrap().replace(&scene.running.base_url(), "http://127.0.0.1:8787");
     text.split(&format!("{MARK}\n")).map(str::to_owned).collect()
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -74,8 +74,10 @@ impl Browser {
         }
         let to = self.to.as_mut().unwrap();
         to.write_all(format!("{message}\0").as_bytes()).unwrap();
+        let until = Instant::now() + PATIENCE;
         loop {
-            let mut heard = self.from.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{method}: {error}"));
+            let left = until.saturating_duration_since(Instant::now());
+            let mut heard = self.from.recv_timeout(left).unwrap_or_else(|error| panic!("{method}: {error}"));
             if heard["id"] == self.sent {
                 assert!(heard["error"].is_null(), "{method}: {}", heard["error"]);
                 return heard["result"].take();
@@ -191,7 +193,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         self.to = None;
         // What the browser still says is read until it ends.
-        while self.from.recv_timeout(Duration::from_secs(10)).is_ok() {}
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.from.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

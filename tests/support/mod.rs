@@ -4,6 +4,7 @@ pub mod browser;
 pub mod canary;
 pub mod fake;
 pub mod page;
+pub mod patience;
 pub mod program;
 pub mod scene;
 pub mod schemas;
@@ -11,25 +12,15 @@ pub mod terminal;
 pub mod token;
 
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use canary::Canaries;
 pub use fake::{Fake, Reply};
+pub use patience::{end_of, output_of, wait_for};
 pub use program::{Folder, Output};
 pub use scene::{Scene, sandbox};
 pub use token::Token;
-
-/// Waits until something holds.
-#[track_caller]
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < until, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// Sends a signal to a program.
 pub fn signal(child: &Child, signal: Signal) {

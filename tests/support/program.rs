@@ -115,7 +115,7 @@ impl Output {
     /// What a program leaves; a document on stdout is as its schema says.
     #[track_caller]
     pub fn of(child: Child) -> Self {
-        let output = child.wait_with_output().unwrap();
+        let output = super::output_of(child);
         let stdout = String::from_utf8(output.stdout).unwrap();
         schemas::check(&stdout);
         Self { code: output.status.code(), stdout, stderr: String::from_utf8(output.stderr).unwrap() }

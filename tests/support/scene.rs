@@ -21,7 +21,8 @@ pub struct Scene {
     folder: Folder,
     pub running: Running,
     pub world: World,
-    _runtime: Runtime,
+    // `None` only while dropping.
+    runtime: Option<Runtime>,
 }
 
 impl Deref for Scene {
@@ -38,13 +39,22 @@ impl DerefMut for Scene {
     }
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A server that hangs keeps nobody from telling what went wrong.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(std::time::Duration::from_secs(10));
+        }
+    }
+}
+
 impl Scene {
     pub fn new(config: Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let running = runtime.block_on(Sandbox::start(config)).unwrap();
         let mut folder = Folder::new();
         folder.set("DIDIT_API_KEY", &running.api_key());
-        Self { folder, world: running.world(), running, _runtime: runtime }
+        Self { folder, world: running.world(), running, runtime: Some(runtime) }
     }
 
     pub fn sources(&self) -> Vec<SourceSession> {

@@ -52,7 +52,7 @@ pub fn run(command: &mut Command, (rows, columns): (u16, u16), question: &str, a
             has_answered = true;
         }
     }
-    let code = child.wait().unwrap().code();
+    let code = crate::support::end_of(&mut child).code();
     let lines = parser.screen().rows(0, columns).map(|line| line.trim_end().to_owned()).filter(|it| !it.is_empty());
     Seen { code, lines: lines.collect(), bytes: all }
 }
