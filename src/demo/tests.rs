@@ -97,7 +97,7 @@ impl Job {
     async fn apply(&self) -> Ran {
         let manifests = self.load();
         let snapshot = self.snapshot().await;
-        let plan = plan::plan(&manifests, &snapshot, Timestamp::now(), false);
+        let Ok(plan) = plan::plan(&manifests, &snapshot, Timestamp::now(), false);
         let lanes = self.lanes(&manifests).await;
         let options = ApplyOptions { verify: true, ..ApplyOptions::default() };
         let work = Apply {

@@ -42,7 +42,7 @@ pub fn tokens(plan: &Plan, now: Timestamp) -> Check {
     let name = "tokens";
     let (expired, missing) = (plan.count(Action::Expired), plan.count(Action::NeedsToken));
     let pending = plan.pending();
-    let ends = plan.items.iter().filter(|item| item.action.is_pending()).filter_map(|item| item.expires_at);
+    let ends = plan.with_pending().filter_map(|index| plan.expires_at(index));
     let soon = ends.filter(|end| end.duration_since(now) < SOON).count();
     let late = plan.forecast.expire_before_turn;
     let told: Vec<String> = [
