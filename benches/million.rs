@@ -40,7 +40,11 @@ fn main() {
     let (manifest, full, none) = (in_folder("m.yaml"), in_folder("full.db"), in_folder("none.db"));
     let (rows, saved) = (in_folder("rows.ndjson"), in_folder("plan.json"));
     let size = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
-    println!("{entries} entries: source {} MB, ledger {} MB", size("rows.ndjson") / 1_000_000, size("full.db") / 1_000_000);
+    println!(
+        "{entries} entries: source {} MB, ledger {} MB",
+        size("rows.ndjson") / 1_000_000,
+        size("full.db") / 1_000_000
+    );
     let this = std::env::current_exe().expect("this program").display().to_string();
     let program = env!("CARGO_BIN_EXE_didit-sync");
     let cases: [(&str, Vec<&str>); 6] = [
@@ -62,13 +66,18 @@ fn main() {
     }
     let middles: Vec<f64> = took.iter_mut().map(|all| middle(all).as_secs_f64()).collect();
     for (((name, _), seconds), peak) in cases.iter().zip(&middles).zip(peaks) {
-        println!("{name:<28} {seconds:>7.2} s {:>6.2} times {:>7.1} MB at most", seconds / middles[0], peak as f64 / 1024.0);
+        println!(
+            "{name:<28} {seconds:>7.2} s {:>6.2} times {:>7.1} MB at most",
+            seconds / middles[0],
+            peak as f64 / 1024.0
+        );
     }
 }
 
 fn parse_only(rows: &str) {
     let mut bytes = 0;
-    let (mut file, mut line) = (BufReader::with_capacity(1 << 20, File::open(rows).expect("the source")), String::new());
+    let (mut file, mut line) =
+        (BufReader::with_capacity(1 << 20, File::open(rows).expect("the source")), String::new());
     while file.read_line(&mut line).expect("a line") > 0 {
         let row: Row = serde_json::from_str(&line).expect("a row");
         bytes += row.share_token.len() + row.vendor_data.len();

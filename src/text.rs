@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_document_is_written_with_the_bytes_that_it_has_as_a_text() {
-        let text: String = (0..0x300).chain(0x2000..0x2070).chain([0x1f600, 0xe0001]).filter_map(char::from_u32).collect();
+        let text: String =
+            (0..0x300).chain(0x2000..0x2070).chain([0x1f600, 0xe0001]).filter_map(char::from_u32).collect();
         let document = serde_json::json!({"a": text, "b": [1, 2.5, null], text.as_str(): {}});
         let mut written = Vec::new();
         write_json(&document, &mut written).unwrap();

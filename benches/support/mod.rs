@@ -126,7 +126,18 @@ fn fill(connection: &mut Connection, entries: u64) -> rusqlite::Result<()> {
             let url = format!("https://business.didit.me/sessions/{session}");
             let (vendor_data, place) = (format!("acme-customer-{n:07}"), format!("rows.ndjson:{row}"));
             entry.execute(params![
-                row, source, RECEIVER, [7_u8; 32], token, PARTNER, WORKFLOW, vendor_data, at, session, url, place
+                row,
+                source,
+                RECEIVER,
+                [7_u8; 32],
+                token,
+                PARTNER,
+                WORKFLOW,
+                vendor_data,
+                at,
+                session,
+                url,
+                place
             ])?;
             attempt.execute(params![row, at, token, EXPIRES as i64 * 1000, WORKFLOW, vendor_data])?;
             answer.execute(params![row, at, session])?;

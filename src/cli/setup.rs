@@ -25,7 +25,12 @@ pub(super) fn location(global: &Global) -> Location {
 }
 
 /// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
-pub(super) fn load(paths: &[String], global: &Global, sending: bool, console: &Console) -> Result<Arc<Manifests>, Failure> {
+pub(super) fn load(
+    paths: &[String],
+    global: &Global,
+    sending: bool,
+    console: &Console,
+) -> Result<Arc<Manifests>, Failure> {
     load_with(paths, &LoadOptions { sending, ..options(global) }, console)
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::read::{record_by_id, unreadable};
-use super::records::{EntryId, Record, ReceiverRef, Sketch, State};
+use super::records::{EntryId, ReceiverRef, Record, Sketch, State};
 use super::{LedgerError, Reader};
 use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
@@ -19,7 +19,8 @@ const PART: i64 = 20_000;
 const MOST_PARTS: usize = 4;
 
 /// What a pass reads, by entry's number.
-pub(super) const PASS: &str = "SELECT id, manifest, application_id, base_url, key, source_session_id, source_hash, token,
+pub(super) const PASS: &str =
+    "SELECT id, manifest, application_id, base_url, key, source_session_id, source_hash, token,
    session_kind, state, workflow_id, trust_review, vendor_data, session_id, error_class
  FROM entries WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
 

@@ -174,16 +174,16 @@ impl Known {
 /// The settings that the manifest asks otherwise than they were sent. What was never sent (an adopted session) is
 /// not judged.
 fn differing(entry: &Entry, it: &Sketch<'_>) -> Differing {
-    let Some(trust_review) = entry.trust_review else {
+    let Some(trust_review) = entry.trust_review() else {
         // A bad row asks nothing.
         return Differing::default();
     };
     let kind = it.session_kind.or(entry.session_kind);
-    let workflow: Option<Uuid> = entry.workflow.and_then(|choice| choice.resolve(kind));
+    let workflow: Option<Uuid> = entry.workflow().and_then(|choice| choice.resolve(kind));
     Differing {
         workflow_id: workflow.zip(it.workflow_id).is_some_and(|(asked, sent)| asked != sent),
         trust_review: it.trust_review.is_some_and(|sent| sent != trust_review),
-        vendor_data: it.trust_review.is_some() && entry.vendor_data.as_deref() != it.vendor_data,
+        vendor_data: it.trust_review.is_some() && entry.vendor_data().as_deref() != it.vendor_data,
     }
 }
 

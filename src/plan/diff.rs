@@ -190,8 +190,7 @@ impl<'m> Index<'m> {
         seen.any_erased |= it.state == State::Erased;
         let manifest = self.manifest(it.manifest);
         let entry = it.source_session_id.and_then(|source| self.by_source(source));
-        let is_odd =
-            it.source_session_id.is_none() || it.token.is_some_and(|token| self.tokens.contains(&token));
+        let is_odd = it.source_session_id.is_none() || it.token.is_some_and(|token| self.tokens.contains(&token));
         if entry.is_none() && !is_odd {
             if it.state == State::Imported && manifest != FOREIGN {
                 seen.orphans.push(it.id);
@@ -365,7 +364,7 @@ impl<'i, 'm> Matches<'i, 'm> {
 
 /// The fingerprint of an entry's token as it is now.
 pub(super) fn token_of(entry: &Entry, key: Option<&FingerprintKey>) -> Option<Fingerprint> {
-    Some(entry.token_now.as_ref()?.fingerprint(key?))
+    Some(entry.read_token().ok()??.fingerprint(key?))
 }
 
 /// The receiving application of an entry, as far as the manifest and the token's claims tell.
@@ -376,5 +375,5 @@ pub fn receiver(manifest: &Manifest, entry: &Entry) -> Receiver {
 }
 
 fn application(manifest: &Manifest, entry: &Entry) -> Option<Uuid> {
-    entry.claims.as_ref().and_then(|claims| claims.for_application_id).or(manifest.application.id)
+    entry.for_application_id().or(manifest.application.id)
 }

@@ -19,6 +19,7 @@ mod past;
 mod reason;
 mod saved;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub use reason::{Differing, Reason};
 pub use saved::{FORMAT, LedgerFit, Saved};
 
 use crate::ledger::records::{EntryId, Record};
-use crate::manifest::{Entry, Manifest, Manifests};
+use crate::manifest::{Entry, Label, Manifest, Manifests};
 use crate::token::SessionKind;
 use diff::{Index, Matches, Seen, Taken};
 
@@ -179,7 +180,7 @@ impl Plan {
     #[must_use]
     pub fn trust_review(&self, index: usize) -> Option<bool> {
         match self.source(index) {
-            Ok((_, entry)) => entry.trust_review,
+            Ok((_, entry)) => entry.trust_review(),
             Err(item) => item.trust_review,
         }
     }
@@ -220,16 +221,14 @@ impl Plan {
         let session_kind = entry.session_kind.or(it.kind);
         Item {
             manifest: manifest.name.clone(),
-            id: entry.id.clone(),
+            id: entry.label().to_string(),
             action: it.action,
             reason: it.reason.map(|reason| reason.words(invalid)),
-            source_session_id: entry
-                .source_session_id
-                .or_else(|| self.learned.get(&(it.manifest, it.entry)).copied()),
+            source_session_id: entry.source_session_id.or_else(|| self.learned.get(&(it.manifest, it.entry)).copied()),
             session_kind,
-            workflow_id: entry.workflow.and_then(|choice| choice.resolve(session_kind)),
-            trust_review: entry.trust_review,
-            vendor_data: entry.vendor_data.clone(),
+            workflow_id: entry.workflow().and_then(|choice| choice.resolve(session_kind)),
+            trust_review: entry.trust_review(),
+            vendor_data: entry.vendor_data().map(Cow::into_owned),
             expires_at: entry.expires_at(),
             session_id: it.session,
             place: entry.place.to_string(),
@@ -261,8 +260,8 @@ impl Plan {
     fn sort(&mut self) {
         let (manifests, others) = (&self.manifests, &self.others);
         let key = |it: &Decision| match manifests.manifests.get(it.manifest as usize) {
-            Some(manifest) => (&manifest.entries[it.entry as usize].id, &manifest.name),
-            None => (&others[it.entry as usize].id, &others[it.entry as usize].manifest),
+            Some(manifest) => (manifest.entries[it.entry as usize].label(), manifest.name.as_str()),
+            None => (Label::Text(&others[it.entry as usize].id), others[it.entry as usize].manifest.as_str()),
         };
         self.decisions.sort_by(|a, b| key(a).cmp(&key(b)));
     }

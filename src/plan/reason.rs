@@ -77,11 +77,8 @@ impl Differing {
     }
 
     fn names(self) -> Vec<&'static str> {
-        let all = [
-            ("workflow_id", self.workflow_id),
-            ("trust_review", self.trust_review),
-            ("vendor_data", self.vendor_data),
-        ];
+        let all =
+            [("workflow_id", self.workflow_id), ("trust_review", self.trust_review), ("vendor_data", self.vendor_data)];
         all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 }

@@ -55,10 +55,10 @@ fn own_rules(work: &Apply, manifest: &Manifest) -> Vec<EntryRules> {
         (work.manifests.manifests[m].name == manifest.name).then(|| (index, &manifest.entries[e]))
     });
     entries
-        .filter(|(_, entry)| entry.expect != manifest.expect)
+        .filter(|(_, entry)| *entry.expect() != manifest.expect)
         .map(|(index, entry)| {
             let item = plan.item(index);
-            EntryRules { source: item.source_session_id, label: item.id, rules: entry.expect.to_json() }
+            EntryRules { source: item.source_session_id, label: item.id, rules: entry.expect().to_json() }
         })
         .collect()
 }

@@ -20,8 +20,8 @@ impl Selection {
     pub(super) fn new(work: &Apply) -> Self {
         let plan = &work.plan;
         let wanted = &work.options.only;
-        let only: Option<HashSet<usize>> = (!wanted.is_empty())
-            .then(|| (0..plan.len()).filter(|i| is_named(&plan.item(*i), wanted)).collect());
+        let only: Option<HashSet<usize>> =
+            (!wanted.is_empty()).then(|| (0..plan.len()).filter(|i| is_named(&plan.item(*i), wanted)).collect());
         let is_in = |index: &usize| only.as_ref().is_none_or(|only| only.contains(index));
         let mut jobs: Vec<usize> = plan.with_pending().filter(is_in).collect();
         jobs.sort_by_cached_key(|i| (plan.expires_at(*i).is_none(), plan.expires_at(*i), *i));
