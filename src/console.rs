@@ -141,13 +141,17 @@ impl Console {
     }
 
     fn write_out(&self, text: &str, is_document: bool) {
+        self.fill_out(is_document, |stdout| stdout.write_all(text.as_bytes()));
+    }
+
+    fn fill_out(&self, is_document: bool, fill: impl Fn(&mut dyn Write) -> io::Result<()>) {
         self.beside_drawing(&mut || {
             let mut stdout = io::stdout().lock();
             if self.is_sealed() {
                 return;
             }
             self.voice.has_told.fetch_or(is_document, Ordering::SeqCst);
-            if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            if let Err(error) = fill(&mut stdout).and_then(|()| stdout.flush())
                 && error.kind() != io::ErrorKind::BrokenPipe
             {
                 self.voice.lost.get_or_init(|| error.to_string());
@@ -161,11 +165,12 @@ impl Console {
         self.voice.lost.get().map(String::as_str)
     }
 
-    /// Writes one JSON document to stdout.
+    /// Writes one JSON document to stdout, as it is made.
     pub fn json(&self, document: &impl serde::Serialize) {
-        if let Ok(text) = crate::text::json(document) {
-            self.write_out(&(text + "\n"), true);
-        }
+        self.fill_out(true, |stdout| {
+            crate::text::write_json(document, &mut *stdout)?;
+            stdout.write_all(b"\n")
+        });
     }
 
     /// Writes a line to stderr.

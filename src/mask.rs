@@ -9,6 +9,7 @@
 //!   writes by hand, as older keys are), and is for errors, which quote what was given.
 
 use std::borrow::Cow;
+use std::io;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "(masked)";
@@ -31,6 +32,48 @@ const DOUBTFUL: Form = Form { token: 20, dotted: false, key: 4, opaque: Some(32)
 #[must_use]
 pub fn masked(text: &str) -> Cow<'_, str> {
     replace(text, find(text, &CERTAIN))
+}
+
+/// Masks what passes through as [`masked`] does: line by line, since no secret goes over the end of one.
+pub struct Masking<W: io::Write> {
+    to: W,
+    /// From the beginning of a line.
+    kept: Vec<u8>,
+}
+
+impl<W: io::Write> Masking<W> {
+    /// Writes to `to`.
+    pub fn new(to: W) -> Self {
+        Self { to, kept: Vec::new() }
+    }
+
+    /// Writes the last line, and gives back what was written to.
+    pub fn end(mut self) -> io::Result<W> {
+        self.pass(self.kept.len())?;
+        Ok(self.to)
+    }
+
+    fn pass(&mut self, length: usize) -> io::Result<()> {
+        let text = std::str::from_utf8(&self.kept[..length]).map_err(io::Error::other)?;
+        self.to.write_all(masked(text).as_bytes())?;
+        self.kept.drain(..length);
+        Ok(())
+    }
+}
+
+impl<W: io::Write> io::Write for Masking<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.kept.extend_from_slice(bytes);
+        if let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            self.pass(self.kept.len() - bytes.len() + end + 1)?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// An unfinished line stays until [`Masking::end`].
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// `text` without what may be a share token or an API key: for errors that quote it.
@@ -152,6 +195,17 @@ mod tests {
             }
         }
         assert_eq!(masked(&format!("{TOKEN} {TOKEN}")), "(masked) (masked)");
+    }
+
+    #[test]
+    fn promise_5_what_passes_through_is_masked_however_it_is_cut() {
+        use std::io::Write as _;
+        let text = format!("a {TOKEN}\né {TOKEN} sk_live_0123456789abcdef\n\n{TOKEN}");
+        for size in [1, 2, 7, 64, 1000] {
+            let mut masking = Masking::new(Vec::new());
+            text.as_bytes().chunks(size).for_each(|part| masking.write_all(part).unwrap());
+            assert_eq!(String::from_utf8(masking.end().unwrap()).unwrap(), masked(&text));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! terminal or reorder what a person reads.
 
 use std::fmt::Write as _;
+use std::io;
 
 /// `text` with control and bidirectional formatting characters escaped: `\n`, `\t`, `\r`, else `\u{202e}`.
 #[must_use]
@@ -43,6 +44,32 @@ pub fn json_line(document: &impl serde::Serialize) -> serde_json::Result<String>
     Ok(escaped(&serde_json::to_string(document)?))
 }
 
+/// Writes what [`json`] says, as it is made: a document of any length needs no memory.
+pub fn write_json(document: &impl serde::Serialize, to: impl io::Write) -> io::Result<()> {
+    let mut to = Escaping(io::BufWriter::with_capacity(1 << 16, to));
+    serde_json::to_writer_pretty(&mut to, document)?;
+    io::Write::flush(&mut to)
+}
+
+/// Escapes what passes through. serde_json writes whole characters.
+struct Escaping<W>(W);
+
+impl<W: io::Write> io::Write for Escaping<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.iter().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+            self.0.write_all(bytes)?;
+        } else {
+            let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+            self.0.write_all(escaped(text).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn escaped(plain: &str) -> String {
     let mut out = String::with_capacity(plain.len());
     for c in plain.chars() {
@@ -73,6 +100,16 @@ mod tests {
     #[test]
     fn plain_text_is_untouched() {
         assert_eq!(inert("Zoë & Søn, 日本 {id}"), "Zoë & Søn, 日本 {id}");
+    }
+
+    #[test]
+    fn a_document_is_written_with_the_bytes_that_it_has_as_a_text() {
+        let text: String =
+            (0..0x300).chain(0x2000..0x2070).chain([0x1f600, 0xe0001]).filter_map(char::from_u32).collect();
+        let document = serde_json::json!({"a": text, "b": [1, 2.5, null], text.as_str(): {}});
+        let mut written = Vec::new();
+        write_json(&document, &mut written).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), json(&document).unwrap());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::console::{Console, Style};
 use crate::exit::{Condition, Exit};
 use crate::ledger::Purpose;
 use crate::manifest::Manifests;
-use crate::plan::{self, Item, Plan, Snapshot};
+use crate::plan::{self, Due, Item, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
 use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Reviewed, TimeLimit};
@@ -37,7 +37,7 @@ pub(super) async fn run(
     let now = Timestamp::now();
     let (records, recent) = (ledger.records().await?, ledger.recent_imports(now).await?);
     let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent };
-    let plan = plan::plan(&manifests, &snapshot, now, args.retry_refused);
+    let Ok(plan) = plan::plan(&manifests, &snapshot, now, args.retry_refused);
     let shown_plan = text::plan(&manifests, &plan, now, console.style());
     if !args.output.json.json {
         console.out(&format!("{shown_plan}\n"));
@@ -66,11 +66,11 @@ pub(super) async fn run(
     let origin = origin::of_process(&args.origin);
     let work = Apply {
         secrets: setup::token_policy(global, &manifests),
-        manifests: Arc::new(manifests),
+        manifests,
         origin: origin.clone(),
         means,
         snapshot,
-        plan,
+        plan: Arc::new(plan),
         lanes,
         lane_of,
         partners,
@@ -99,18 +99,18 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Tells what is about to happen, and asks.
     fn agrees(&self, args: &ApplyArgs, now: Timestamp, console: &Console) -> bool {
-        let is_sent = |item: &&Item| item.action.is_pending() && is_wanted(item, &args.only);
-        let items: Vec<&Item> = self.plan.items.iter().filter(is_sent).collect();
+        let pending = self.plan.with_pending().map(|index| self.plan.item(index));
+        let items: Vec<Item> = pending.filter(|item| is_wanted(item, &args.only)).collect();
         let shares: Vec<text::Share<'_>> = (self.manifests.manifests.iter().enumerate())
             .filter_map(|(m, manifest)| {
                 let key = self.lanes.get(self.lane_of.get(m).copied()??)?.key;
                 let here = |item: &&Item| item.entry.is_some_and(|(of, _)| of == m);
-                Some(text::Share { manifest, key, items: items.iter().copied().filter(here).collect() })
+                Some(text::Share { manifest, key, items: items.iter().filter(here).collect() })
             })
             .collect();
         let limit = args.limit.filter(|limit| *limit < items.len() as u64);
-        let sent: Vec<Item> = items.into_iter().cloned().collect();
-        let (forecast, _) = plan::forecast(&sent, self.manifests, &self.snapshot.recent, now);
+        let due = items.iter().zip(0..).filter_map(|(item, index)| Due::of(item, index));
+        let (forecast, _) = plan::forecast(due, self.manifests, &self.snapshot.recent, now);
         let style = Style { color: console.style().color_err, ..console.style() };
         console.err(&text::question(&shares, forecast, limit, style));
         console.ask("Carry this out? Only `yes` does: ")
@@ -131,7 +131,7 @@ fn options(args: &ApplyArgs, reviewed: Option<Reviewed>) -> ApplyOptions {
 
 /// A misspelt `--only` must not pass for nothing to do.
 fn check_names(only: &[String], plan: &Plan) -> Result<(), Failure> {
-    match only.iter().find(|name| !plan.items.iter().any(|item| item.is_named(name))) {
+    match only.iter().find(|name| !plan.items().any(|item| item.is_named(name))) {
         None => Ok(()),
         Some(name) => {
             let name = crate::text::inert(name);
@@ -157,8 +157,8 @@ fn is_dumb() -> bool {
 
 /// The entries, by manifest, for which something is to be sent.
 fn wanted(plan: &Plan, only: &[String]) -> Vec<(usize, usize)> {
-    let pending = plan.items.iter().filter(|item| item.action.is_pending());
-    pending.filter(|item| is_wanted(item, only)).filter_map(|item| item.entry).collect()
+    let is_wanted = |index: &usize| only.is_empty() || is_wanted(&plan.item(*index), only);
+    plan.with_pending().filter(is_wanted).filter_map(|index| plan.entry(index)).collect()
 }
 
 fn is_wanted(item: &Item, only: &[String]) -> bool {

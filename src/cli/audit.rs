@@ -46,8 +46,8 @@ pub(super) async fn run(
         ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
     let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent: Vec::new() };
     let items = items(manifests.as_ref(), &snapshot);
-    let mut rules = Rules::new(manifests.as_ref(), &items, &snapshot, &facts, ledger.kept_rules().await?);
-    let mut chosen = chosen(manifests.as_ref(), &items, &snapshot);
+    let mut rules = Rules::new(manifests.as_deref(), &items, &facts, ledger.kept_rules().await?);
+    let mut chosen = chosen(manifests.as_deref(), &items, &snapshot);
     chosen.sort_by_key(|record| (record.audited_at, record.id));
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let limited = chosen.len() > limit;
@@ -68,7 +68,7 @@ pub(super) async fn run(
     }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let lanes = lanes(&chosen, &facts, manifests.as_ref(), &mut rules, global, &means, &accepted).await?;
+    let lanes = lanes(&chosen, &facts, manifests.as_deref(), &mut rules, global, &means, &accepted).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
@@ -89,8 +89,10 @@ pub(super) async fn run(
 }
 
 /// What is planned of the manifests given: which entry is which record.
-fn items(manifests: Option<&Manifests>, snapshot: &Snapshot) -> Vec<Item> {
-    manifests.map_or_else(Vec::new, |manifests| plan::plan(manifests, snapshot, jiff::Timestamp::now(), false).items)
+fn items(manifests: Option<&Arc<Manifests>>, snapshot: &Snapshot) -> Vec<Item> {
+    let Some(manifests) = manifests else { return Vec::new() };
+    let Ok(plan) = plan::plan(manifests, snapshot, jiff::Timestamp::now(), false);
+    plan.items().collect()
 }
 
 /// The entries whose sessions are to be accepted as they are. Each must be looked at: only what is seen is accepted.
@@ -131,7 +133,7 @@ fn chosen<'s>(manifests: Option<&Manifests>, items: &[Item], snapshot: &'s Snaps
         return snapshot.records.iter().filter(imported).collect();
     }
     let kept = items.iter().filter(|item| item.action != Action::Erased);
-    kept.filter_map(|item| Some(&snapshot.records[item.record?])).filter(imported).collect()
+    kept.filter_map(|item| snapshot.record(item.record?)).filter(imported).collect()
 }
 
 async fn lanes(

@@ -11,10 +11,10 @@ use crate::console::Console;
 use crate::doctor::application::{Role, Trouble, own_partners};
 use crate::doctor::{Application, Check, Diagnosis, ledger, surroundings, work};
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::ManifestFacts;
+use crate::ledger::records::{Identity, ManifestFacts};
 use crate::ledger::{Reader, examine};
 use crate::manifest::{self, API_KEY, Diagnostic, Limits, Manifest, Manifests};
-use crate::plan::{self, Snapshot};
+use crate::plan::{self, Past as _};
 use crate::report::doctor::{DoctorDocument, doctor};
 
 pub(super) async fn run(args: &DoctorArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -36,16 +36,16 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, console: &Console) -
             }
         }
     };
-    diagnosis.checks.extend(manifests.iter().flat_map(work::manifests));
+    diagnosis.checks.extend(manifests.iter().flat_map(|manifests| work::manifests(manifests)));
     let path = global.ledger.display().to_string();
     diagnosis.checks.extend(ledger::checks(&path, &examine(&setup::location(global))));
     // What is wrong with the ledger is told above.
-    let snapshot = setup::snapshot(global).unwrap_or_default();
-    let (wanted, untold) = wanted(manifests.as_ref(), &args.manifests, global);
+    let past = setup::past(global).unwrap_or_default();
+    let (wanted, untold) = wanted(manifests.as_deref(), &args.manifests, global);
     diagnosis.checks.extend(untold);
     let mut applications = Vec::new();
     for wanted in merged(wanted) {
-        applications.push(application(wanted, &snapshot, global).await);
+        applications.push(application(wanted, past.identity(), global).await);
     }
     for application in &applications {
         diagnosis.checks.extend(application.examine().await);
@@ -53,7 +53,9 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, console: &Console) -
     diagnosis.checks.extend(own_partners(&applications));
     if let Some(manifests) = &manifests {
         let now = Timestamp::now();
-        diagnosis.checks.push(work::tokens(&plan::plan(manifests, &snapshot, now, false), now));
+        if let Ok(plan) = plan::plan(manifests, &past, now, false) {
+            diagnosis.checks.push(work::tokens(&plan, now));
+        }
         diagnosis.checks.extend(work::programs(manifests, global.allow_exec, std::env::var_os("PATH").as_deref()));
     }
     let set: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
@@ -125,7 +127,7 @@ fn remembered(global: &Global) -> Vec<(String, ManifestFacts)> {
 fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
     let mut workflows = Vec::new();
     for entry in &manifest.entries {
-        let choice = entry.workflow.map(|choice| (choice, entry.session_kind));
+        let choice = entry.workflow().map(|choice| (choice, entry.session_kind));
         workflows.extend(choice.filter(|choice| !workflows.contains(choice)));
     }
     let role = Role::Receiver { workflows };
@@ -165,11 +167,10 @@ fn merged(wanted: Vec<Wanted>) -> Vec<Wanted> {
 }
 
 /// One application, with its key read.
-async fn application(wanted: Wanted, snapshot: &Snapshot, global: &Global) -> Application {
+async fn application(wanted: Wanted, identity: Option<&Identity>, global: &Global) -> Application {
     let Wanted { subject, receiver, role } = wanted;
     let trouble = |failure: Failure| Trouble { message: failure.message, help: failure.help.unwrap_or_default() };
     let key = setup::read_key(&receiver.api_key, global, receiver.limits.timeout).await.map_err(trouble);
-    let identity = snapshot.identity.as_ref();
     Application {
         subject,
         allowed: setup::check_host(&receiver.base_url, global).map_err(trouble),

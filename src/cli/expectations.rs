@@ -8,7 +8,7 @@ use crate::exit::Condition;
 use crate::ledger::KeptRules;
 use crate::ledger::records::{ManifestFacts, Record};
 use crate::manifest::Manifests;
-use crate::plan::{Item, Snapshot};
+use crate::plan::Item;
 use crate::verify::{Compiler, Expectations};
 
 /// The rules by record.
@@ -28,14 +28,13 @@ impl<'a> Rules<'a> {
     pub(super) fn new(
         manifests: Option<&'a Manifests>,
         items: &[Item],
-        snapshot: &Snapshot,
         facts: &'a HashMap<String, ManifestFacts>,
         kept: KeptRules,
     ) -> Self {
         let of_item = |item: &Item| {
             let (manifest, entry) = item.entry?;
-            let expect = manifests?.manifests[manifest].entries[entry].expect.clone();
-            Some((snapshot.records[item.record?].id.0, expect))
+            let expect = manifests?.manifests[manifest].entries[entry].expect().clone();
+            Some((item.record?.0, expect))
         };
         let given = items.iter().filter_map(of_item).collect();
         Self { manifests, given, facts, kept, read: HashMap::new(), compiler: Compiler::default() }

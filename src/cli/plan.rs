@@ -6,7 +6,7 @@ use super::args::{Global, PlanArgs, ValidateArgs};
 use super::{Failure, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::plan;
+use crate::plan::{self, Past as _};
 use crate::report::{LedgerRef, PlanDocument, ValidateDocument, file, markdown, text};
 
 pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
@@ -25,17 +25,15 @@ pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) 
 
 pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
     let manifests = setup::load(&args.manifests.manifests, global, false, console)?;
-    let snapshot = setup::snapshot(global)?;
+    let past = setup::past(global)?;
     let now = Timestamp::now();
-    let plan = plan::plan(&manifests, &snapshot, now, false);
+    let plan = plan::plan(&manifests, &past, now, false)?;
     let mut exit = Exit::ok();
     exit.add_if(args.detailed_exitcode && plan.pending() > 0, Condition::ChangesPending);
     if let Some(path) = &args.out {
-        let ledger = LedgerRef::new(snapshot.identity.as_ref());
+        let ledger = LedgerRef::new(past.identity());
         let document = PlanDocument::new(&manifests, &plan, Some(ledger), &exit);
-        let text =
-            crate::text::json(&document).map_err(|error| Failure::new(Condition::Internal, error.to_string()))?;
-        file::write_whole(path, &text).map_err(|error| Failure::unwritable(path, &error))?;
+        file::write_json_whole(path, &document).map_err(|error| Failure::unwritable(path, &error))?;
     }
     for report in &args.reports {
         view::write_markdown(&report.path, |budget| markdown::plan(&manifests, &plan, now, budget))

@@ -12,11 +12,12 @@ use super::args::{Global, OriginArgs};
 use crate::console::Console;
 use crate::didit::{ApiKey, Client};
 use crate::exit::Condition;
-use crate::ledger::{Ledger, Location, Lock, Purpose, Reader};
+use crate::ledger::records::{EntryId, Identity, RecentImports, Record, Sketch};
+use crate::ledger::{Ledger, LedgerError, Location, Lock, Purpose, Reader};
 use crate::manifest::{
     self, Application, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef,
 };
-use crate::plan::Snapshot;
+use crate::plan::Past;
 use crate::run::{self, Lane, Means, Partners};
 
 pub(super) fn location(global: &Global) -> Location {
@@ -24,12 +25,21 @@ pub(super) fn location(global: &Global) -> Location {
 }
 
 /// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
-pub(super) fn load(paths: &[String], global: &Global, sending: bool, console: &Console) -> Result<Manifests, Failure> {
+pub(super) fn load(
+    paths: &[String],
+    global: &Global,
+    sending: bool,
+    console: &Console,
+) -> Result<Arc<Manifests>, Failure> {
     load_with(paths, &LoadOptions { sending, ..options(global) }, console)
 }
 
 /// Loads manifests for a command that reads sessions, for which it needs a key but no tokens.
-pub(super) fn load_without_tokens(paths: &[String], global: &Global, console: &Console) -> Result<Manifests, Failure> {
+pub(super) fn load_without_tokens(
+    paths: &[String],
+    global: &Global,
+    console: &Console,
+) -> Result<Arc<Manifests>, Failure> {
     load_with(paths, &LoadOptions { sending: true, tokens: false, ..options(global) }, console)
 }
 
@@ -43,20 +53,49 @@ fn options(global: &Global) -> LoadOptions {
     }
 }
 
-fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Manifests, Failure> {
+fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Arc<Manifests>, Failure> {
     let manifests = manifest::load(paths, options)?;
     super::failure::say_diagnostics(&manifests.warnings, console);
-    Ok(manifests)
+    Ok(Arc::new(manifests))
 }
 
 /// What the ledger knows, read without changing anything; a missing one is empty.
-pub(super) fn snapshot(global: &Global) -> Result<Snapshot, Failure> {
-    match Reader::open(&location(global))? {
-        None => Ok(Snapshot::default()),
-        Some(reader) => {
-            let recent = reader.recent_imports(jiff::Timestamp::now())?;
-            Ok(Snapshot { identity: Some(reader.identity()?), records: reader.records()?, recent })
-        }
+pub(super) fn past(global: &Global) -> Result<Kept, Failure> {
+    let reader = Reader::open(&location(global))?;
+    let recent = reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.recent_imports(jiff::Timestamp::now()))?;
+    let identity = reader.as_ref().map(Reader::identity).transpose()?;
+    Ok(Kept { reader, identity, recent })
+}
+
+/// What the ledger knows, as a plan reads it.
+#[derive(Default)]
+pub(super) struct Kept {
+    reader: Option<Reader>,
+    identity: Option<Identity>,
+    recent: Vec<RecentImports>,
+}
+
+impl Past for Kept {
+    type Error = LedgerError;
+
+    fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    fn recent(&self) -> &[RecentImports] {
+        &self.recent
+    }
+
+    fn see_all<S: Send>(
+        &self,
+        begin: impl Fn() -> S + Sync,
+        see: impl Fn(&mut S, &Sketch<'_>) + Sync,
+    ) -> Result<Vec<S>, LedgerError> {
+        self.reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.see_all(begin, see))
+    }
+
+    fn records(&self, ids: &[EntryId]) -> Result<Vec<Record>, LedgerError> {
+        self.reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.records_of(ids))
     }
 }
 

@@ -95,22 +95,22 @@ impl Job {
     }
 
     async fn apply(&self) -> Ran {
-        let manifests = self.load();
+        let manifests = Arc::new(self.load());
         let snapshot = self.snapshot().await;
-        let plan = plan::plan(&manifests, &snapshot, Timestamp::now(), false);
+        let Ok(plan) = plan::plan(&manifests, &snapshot, Timestamp::now(), false);
         let lanes = self.lanes(&manifests).await;
         let options = ApplyOptions { verify: true, ..ApplyOptions::default() };
         let work = Apply {
             partners: self.partners(&manifests).await,
             means: self.means(),
             snapshot,
-            plan,
+            plan: Arc::new(plan),
             lane_of: (0..lanes.len()).map(Some).collect(),
             lanes,
             secrets: self.secrets(),
             options,
             origin: origin(),
-            manifests: Arc::new(manifests),
+            manifests,
         };
         let (_stop, listener) = tokio::sync::watch::channel(Request::GoOn);
         run::apply(work, listener).await.unwrap()
@@ -141,7 +141,7 @@ impl Job {
                     },
                     import_status: session.status.clone(),
                     key_environment: lane.client.environment(),
-                    expect: entry.map_or_else(Expectations::default, |entry| entry.expect.clone()),
+                    expect: entry.map_or_else(Expectations::default, |entry| entry.expect().clone()),
                 };
                 Check { entry: record.id, subject, fresh: false, accept: false }
             });

@@ -20,6 +20,7 @@ mod examine;
 mod file;
 mod findings;
 mod lock;
+mod pass;
 mod past;
 mod period;
 mod place;

@@ -36,6 +36,10 @@ impl Reader {
         Self::open(location)?.ok_or_else(|| LedgerError::Missing(location.path.clone()))
     }
 
+    pub(super) fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// A writer may have begun since the file was opened as immutable: then once more, through the log.
     pub(super) fn run_query<T>(&self, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         let path = &self.location.path;
@@ -133,18 +137,20 @@ pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
+/// Whole entries; which ones is to be added.
+pub(super) const RECORDS: &str = "SELECT *, state IN ('sending', 'unknown') AND EXISTS (
+     SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id
+     WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost,
+   EXISTS (SELECT 1 FROM attempts a JOIN answers b ON b.attempt = a.id
+     WHERE a.entry = entries.id AND b.outcome = 'imported') AS answered
+ FROM entries";
+
 pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
-    connection
-        .prepare(
-            "SELECT *, state IN ('sending', 'unknown') AND EXISTS (
-               SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id
-               WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost,
-               EXISTS (SELECT 1 FROM attempts a JOIN answers b ON b.attempt = a.id
-               WHERE a.entry = entries.id AND b.outcome = 'imported') AS answered
-             FROM entries ORDER BY id",
-        )?
-        .query_map([], record)?
-        .collect()
+    connection.prepare(&format!("{RECORDS} ORDER BY id"))?.query_map([], record)?.collect()
+}
+
+pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> rusqlite::Result<Record> {
+    connection.prepare_cached(&format!("{RECORDS} WHERE id = ?1"))?.query_row([id.0], record)
 }
 
 pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<ManifestFacts>> {

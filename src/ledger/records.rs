@@ -9,9 +9,11 @@ use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
 
 mod reported;
+mod sketch;
 mod sums;
 
 pub use reported::{RunFinding, RunOutcome, StateCount};
+pub use sketch::{ReceiverRef, Sketch};
 pub use sums::{FindingSum, ImportSum, PeriodSums, RefusalSum, RepairSum};
 
 /// An entry's number in the ledger.
@@ -93,11 +95,7 @@ impl Receiver {
     /// Whether both can be the same application.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        match (self.application_id, other.application_id) {
-            (Some(a), Some(b)) => a == b,
-            (None, None) => self.base_url == other.base_url && self.key.zip(other.key).is_none_or(|(a, b)| a == b),
-            _ => self.base_url == other.base_url,
-        }
+        self.as_ref().matches(other.as_ref())
     }
 }
 

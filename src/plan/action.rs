@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::reason::{Differing, Reason};
 use crate::didit::Class;
-use crate::ledger::records::{Record, State};
+use crate::ledger::records::{Sketch, State};
 use crate::manifest::{Entry, TokenSource};
 use crate::token::FingerprintKey;
 
@@ -93,7 +94,7 @@ pub enum Token {
 }
 
 /// What the ledger knows of the entry, reduced to what decides.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Known {
     /// Nothing, or that its token died unsent.
     Fresh,
@@ -101,8 +102,8 @@ pub enum Known {
     Open,
     /// Imported; the settings that the manifest now asks differently.
     Imported {
-        /// Names of settings.
-        differing: Vec<&'static str>,
+        /// Which.
+        differing: Differing,
     },
     /// Refused with a class.
     Refused {
@@ -118,12 +119,12 @@ pub enum Known {
 }
 
 /// All that decides an entry's action.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// What the ledger knows.
     pub known: Known,
-    /// Why the entry can't be sent, found locally.
-    pub invalid: Option<String>,
+    /// Whether the entry can't be sent, found locally.
+    pub invalid: bool,
     /// Its token.
     pub token: Token,
     /// Whether what was refused for good is to be tried again.
@@ -131,16 +132,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub(super) fn new(
-        entry: &Entry,
-        known: Option<&Record>,
-        key: Option<&FingerprintKey>,
-        now: Timestamp,
-        retry_refused: bool,
-    ) -> Self {
+    pub(super) fn new(entry: &Entry, known: Option<Known>, now: Timestamp, retry_refused: bool) -> Self {
         Self {
-            known: known.map_or(Known::Fresh, |record| Known::new(entry, record, key)),
-            invalid: entry.invalid.as_ref().map(|invalid| invalid.message.clone()),
+            known: known.unwrap_or(Known::Fresh),
+            invalid: entry.invalid.is_some(),
             token: Token::new(entry, now),
             retry_refused,
         }
@@ -158,18 +153,18 @@ impl Token {
 }
 
 impl Known {
-    fn new(entry: &Entry, record: &Record, key: Option<&FingerprintKey>) -> Self {
-        match record.state {
+    pub(super) fn new(entry: &Entry, it: &Sketch<'_>, key: Option<&FingerprintKey>) -> Self {
+        match it.state {
             State::Erased => Self::Erased,
             State::Sending | State::Unknown => Self::Open,
-            State::Imported => Self::Imported { differing: differing(entry, record) },
+            State::Imported => Self::Imported { differing: differing(entry, it) },
             State::Expired => Self::Fresh,
             State::Refused => {
-                let today = entry.token_now.as_ref().zip(key).map(|(token, key)| token.fingerprint(key));
+                let today = super::diff::token_of(entry, key);
                 Self::Refused {
-                    class: record.error.as_ref().map_or(Class::Protocol, |error| error.class),
-                    same_token: today.is_some() && today == record.token,
-                    same_settings: differing(entry, record).is_empty(),
+                    class: it.class.unwrap_or(Class::Protocol),
+                    same_token: today.is_some() && today == it.token,
+                    same_settings: differing(entry, it).is_empty(),
                 }
             }
         }
@@ -178,25 +173,18 @@ impl Known {
 
 /// The settings that the manifest asks otherwise than they were sent. What was never sent (an adopted session) is
 /// not judged.
-fn differing(entry: &Entry, record: &Record) -> Vec<&'static str> {
-    if entry.trust_review.is_none() {
+fn differing(entry: &Entry, it: &Sketch<'_>) -> Differing {
+    let Some(trust_review) = entry.trust_review() else {
         // A bad row asks nothing.
-        return Vec::new();
+        return Differing::default();
+    };
+    let kind = it.session_kind.or(entry.session_kind);
+    let workflow: Option<Uuid> = entry.workflow().and_then(|choice| choice.resolve(kind));
+    Differing {
+        workflow_id: workflow.zip(it.workflow_id).is_some_and(|(asked, sent)| asked != sent),
+        trust_review: it.trust_review.is_some_and(|sent| sent != trust_review),
+        vendor_data: it.trust_review.is_some() && entry.vendor_data().as_deref() != it.vendor_data,
     }
-    let kind = record.session_kind.or(entry.session_kind);
-    let workflow: Option<Uuid> = entry.workflow.and_then(|choice| choice.resolve(kind));
-    let sent = &record.settings;
-    let mut differing = Vec::new();
-    if workflow.is_some() && sent.workflow_id.is_some() && workflow != sent.workflow_id {
-        differing.push("workflow_id");
-    }
-    if entry.trust_review.is_some() && sent.trust_review.is_some() && entry.trust_review != sent.trust_review {
-        differing.push("trust_review");
-    }
-    if sent.trust_review.is_some() && entry.vendor_data != sent.vendor_data {
-        differing.push("vendor_data");
-    }
-    differing
 }
 
 /// Whether a refusal of this class can be overcome without another token or other settings.
@@ -222,45 +210,40 @@ fn can_have_changed(class: Class) -> bool {
 
 /// Decides. Total: every combination of facts has an answer.
 #[must_use]
-pub fn decide(facts: &Facts) -> (Action, Option<String>) {
-    match &facts.known {
-        Known::Erased => (Action::Erased, Some("erased by hand; never sent again".to_owned())),
-        Known::Open => (Action::Recover, Some("a request was sent and its outcome is not known yet".to_owned())),
+pub fn decide(facts: &Facts) -> (Action, Option<Reason>) {
+    match facts.known {
+        Known::Erased => (Action::Erased, Some(Reason::Erased)),
+        Known::Open => (Action::Recover, Some(Reason::Open)),
         Known::Imported { differing } if differing.is_empty() => (Action::Unchanged, None),
-        Known::Imported { differing } => (
-            Action::Conflict,
-            Some(format!("imported with another {}, which Didit can't change", differing.join(" and "))),
-        ),
+        Known::Imported { differing } => (Action::Conflict, Some(Reason::Differs(differing))),
         Known::Fresh | Known::Refused { .. } => decide_unsent(facts),
     }
 }
 
-fn decide_unsent(facts: &Facts) -> (Action, Option<String>) {
-    if let Some(message) = &facts.invalid {
-        return (Action::Invalid, Some(message.clone()));
+fn decide_unsent(facts: &Facts) -> (Action, Option<Reason>) {
+    if facts.invalid {
+        return (Action::Invalid, Some(Reason::Invalid));
     }
     let usable = match facts.token {
-        Token::Missing => return (Action::NeedsToken, Some("no token was delivered".to_owned())),
-        Token::Dead => {
-            return (Action::Expired, Some("the token has expired; the partner has to mint a new one".to_owned()));
-        }
+        Token::Missing => return (Action::NeedsToken, Some(Reason::NoToken)),
+        Token::Dead => return (Action::Expired, Some(Reason::TokenDead)),
         Token::Usable => Action::Import,
     };
     let Known::Refused { class, same_token, same_settings } = facts.known else { return (usable, None) };
     let changed = if !same_token {
-        "with another token"
+        Reason::OtherToken(class)
     } else if !same_settings {
-        "with other settings"
+        Reason::OtherSettings(class)
     } else if can_have_changed(class) {
-        "for something that can have changed"
+        Reason::CanHaveChanged(class)
     } else if facts.retry_refused {
-        "and is tried again on request"
+        Reason::OnRequest(class)
     } else if class == Class::TokenExpired {
-        return (Action::Expired, Some("the server said that this token has expired".to_owned()));
+        return (Action::Expired, Some(Reason::SaidExpired));
     } else {
-        return (Action::Invalid, Some(format!("refused for good with this token ({class})")));
+        return (Action::Invalid, Some(Reason::ForGood(class)));
     };
-    (Action::Retry, Some(format!("refused earlier ({class}) {changed}")))
+    (Action::Retry, Some(changed))
 }
 
 #[cfg(test)]
@@ -272,8 +255,8 @@ mod tests {
             Known::Fresh,
             Known::Open,
             Known::Erased,
-            Known::Imported { differing: vec![] },
-            Known::Imported { differing: vec!["workflow_id"] },
+            Known::Imported { differing: Differing::default() },
+            Known::Imported { differing: Differing { workflow_id: true, ..Differing::default() } },
         ];
         for class in Class::ALL {
             for (same_token, same_settings) in [(true, true), (true, false), (false, true), (false, false)] {
@@ -282,10 +265,9 @@ mod tests {
         }
         let mut all = Vec::new();
         for known in known {
-            for invalid in [None, Some("bad row".to_owned())] {
+            for invalid in [false, true] {
                 for token in [Token::Missing, Token::Usable, Token::Dead] {
                     for retry_refused in [false, true] {
-                        let (known, invalid) = (known.clone(), invalid.clone());
                         all.push(Facts { known, invalid, token, retry_refused });
                     }
                 }
@@ -304,9 +286,9 @@ mod tests {
         let rows: [(Action, bool); 10] = [
             (Action::Erased, facts.known == Known::Erased),
             (Action::Recover, facts.known == Known::Open),
-            (Action::Unchanged, facts.known == Known::Imported { differing: vec![] }),
+            (Action::Unchanged, facts.known == Known::Imported { differing: Differing::default() }),
             (Action::Conflict, matches!(facts.known, Known::Imported { .. })),
-            (Action::Invalid, facts.invalid.is_some()),
+            (Action::Invalid, facts.invalid),
             (Action::NeedsToken, facts.token == Token::Missing),
             (Action::Expired, facts.token == Token::Dead),
             (Action::Import, facts.known == Known::Fresh),
@@ -346,7 +328,7 @@ mod tests {
                 assert!(!action.is_pending(), "{facts:?}");
             }
             if matches!(action, Action::Import | Action::Retry) {
-                assert_eq!((facts.token, &facts.invalid), (Token::Usable, &None), "{facts:?}");
+                assert_eq!((facts.token, facts.invalid), (Token::Usable, false), "{facts:?}");
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Action, Item};
 use crate::ledger::records::RecentImports;
-use crate::manifest::{Entry, Manifest, Manifests, Partner, SecretRef};
+use crate::manifest::{Application, Entry, Manifest, Manifests, Partner, SecretRef};
 
 /// The span over which the API counts, in seconds.
 const WINDOW: u64 = 60;
@@ -49,32 +49,90 @@ pub struct Remedy {
     pub writes_per_minute: u64,
 }
 
+/// An item that asks for a request, as the forecast sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    /// Its place in the plan.
+    pub index: usize,
+    /// Its action.
+    pub action: Action,
+    /// Its entry: indices into `Manifests::manifests` and its `entries`.
+    pub at: (usize, usize),
+    /// When its token dies.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the source's status is kept.
+    pub trust_review: Option<bool>,
+}
+
+impl Due {
+    /// Of an item; `None` where it asks for none.
+    #[must_use]
+    pub fn of(item: &Item, index: usize) -> Option<Self> {
+        let at = item.entry.filter(|_| item.action.is_pending())?;
+        let Item { action, expires_at, trust_review, .. } = *item;
+        Some(Self { index, action, at, expires_at, trust_review })
+    }
+}
+
 /// Forecasts a plan. Keys of several applications, partners among them, have budgets of their own, used side by side.
 #[must_use]
-pub fn forecast(items: &[Item], manifests: &Manifests, recent: &[RecentImports], now: Timestamp) -> (Forecast, Late) {
-    let mut budgets: BTreeMap<(String, String), Budget> = BTreeMap::new();
-    for (index, item) in items.iter().enumerate() {
-        let Some((m, e)) = item.entry.filter(|_| item.action.is_pending()) else { continue };
+pub fn forecast(
+    due: impl Iterator<Item = Due>,
+    manifests: &Manifests,
+    recent: &[RecentImports],
+    now: Timestamp,
+) -> (Forecast, Late) {
+    let mut budgets = Budgets::default();
+    for item in due {
+        let (m, e) = item.at;
         let manifest = &manifests.manifests[m];
-        let key = |key: &SecretRef| (manifest.application.base(), key.to_json().to_string());
-        budgets.entry(key(&manifest.application.api_key)).or_default().add(index, item, manifest, now);
+        budgets.of(m, &manifest.application, &manifest.application.api_key).add(&item, manifest, now);
         let mint = manifest.entries.get(e).and_then(Entry::mint);
         if let Some(partner) = mint.and_then(|mint| manifest.partner(&mint.partner)) {
-            budgets.entry(key(&partner.api_key)).or_default().mint(partner);
+            budgets.of(m, &manifest.application, &partner.api_key).mint(partner);
         }
     }
     for RecentImports { base_url, api_key, at } in recent {
-        if let Some(budget) = budgets.get_mut(&(base_url.clone(), api_key.clone())) {
-            budget.recall(at, now);
+        if let Some(number) = budgets.known.get(&(base_url.clone(), api_key.clone())) {
+            budgets.all[*number].recall(at, now);
         }
     }
     let (mut total, mut late) = (Forecast::default(), Late::default());
-    for budget in budgets.into_values() {
-        let (forecast, of_budget) = budget.forecast(now);
+    // In the order of their keys.
+    for number in budgets.known.into_values() {
+        let (forecast, of_budget) = std::mem::take(&mut budgets.all[number]).forecast(now);
         total = total.beside(forecast);
         late = late.and(of_budget);
     }
     (total, late)
+}
+
+/// The budgets of keys.
+#[derive(Default)]
+struct Budgets<'m> {
+    all: Vec<Budget>,
+    known: BTreeMap<(String, String), usize>,
+    /// As manifests name keys: most items name the same as the one before.
+    named: Vec<(usize, &'m SecretRef, usize)>,
+}
+
+impl<'m> Budgets<'m> {
+    fn of(&mut self, m: usize, application: &Application, key: &'m SecretRef) -> &mut Budget {
+        let is = |it: &&(usize, &SecretRef, usize)| it.0 == m && std::ptr::eq(it.1, key);
+        let number = match self.named.iter().find(is) {
+            Some((.., number)) => *number,
+            None => {
+                let next = self.all.len();
+                let number = *self.known.entry((application.base(), key.to_json().to_string())).or_insert(next);
+                if number == next {
+                    self.all.push(Budget::default());
+                }
+                self.named.push((m, key, number));
+                number
+            }
+        };
+        &mut self.all[number]
+    }
 }
 
 #[derive(Default)]
@@ -91,13 +149,13 @@ struct Budget {
 }
 
 impl Budget {
-    fn add(&mut self, index: usize, item: &Item, manifest: &Manifest, now: Timestamp) {
+    fn add(&mut self, item: &Due, manifest: &Manifest, now: Timestamp) {
         self.writes_per_minute = narrow(self.writes_per_minute, manifest.limits.writes_per_minute);
         self.reads_per_minute = narrow(self.reads_per_minute, manifest.limits.reads_per_minute);
         let is_recovered = item.action == Action::Recover;
         // What is only looked for is not sent.
         if !is_recovered || item.expires_at.is_none_or(|at| at > now) {
-            self.deadlines.push((item.expires_at, index));
+            self.deadlines.push((item.expires_at, item.index));
         }
         self.recovered += u64::from(is_recovered);
         self.trusted += u64::from(item.trust_review == Some(true) && item.action != Action::Recover);

@@ -2,46 +2,41 @@
 //!
 //! ```text
 //! Manifests ─┐
-//! Snapshot ──┼─► diff ──► Items (one action each) ──► forecast ──► Plan
+//! Past ──────┼─► diff ──► decisions (one action each) ──► forecast ──► Plan
 //! now ───────┘
 //! ```
 //!
 //! `plan` shows it and `apply` carries it out; both make it with these very functions. The same inputs give the same
 //! plan, and the time decides only what is expired and the forecast.
+//!
+//! A plan of a million entries fits a laptop: what is on record passes by once ([`Past`]), what is kept of an entry are
+//! the few bytes of its decision, and an [`Item`] is made when it is looked at.
 
 mod action;
 mod diff;
 mod forecast;
+mod past;
+mod reason;
 mod saved;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use action::{Action, Facts, Known, Token, decide};
-pub use diff::{Matches, receiver};
-pub use forecast::{Forecast, Late, Remedy, forecast};
+pub use diff::receiver;
+pub use forecast::{Due, Forecast, Late, Remedy, forecast};
+pub use past::{Past, Snapshot};
+pub use reason::{Differing, Reason};
 pub use saved::{FORMAT, LedgerFit, Saved};
 
-use crate::ledger::records::{Identity, RecentImports, Record};
-use crate::manifest::{Entry, Manifests};
-use crate::token::{FingerprintKey, SessionKind};
-
-/// What the ledger knows, as the planner needs it.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Id, generation and key; `None` where there is no ledger yet.
-    pub identity: Option<Identity>,
-    /// Every entry.
-    pub records: Vec<Record>,
-    /// What was imported in the last minute, and takes its place in the windows.
-    pub recent: Vec<RecentImports>,
-}
-
-impl Snapshot {
-    fn key(&self) -> Option<&FingerprintKey> {
-        self.identity.as_ref().map(|identity| &identity.key)
-    }
-}
+use crate::ledger::records::{EntryId, Record};
+use crate::manifest::{Entry, Label, Manifest, Manifests};
+use crate::token::SessionKind;
+use diff::{Index, Matches, Seen, Taken};
 
 /// What the plan says of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +67,8 @@ pub struct Item {
     pub place: String,
     /// Index into `Manifests::manifests` and its `entries`; `None` for an orphan.
     pub entry: Option<(usize, usize)>,
-    /// Index into `Snapshot::records`.
-    pub record: Option<usize>,
+    /// Its record in the ledger.
+    pub record: Option<EntryId>,
 }
 
 impl Item {
@@ -84,85 +79,253 @@ impl Item {
     }
 }
 
-/// The plan.
-#[derive(Clone, Debug)]
+/// The plan: one item for each entry, and one for each orphan, sorted by id and manifest.
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// One item for each entry, and one for each orphan, sorted by id and manifest.
-    pub items: Vec<Item>,
     /// What carrying it out takes.
     pub forecast: Forecast,
     /// The items whose token dies before its turn.
     pub late: Late,
+    manifests: Arc<Manifests>,
+    decisions: Vec<Decision>,
+    /// The items of no entry.
+    others: Vec<Item>,
+    /// The source sessions that only the ledger knows.
+    learned: HashMap<(u32, u32), Uuid>,
+    counts: [u64; Action::ALL.len()],
 }
 
+/// What is decided of one item, and what the ledger adds to its entry.
+#[derive(Clone, Copy, Debug)]
+struct Decision {
+    /// Of its record; 0 where there is none.
+    record: i64,
+    session: Option<Uuid>,
+    kind: Option<SessionKind>,
+    action: Action,
+    reason: Option<Reason>,
+    /// The manifest; `OTHER` where it is of no entry.
+    manifest: u32,
+    /// The entry; else the place among the others.
+    entry: u32,
+}
+
+const OTHER: u32 = u32::MAX;
+
 impl Plan {
+    /// A plan of these items.
+    #[must_use]
+    pub fn of(items: Vec<Item>, forecast: Forecast, late: Late) -> Self {
+        let decisions = (0..).zip(&items).map(|(at, item)| Decision::other(item, at)).collect();
+        Self { forecast, late, decisions, others: items, ..Self::default() }.counted()
+    }
+
+    fn counted(mut self) -> Self {
+        for decision in &self.decisions {
+            self.counts[decision.action as usize] += 1;
+        }
+        self
+    }
+
+    /// How many items there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.decisions.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.decisions.is_empty()
+    }
+
     /// How many items have this action.
     #[must_use]
     pub fn count(&self, action: Action) -> u64 {
-        self.items.iter().filter(|item| item.action == action).count() as u64
+        self.counts[action as usize]
     }
 
     /// How many items ask for a request.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.items.iter().filter(|item| item.action.is_pending()).count() as u64
+        Action::ALL.into_iter().filter(|action| action.is_pending()).map(|action| self.count(action)).sum()
+    }
+
+    /// The action of an item.
+    #[must_use]
+    pub fn action(&self, index: usize) -> Action {
+        self.decisions[index].action
+    }
+
+    /// The items with an action, in order.
+    pub fn with(&self, is_wanted: impl Fn(Action) -> bool) -> impl Iterator<Item = usize> {
+        (0..self.len()).filter(move |index| is_wanted(self.action(*index)))
+    }
+
+    /// The items that ask for a request, in order.
+    pub fn with_pending(&self) -> impl Iterator<Item = usize> {
+        self.with(Action::is_pending)
+    }
+
+    /// When the token of an item dies.
+    #[must_use]
+    pub fn expires_at(&self, index: usize) -> Option<Timestamp> {
+        match self.source(index) {
+            Ok((_, entry)) => entry.expires_at(),
+            Err(item) => item.expires_at,
+        }
+    }
+
+    /// Whether an item keeps the source's status.
+    #[must_use]
+    pub fn trust_review(&self, index: usize) -> Option<bool> {
+        match self.source(index) {
+            Ok((_, entry)) => entry.trust_review(),
+            Err(item) => item.trust_review,
+        }
+    }
+
+    /// The entry of an item: indices into `Manifests::manifests` and its `entries`.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Option<(usize, usize)> {
+        match self.source(index) {
+            Ok(_) => Some((self.decisions[index].manifest as usize, self.decisions[index].entry as usize)),
+            Err(item) => item.entry,
+        }
+    }
+
+    /// Its entry with the manifest, or the item itself.
+    fn source(&self, index: usize) -> Result<(&Manifest, &Entry), &Item> {
+        let decision = &self.decisions[index];
+        if decision.manifest == OTHER {
+            return Err(&self.others[decision.entry as usize]);
+        }
+        let manifest = &self.manifests.manifests[decision.manifest as usize];
+        Ok((manifest, &manifest.entries[decision.entry as usize]))
+    }
+
+    /// All items, in order.
+    pub fn items(&self) -> impl ExactSizeIterator<Item = Item> {
+        (0..self.len()).map(|index| self.item(index))
+    }
+
+    /// An item.
+    #[must_use]
+    pub fn item(&self, index: usize) -> Item {
+        let (manifest, entry) = match self.source(index) {
+            Ok(of_entry) => of_entry,
+            Err(item) => return item.clone(),
+        };
+        let it = &self.decisions[index];
+        let invalid = entry.invalid.as_ref().map(|invalid| invalid.message.as_str());
+        let session_kind = entry.session_kind.or(it.kind);
+        Item {
+            manifest: manifest.name.clone(),
+            id: entry.label().to_string(),
+            action: it.action,
+            reason: it.reason.map(|reason| reason.words(invalid)),
+            source_session_id: entry.source_session_id.or_else(|| self.learned.get(&(it.manifest, it.entry)).copied()),
+            session_kind,
+            workflow_id: entry.workflow().and_then(|choice| choice.resolve(session_kind)),
+            trust_review: entry.trust_review(),
+            vendor_data: entry.vendor_data().map(Cow::into_owned),
+            expires_at: entry.expires_at(),
+            session_id: it.session,
+            place: entry.place.to_string(),
+            entry: Some((it.manifest as usize, it.entry as usize)),
+            record: (it.record != 0).then_some(EntryId(it.record)),
+        }
+    }
+
+    /// Adds what is decided of every entry.
+    fn decide_entries(&mut self, index: &Index<'_>, matches: &mut Matches<'_, '_>, now: Timestamp, retry: bool) {
+        for number in 0..index.count() {
+            let entry = index.entry(number).1;
+            let taken = matches.take(number);
+            let facts = action::Facts::new(entry, taken.as_ref().map(|taken| taken.known), now, retry);
+            let decision = Decision::of(index.at(number), taken.as_ref(), decide(&facts));
+            if let Some(source) = taken.and_then(|taken| taken.source).filter(|_| entry.source_session_id.is_none()) {
+                self.learned.insert((decision.manifest, decision.entry), source);
+            }
+            self.decisions.push(decision);
+        }
+    }
+
+    fn add_orphans(&mut self, records: &[Record]) {
+        self.others = records.iter().map(orphan).collect();
+        self.decisions.extend((0..).zip(&self.others).map(|(at, item)| Decision::other(item, at)));
+    }
+
+    /// Entries stand sorted by id in each manifest, so that there is little to do.
+    fn sort(&mut self) {
+        let (manifests, others) = (&self.manifests, &self.others);
+        let key = |it: &Decision| match manifests.manifests.get(it.manifest as usize) {
+            Some(manifest) => (manifest.entries[it.entry as usize].label(), manifest.name.as_str()),
+            None => (Label::Text(&others[it.entry as usize].id), others[it.entry as usize].manifest.as_str()),
+        };
+        self.decisions.sort_by(|a, b| key(a).cmp(&key(b)));
+    }
+
+    fn foresee(&mut self, past: &impl Past, now: Timestamp) {
+        let due = self.with_pending().filter_map(|index| {
+            let at = self.entry(index)?;
+            let (action, expires_at) = (self.action(index), self.expires_at(index));
+            Some(Due { index, action, at, expires_at, trust_review: self.trust_review(index) })
+        });
+        let (forecast, late) = forecast(due, &self.manifests, past.recent(), now);
+        for index in &late.items {
+            self.decisions[*index].reason.get_or_insert(Reason::TooLate);
+        }
+        (self.forecast, self.late) = (forecast, late);
+    }
+}
+
+impl Decision {
+    fn of((m, e): (usize, usize), taken: Option<&Taken>, (action, reason): (Action, Option<Reason>)) -> Self {
+        Self {
+            record: taken.map_or(0, |taken| taken.id.0),
+            session: taken.and_then(|taken| taken.session).filter(|_| action != Action::Erased),
+            kind: taken.and_then(|taken| taken.kind),
+            action,
+            reason,
+            manifest: m as u32,
+            entry: e as u32,
+        }
+    }
+
+    fn other(item: &Item, at: u32) -> Self {
+        let record = item.record.map_or(0, |id| id.0);
+        Self { record, session: None, kind: None, action: item.action, reason: None, manifest: OTHER, entry: at }
     }
 }
 
 /// Makes the plan.
 ///
 /// `retry_refused` plans what was refused for good as `retry` (`apply --retry-refused`).
-#[must_use]
-pub fn plan(manifests: &Manifests, snapshot: &Snapshot, now: Timestamp, retry_refused: bool) -> Plan {
-    let mut matches = Matches::new(manifests, snapshot);
-    let mut items = Vec::new();
-    for (m, manifest) in manifests.manifests.iter().enumerate() {
-        for (e, entry) in manifest.entries.iter().enumerate() {
-            let record = matches.take(manifest, entry);
-            let known = record.map(|index| &snapshot.records[index]);
-            let (action, reason) = decide(&action::Facts::new(entry, known, snapshot.key(), now, retry_refused));
-            items.push(item(&manifest.name, entry, known, action, reason, (m, e), record));
-        }
+pub fn plan<P: Past>(
+    manifests: &Arc<Manifests>,
+    past: &P,
+    now: Timestamp,
+    retry_refused: bool,
+) -> Result<Plan, P::Error> {
+    let index = Index::new(manifests, past.identity().map(|identity| &identity.key));
+    let seen = past.see_all(Seen::default, |seen, it| index.see(seen, it))?;
+    let mut matches = Matches::new(&index, seen);
+    let decisions = Vec::with_capacity(index.count() as usize);
+    let mut plan = Plan { manifests: Arc::clone(manifests), decisions, ..Plan::default() };
+    plan.decide_entries(&index, &mut matches, now, retry_refused);
+    let orphans = matches.orphans();
+    drop(index);
+    if !orphans.is_empty() {
+        plan.add_orphans(&past.records(&orphans)?);
     }
-    items.extend(matches.orphans().map(|index| orphan(&snapshot.records[index], index)));
-    items.sort_by(|a, b| (&a.id, &a.manifest).cmp(&(&b.id, &b.manifest)));
-    let (forecast, late) = forecast(&items, manifests, &snapshot.recent, now);
-    for index in &late.items {
-        items[*index].reason.get_or_insert_with(|| "its token expires before its turn".to_owned());
-    }
-    Plan { items, forecast, late }
+    plan.sort();
+    let mut plan = plan.counted();
+    plan.foresee(past, now);
+    Ok(plan)
 }
 
-fn item(
-    manifest: &str,
-    entry: &Entry,
-    known: Option<&Record>,
-    action: Action,
-    reason: Option<String>,
-    at: (usize, usize),
-    record: Option<usize>,
-) -> Item {
-    let session_kind = entry.session_kind.or_else(|| known?.session_kind);
-    let erased = action == Action::Erased;
-    Item {
-        manifest: manifest.to_owned(),
-        id: entry.id.clone(),
-        action,
-        reason,
-        source_session_id: entry.source_session_id.or_else(|| known?.source_session_id),
-        session_kind,
-        workflow_id: entry.workflow.and_then(|choice| choice.resolve(session_kind)),
-        trust_review: entry.trust_review,
-        vendor_data: entry.vendor_data.clone(),
-        expires_at: entry.expires_at(),
-        session_id: known.filter(|_| !erased).and_then(|known| Some(known.session.as_ref()?.session_id)),
-        place: entry.place.to_string(),
-        entry: Some(at),
-        record,
-    }
-}
-
-fn orphan(record: &Record, index: usize) -> Item {
+fn orphan(record: &Record) -> Item {
     Item {
         manifest: record.manifest.clone(),
         id: record.label.clone(),
@@ -177,7 +340,7 @@ fn orphan(record: &Record, index: usize) -> Item {
         session_id: record.session.as_ref().map(|session| session.session_id),
         place: record.place.clone(),
         entry: None,
-        record: Some(index),
+        record: Some(record.id),
     }
 }
 

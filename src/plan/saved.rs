@@ -105,7 +105,7 @@ impl Saved {
     /// since is no difference.
     #[must_use]
     pub fn other_entries(&self, plan: &Plan) -> Vec<String> {
-        let all_now: Vec<SavedAction> = plan.items.iter().map(SavedAction::from).collect();
+        let all_now: Vec<SavedAction> = plan.items().map(SavedAction::from).collect();
         let mut planned: BTreeMap<Key<'_>, &SavedAction> = self.actions.iter().map(|row| (key(row), row)).collect();
         let mut differing = BTreeMap::new();
         for now in &all_now {
@@ -131,17 +131,17 @@ fn key(row: &SavedAction) -> Key<'_> {
     (&row.id, &row.manifest, (row.action == Action::Orphan).then_some(row.source_session_id))
 }
 
-impl From<&Item> for SavedAction {
-    fn from(item: &Item) -> Self {
+impl From<Item> for SavedAction {
+    fn from(item: Item) -> Self {
         Self {
-            manifest: item.manifest.clone(),
-            id: item.id.clone(),
+            manifest: item.manifest,
+            id: item.id,
             action: item.action,
             source_session_id: item.source_session_id,
             session_kind: item.session_kind,
             workflow_id: item.workflow_id,
             trust_review: item.trust_review,
-            vendor_data: item.vendor_data.clone(),
+            vendor_data: item.vendor_data,
         }
     }
 }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn plan(items: Vec<Item>) -> Plan {
-        Plan { items, forecast: super::super::Forecast::default(), late: crate::plan::Late::default() }
+        Plan::of(items, super::super::Forecast::default(), crate::plan::Late::default())
     }
 
     #[test]

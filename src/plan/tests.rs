@@ -1,18 +1,26 @@
 //! Properties of the planner: the plan of what was just applied is all `unchanged`, and order changes nothing.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Action, Plan, Snapshot, plan, receiver};
+use super::{Action, Plan, Snapshot, receiver};
 use crate::didit::Class;
 use crate::ledger::records::{EntryId, Identity, Record, RecordedError, RunId, Session, Settings, State};
 use crate::manifest::{
-    Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, TokenSource, WorkflowChoice,
+    Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, Shared, TokenSource, Vendor,
+    WorkflowChoice,
 };
 use crate::token::{FingerprintKey, SessionKind, ShareToken};
 use crate::verify::Expectations;
+
+fn plan(manifests: &Manifests, snapshot: &Snapshot, now: Timestamp, retry_refused: bool) -> Plan {
+    let Ok(plan) = super::plan(&Arc::new(manifests.clone()), snapshot, now, retry_refused);
+    plan
+}
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_795_000_000).unwrap()
@@ -63,22 +71,13 @@ fn token(spec: &Spec, n: usize) -> ShareToken {
 fn entry(spec: &Spec, n: usize) -> Entry {
     let token = token(spec, n);
     let claims = token.unverified_claims();
-    let source = claims.as_ref().and_then(|claims| claims.session_id);
-    let place = Place { file: "m.yaml".to_owned(), line: n as u32 + 1 };
-    Entry {
-        id: source.map_or_else(|| place.to_string(), |source| source.to_string()),
-        place,
-        source_session_id: source,
-        session_kind: claims.as_ref().and_then(|claims| claims.session_kind),
-        token: TokenSource::Literal,
-        token_now: Some(token),
-        claims,
-        workflow: Some(WorkflowChoice::One(Uuid::from_u128(77))),
-        trust_review: Some(spec.trust),
-        vendor_data: spec.vendor_data.clone(),
-        expect: Expectations::default(),
-        invalid: None,
-    }
+    let place = Place { file: "m.yaml".into(), line: n as u32 + 1 };
+    let shared = Shared::new(WorkflowChoice::One(Uuid::from_u128(77)), spec.trust);
+    let vendor = spec.vendor_data.as_ref().map_or(Vendor::None, |text| Vendor::Own(text.into()));
+    let mut entry = Entry::new(place, Arc::new(shared));
+    entry.learn(claims.as_ref());
+    (entry.token, entry.vendor) = (TokenSource::Literal(token), vendor);
+    entry
 }
 
 fn manifests(specs: &[Spec]) -> Manifests {
@@ -113,7 +112,7 @@ fn identity() -> Identity {
 
 /// What the ledger holds when a run has imported whatever the plan asked to send.
 fn applied(manifests: &Manifests, plan: &Plan, identity: &Identity) -> Snapshot {
-    let sent = plan.items.iter().filter(|item| item.action == Action::Import);
+    let sent = plan.items().filter(|item| item.action == Action::Import);
     let records = sent
         .enumerate()
         .map(|(n, item)| {
@@ -126,7 +125,7 @@ fn applied(manifests: &Manifests, plan: &Plan, identity: &Identity) -> Snapshot 
                 receiver: receiver(manifest, entry),
                 source_session_id: item.source_session_id,
                 source_hash: None,
-                token: entry.token_now.as_ref().map(|token| token.fingerprint(&identity.key)),
+                token: entry.read_token().unwrap().map(|token| token.fingerprint(&identity.key)),
                 from_application_id: None,
                 session_kind: item.session_kind,
                 state: State::Imported,
@@ -163,7 +162,7 @@ proptest! {
         let identity = identity();
         let empty = Snapshot { identity: Some(identity.clone()), records: Vec::new(), recent: Vec::new() };
         let first = plan(&manifests, &empty, now(), false);
-        prop_assert_eq!(first.pending() + first.count(Action::Expired), first.items.len() as u64);
+        prop_assert_eq!(first.pending() + first.count(Action::Expired), first.len() as u64);
         let snapshot = applied(&manifests, &first, &identity);
         // A day later every token is dead, which changes nothing for what is imported.
         let later = now().checked_add(jiff::SignedDuration::from_hours(24)).unwrap();
@@ -180,7 +179,7 @@ proptest! {
         let mut turned = manifests.clone();
         turned.manifests[0].entries.reverse();
         let strip = |plan: Plan| -> Vec<_> {
-            plan.items.into_iter().map(|item| (item.id, item.action, item.vendor_data, item.place)).collect()
+            plan.items().map(|item| (item.id, item.action, item.vendor_data, item.place)).collect()
         };
         let empty = Snapshot::default();
         prop_assert_eq!(
@@ -200,13 +199,13 @@ proptest! {
         for (n, entry) in reminted.manifests[0].entries.iter_mut().enumerate() {
             if let Some(source) = entry.source_session_id {
                 let spec = Spec { source: Some(source.as_u128()), business: entry.session_kind == Some(SessionKind::Business), trust: false, vendor_data: None, minutes: Some(50) };
-                entry.token_now = Some(token(&spec, 1000 + n));
+                entry.token = TokenSource::Literal(token(&spec, 1000 + n));
             }
         }
         let second = plan(&reminted, &snapshot, now(), false);
-        let known = first.items.iter().filter(|item| item.action == Action::Import && item.source_session_id.is_some());
+        let known = first.items().filter(|item| item.action == Action::Import && item.source_session_id.is_some());
         for item in known {
-            let again = second.items.iter().find(|it| it.id == item.id).unwrap();
+            let again = second.items().find(|it| it.id == item.id).unwrap();
             prop_assert_eq!(again.action, Action::Unchanged);
         }
     }
@@ -223,7 +222,7 @@ fn an_entry_that_left_its_manifest_is_an_orphan_and_stays() {
     let mut emptied = manifests;
     emptied.manifests[0].entries.clear();
     let second = plan(&emptied, &snapshot, now(), false);
-    assert_eq!((second.items.len(), second.items[0].action), (1, Action::Orphan));
+    assert_eq!((second.len(), second.item(0).action), (1, Action::Orphan));
 }
 
 /// Manifests whose one entry is minted.
@@ -236,8 +235,8 @@ fn minting() -> Manifests {
     let entry = &mut manifest.entries[0];
     let session_id = entry.source_session_id.unwrap();
     let ttl = std::time::Duration::from_mins(15);
-    entry.token = TokenSource::Mint(Mint { partner: "bank".to_owned(), session_id, ttl });
-    (entry.token_now, entry.claims, entry.session_kind) = (None, None, None);
+    entry.token = TokenSource::Mint(Box::new(Mint { partner: "bank".to_owned(), session_id, ttl }));
+    entry.learn(None);
     manifests
 }
 
@@ -247,13 +246,13 @@ fn an_entry_that_is_minted_needs_no_token_and_never_expires() {
     let identity = identity();
     let empty = Snapshot { identity: Some(identity.clone()), records: vec![], recent: vec![] };
     let first = plan(&manifests, &empty, now(), false);
-    let item = &first.items[0];
+    let item = &first.item(0);
     assert_eq!((item.action, item.expires_at), (Action::Import, None));
     assert_eq!((first.forecast.writes, first.forecast.reads, first.forecast.trusted), (2, 3, 1));
 
     let mut snapshot = applied(&manifests, &first, &identity);
     snapshot.records[0].token = Some(identity.key.fingerprint(b"the token minted then"));
-    let action = |snapshot: &Snapshot| plan(&manifests, snapshot, now(), false).items[0].action;
+    let action = |snapshot: &Snapshot| plan(&manifests, snapshot, now(), false).item(0).action;
     assert_eq!(action(&snapshot), Action::Unchanged);
     for (state, expected) in
         [(State::Sending, Action::Recover), (State::Expired, Action::Import), (State::Erased, Action::Erased)]

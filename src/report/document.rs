@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde::ser::SerializeSeq as _;
 use uuid::Uuid;
 
 use crate::didit::Class;
@@ -27,7 +28,8 @@ pub struct PlanDocument<'a> {
     #[schemars(schema_with = "actions_counted")]
     summary: Counts,
     forecast: Forecast,
-    actions: Vec<ActionRow<'a>>,
+    #[schemars(with = "Vec<ActionRow<'a>>")]
+    actions: Actions<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<LedgerRef>,
     exit: &'a Exit,
@@ -76,6 +78,20 @@ struct ActionRow<'a> {
     place: &'a str,
 }
 
+/// The rows of a plan, made one by one as they are written.
+#[derive(Debug)]
+struct Actions<'a>(&'a Plan);
+
+impl Serialize for Actions<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rows = serializer.serialize_seq(Some(self.0.len()))?;
+        for item in self.0.items() {
+            rows.serialize_element(&ActionRow::new(&item))?;
+        }
+        rows.end()
+    }
+}
+
 impl<'a> ActionRow<'a> {
     fn new(item: &'a Item) -> Self {
         Self {
@@ -104,7 +120,7 @@ impl<'a> PlanDocument<'a> {
             manifests: ManifestRef::all(manifests),
             summary: Action::ALL.into_iter().map(|a| (a.as_str().to_owned(), plan.count(a).into())).collect(),
             forecast: plan.forecast,
-            actions: plan.items.iter().map(ActionRow::new).collect(),
+            actions: Actions(plan),
             ledger,
             exit,
         }

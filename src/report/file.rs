@@ -5,11 +5,20 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use crate::mask::masked;
+use crate::mask::{Masking, masked};
 
 /// Writes `text`, secrets masked, to `path`: to a new file beside it first (0600, synced), which then takes its place.
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     replace(path, text, 0o600)
+}
+
+/// Writes a JSON document as [`write_whole`] writes a text, as it is made.
+pub fn write_json_whole(path: &Path, document: &impl serde::Serialize) -> io::Result<()> {
+    fill(path, 0o600, |file| {
+        let mut masking = Masking::new(file);
+        crate::text::write_json(document, &mut masking)?;
+        masking.end().map(drop)
+    })
 }
 
 /// Writes a report: as [`write_whole`], for everybody to read if it is `public`. A link stays one, and what is no file,
@@ -30,6 +39,10 @@ pub fn append(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    fill(path, mode, |file| file.write_all(masked(text).as_bytes()))
+}
+
+fn fill(path: &Path, mode: u32, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("not a file name"))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = fs::OpenOptions::new()
@@ -38,7 +51,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         .truncate(true)
         .mode(mode)
         .open(&beside)
-        .and_then(|mut file| file.write_all(masked(text).as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // What can't be written can perhaps be removed; the error below says what failed.

@@ -4,6 +4,7 @@
 //! Foreign text stands in code spans, whose fences are longer than any run of backticks in it: there it can't be HTML,
 //! a link, a mention or anything else. Secrets are masked before, while they still have their form.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -162,12 +163,12 @@ fn finding(it: &RunFinding) -> String {
 #[must_use]
 pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, budget: usize) -> String {
     let mut page = Page::new(plan_head(manifests, plan), budget);
+    let late: HashSet<usize> = plan.late.items.iter().copied().collect();
     for action in ACTIONS {
-        let mut items: Vec<(usize, &Item)> =
-            plan.items.iter().enumerate().filter(|(_, item)| item.action == action).collect();
-        let is_late = |index: &usize| plan.late.items.contains(index);
-        items.sort_by_key(|(index, item)| (!is_late(index), !is_trusted(item)));
-        let lines = items.into_iter().map(|(index, item)| planned(item, is_late(&index), now));
+        let mut items: Vec<usize> = plan.with(|it| it == action).collect();
+        let is_trusted = |index: usize| plan.trust_review(index) == Some(true) && action.is_pending();
+        items.sort_by_key(|index| (!late.contains(index), !is_trusted(*index)));
+        let lines = items.into_iter().map(|index| planned(&plan.item(index), late.contains(&index), now));
         page.section(action.as_str(), lines);
     }
     page.end()

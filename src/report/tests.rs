@@ -71,8 +71,8 @@ fn item(n: u128, label: &str, action: Action, reason: Option<&str>) -> Item {
 
 #[test]
 fn a_plan_shows_what_changes_first_and_counts_the_rest() {
-    let plan = Plan {
-        items: vec![
+    let plan = Plan::of(
+        vec![
             item(10, "carmen", Action::Import, None),
             item(11, "evil\u{202e}\u{1b}[2Jid", Action::Import, None),
             item(12, "lost", Action::Recover, Some("a request was sent and its outcome is not known yet")),
@@ -80,11 +80,11 @@ fn a_plan_shows_what_changes_first_and_counts_the_rest() {
             item(14, "late", Action::Expired, Some("the token has expired; the partner has to mint a new one")),
             item(15, "other", Action::Conflict, Some("imported with another workflow_id, which Didit can't change")),
         ],
-        forecast: Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 0, trusted: 1 },
-        late: Late::default(),
-    };
+        Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 0, trusted: 1 },
+        Late::default(),
+    );
     insta::assert_snapshot!("plan", text::plan(&manifests(), &plan, at(0), STYLE));
-    let nothing = Plan { items: Vec::new(), forecast: Forecast::default(), late: Late::default() };
+    let nothing = Plan::default();
     insta::assert_snapshot!("plan_of_nothing", text::plan(&manifests(), &nothing, at(0), STYLE));
 }
 
@@ -102,7 +102,7 @@ fn a_plan_fits_the_terminal_and_leaves_out_nothing_that_deserves_a_look() {
     ));
     let forecast = Forecast { writes: 30, reads: 32, seconds: 0, expire_before_turn: 0, trusted: 1 };
     let late = Late { items: vec![29], remedy: Some(Remedy { longer_seconds: 60, writes_per_minute: 450 }) };
-    let plan = Plan { items, forecast, late };
+    let plan = Plan::of(items, forecast, late);
     for width in [40, 80, 200] {
         let text = text::plan(&manifests(), &plan, at(0), Style { width: Some(width), ..STYLE });
         insta::assert_snapshot!(format!("plan_at_{width}"), text);
@@ -112,11 +112,11 @@ fn a_plan_fits_the_terminal_and_leaves_out_nothing_that_deserves_a_look() {
 #[test]
 fn a_plan_names_the_tokens_that_die_before_their_turn_and_says_what_would_save_them() {
     let items = (0..5).map(|n| item(n, &format!("e{n}"), Action::Import, None)).collect();
-    let plan = Plan {
+    let plan = Plan::of(
         items,
-        forecast: Forecast { writes: 1, reads: 3, seconds: 0, expire_before_turn: 4, trusted: 0 },
-        late: Late { items: vec![1, 2, 3, 4], remedy: Some(Remedy { longer_seconds: 5 * 60, writes_per_minute: 450 }) },
-    };
+        Forecast { writes: 1, reads: 3, seconds: 0, expire_before_turn: 4, trusted: 0 },
+        Late { items: vec![1, 2, 3, 4], remedy: Some(Remedy { longer_seconds: 5 * 60, writes_per_minute: 450 }) },
+    );
     let text = text::plan(&manifests(), &plan, at(0), STYLE);
     let told = text.split_once("Forecast:").unwrap().1;
     insta::assert_snapshot!("plan_late", told);

@@ -9,7 +9,7 @@ use super::means::Means;
 use super::mint::Partners;
 use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
-use crate::plan::Item;
+use crate::plan::{Item, Plan};
 use crate::token::ShareToken;
 use crate::verify::Expectations;
 
@@ -22,8 +22,8 @@ pub struct Context {
     pub run: RunId,
     /// The manifests.
     pub manifests: Arc<Manifests>,
-    /// The plan's items.
-    pub items: Vec<Item>,
+    /// The plan.
+    pub plan: Arc<Plan>,
     /// How references are read.
     pub secrets: SecretPolicy,
     /// Who mints.
@@ -41,20 +41,20 @@ impl Context {
     /// The user's own rules for an item's session.
     #[must_use]
     pub fn expect(&self, index: usize) -> Expectations {
-        self.item(index).entry.map(|at| self.entry(at).1.expect.clone()).unwrap_or_default()
+        self.plan.entry(index).map(|at| self.entry(at).1.expect().clone()).unwrap_or_default()
     }
 
     /// The plan's item.
     #[must_use]
-    pub fn item(&self, index: usize) -> &Item {
-        &self.items[index]
+    pub fn item(&self, index: usize) -> Item {
+        self.plan.item(index)
     }
 
     /// An item by the names that people know it by.
     #[must_use]
     pub fn who(&self, index: usize) -> Who {
         let item = self.item(index);
-        Who { manifest: item.manifest.clone(), entry: item.id.clone() }
+        Who { manifest: item.manifest, entry: item.id }
     }
 
     /// The entry's token as it is now: read again where it is referred to. `None` without one, and where one is to be
@@ -62,8 +62,9 @@ impl Context {
     pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
         match &entry.token {
             TokenSource::Missing | TokenSource::Mint(_) => Ok(None),
-            TokenSource::Literal => Ok(entry.token_now.clone()),
-            TokenSource::Reference(reference) => {
+            TokenSource::Literal(_) | TokenSource::Row(_) => entry.read_token().map_err(|e| e.to_string()),
+            TokenSource::Reference(referred) => {
+                let reference = &referred.reference;
                 let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;
                 ShareToken::parse(&text).map(Some).map_err(|e| format!("{}: {e}", reference.describe()))
             }

@@ -58,7 +58,7 @@ impl Guard {
         // What is refused here, without asking anybody, has no status. The refusal to mint has one.
         let by_server = |error: &RecordedError| error.http_status.is_some() && counts_as_failure(error.class);
         let counts = refused && done.error.as_ref().is_some_and(by_server);
-        let Some((manifest, _)) = context.item(done.item).entry.filter(|_| counts) else { return };
+        let Some((manifest, _)) = context.plan.entry(done.item).filter(|_| counts) else { return };
         let over = {
             let mut all = lock(&self.counts);
             let Some(count) = all.get_mut(manifest) else { return };

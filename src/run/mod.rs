@@ -101,7 +101,7 @@ pub struct Apply {
     /// What the ledger knew when the plan was made.
     pub snapshot: Snapshot,
     /// The plan.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// The lanes that send.
     pub lanes: Vec<Arc<Lane>>,
     /// For each manifest, its lane; `None` where nothing is to be sent for it.
@@ -146,7 +146,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         means: work.means.clone(),
         run,
         manifests: Arc::clone(&work.manifests),
-        items: work.plan.items.clone(),
+        plan: Arc::clone(&work.plan),
         secrets: work.secrets.clone(),
         partners: work.partners.clone(),
     });
@@ -180,10 +180,10 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
     let guard = Arc::new(Guard::new(counts(work, selected)));
     let mut jobs: Vec<Vec<Job>> = work.lanes.iter().map(|_| Vec::new()).collect();
     for index in &selected.jobs {
-        let item = &work.plan.items[*index];
+        let item = work.plan.item(*index);
         let lane = item.entry.and_then(|(m, _)| work.lane_of.get(m).copied().flatten());
         if let Some(lane) = lane {
-            jobs[lane].extend(job(&work.snapshot, item, *index));
+            jobs[lane].extend(job(&work.snapshot, &item, *index));
         }
     }
     let total = jobs.iter().map(Vec::len).sum::<usize>() as u64;
@@ -242,7 +242,7 @@ async fn drive_lane(
 
 fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
     let of = |m: usize| {
-        let here = |index: &&usize| work.plan.items[**index].entry.is_some_and(|(manifest, _)| manifest == m);
+        let here = |index: &&usize| work.plan.entry(**index).is_some_and(|(manifest, _)| manifest == m);
         selected.jobs.iter().filter(here).count() as u64
     };
     let manifests = work.manifests.manifests.iter().enumerate();
@@ -256,7 +256,7 @@ fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
 }
 
 fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
-    let record = item.record.map(|at| &snapshot.records[at]);
+    let record = item.record.and_then(|id| snapshot.record(id));
     let open = item.action == Action::Recover;
     let trace = Trace { row: record.map(|record| record.id), ..Trace::default() };
     let unsettled = record.filter(|_| open);
@@ -316,8 +316,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     if ends.died {
         ends.done.extend(from_ledger(work, context.run, selected, &ends.done).await);
     }
-    let outcomes: Vec<RunOutcome> = (0..work.plan.items.len())
-        .filter(|index| work.plan.items[*index].action != Action::Orphan)
+    let outcomes: Vec<RunOutcome> = (work.plan.with(|action| action != Action::Orphan))
         .map(|index| outcome(work, index, ends.done.get(&index)))
         .collect();
     let mut findings =
@@ -362,11 +361,10 @@ async fn keep(
     outcomes: &[RunOutcome],
     end: &RunEnd,
 ) -> Result<(), LedgerError> {
-    let items = work.plan.items.iter().enumerate();
-    let unsent = items.filter(|(index, item)| item.action == Action::Expired && selected.is_in(*index));
-    let expired: Vec<NewEntry> = unsent
-        .filter(|(_, item)| item.record.is_none())
-        .filter_map(|(_, item)| Some(describe(context, item, item.entry?)))
+    let unsent = work.plan.with(|action| action == Action::Expired).filter(|index| selected.is_in(*index));
+    let expired: Vec<NewEntry> = (unsent.map(|index| work.plan.item(index)))
+        .filter(|item| item.record.is_none())
+        .filter_map(|item| Some(describe(context, &item, item.entry?)))
         .collect();
     if !expired.is_empty() {
         context.means.ledger.keep_expired(expired, context.run, job::expired()).await?;
@@ -382,7 +380,7 @@ fn describe(context: &Context, item: &Item, at: (usize, usize)) -> NewEntry {
         label: item.id.clone(),
         receiver: crate::plan::receiver(manifest, entry),
         source_session_id: item.source_session_id,
-        from_application_id: entry.claims.as_ref().and_then(|claims| claims.from_application_id),
+        from_application_id: entry.from_application_id(),
         session_kind: item.session_kind,
         place: item.place.clone(),
     }
@@ -404,7 +402,7 @@ async fn from_ledger(
     let untold = selected.jobs.iter().filter(|index| !known.contains_key(index));
     untold
         .filter_map(|index| {
-            let item = &work.plan.items[*index];
+            let item = work.plan.item(*index);
             let record = of_run.get(&(item.manifest.as_str(), item.id.as_str()))?;
             let settled = match record.state {
                 State::Imported => Settled::Imported,
@@ -444,13 +442,12 @@ fn round(elapsed: Duration) -> f64 {
 fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &[RunFinding], ends: &Ends) -> Exit {
     let mut exit = Exit::ok();
     exit.add_if(selected.beyond_limit > 0, Condition::Incomplete);
-    let items = work.plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Orphan);
-    for ((index, item), outcome) in items.zip(outcomes) {
+    for (index, outcome) in work.plan.with(|action| action != Action::Orphan).zip(outcomes) {
         if !selected.is_in(index) {
             continue;
         }
         match outcome.outcome.as_str() {
-            "refused" if item.action == Action::Invalid => exit.add(Condition::NeedsInput),
+            "refused" if work.plan.action(index) == Action::Invalid => exit.add(Condition::NeedsInput),
             "refused" => exit.add(Condition::Partial),
             "expired" | "needs_token" | "conflict" => exit.add(Condition::NeedsInput),
             // What was not tried to be resolved is no news.
@@ -479,8 +476,8 @@ pub(crate) fn add_verification(exit: &mut Exit, verified: &Verified) {
 }
 
 fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
-    let item = &work.plan.items[index];
-    let record = item.record.map(|at| &work.snapshot.records[at]);
+    let item = &work.plan.item(index);
+    let record = item.record.and_then(|id| work.snapshot.record(id));
     let (outcome, error) = match done {
         Some(done) => (finished(item, done), done.error.clone()),
         None => unsent(work, item, record),
@@ -491,7 +488,6 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
     };
     let sent = done.and_then(|done| done.sent.as_ref());
     let given = item.entry.map(|(m, e)| (&work.manifests.manifests[m], &work.manifests.manifests[m].entries[e]));
-    let claims = given.and_then(|(_, entry)| entry.claims.as_ref());
     RunOutcome {
         manifest: item.manifest.clone(),
         label: item.id.clone(),
@@ -507,8 +503,8 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
         vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
         attempts: done.map_or(0, |done| done.attempts),
         error,
-        from_application_id: claims
-            .and_then(|it| it.from_application_id)
+        from_application_id: given
+            .and_then(|(_, entry)| entry.from_application_id())
             .or(record.and_then(|it| it.from_application_id)),
         for_application_id: given
             .and_then(|(manifest, entry)| crate::plan::receiver(manifest, entry).application_id)

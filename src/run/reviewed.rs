@@ -48,14 +48,17 @@ pub(super) async fn begin(work: &Apply, selected: &Selection, run: RunId) -> Res
 /// The rules of the entries for which others hold than those of their manifest's defaults. Of what is erased, nothing
 /// is kept.
 fn own_rules(work: &Apply, manifest: &Manifest) -> Vec<EntryRules> {
-    let items = work.plan.items.iter().filter(|item| item.manifest == manifest.name && item.action != Action::Erased);
-    let entries = items.filter_map(|item| Some((item, &manifest.entries[item.entry?.1])));
+    let plan = &work.plan;
+    let kept = plan.with(|action| action != Action::Erased);
+    let entries = kept.filter_map(|index| {
+        let (m, e) = plan.entry(index)?;
+        (work.manifests.manifests[m].name == manifest.name).then(|| (index, &manifest.entries[e]))
+    });
     entries
-        .filter(|(_, entry)| entry.expect != manifest.expect)
-        .map(|(item, entry)| EntryRules {
-            source: item.source_session_id,
-            label: item.id.clone(),
-            rules: entry.expect.to_json(),
+        .filter(|(_, entry)| *entry.expect() != manifest.expect)
+        .map(|(index, entry)| {
+            let item = plan.item(index);
+            EntryRules { source: item.source_session_id, label: item.id, rules: entry.expect().to_json() }
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Apply;
-use crate::plan::Action;
+use crate::plan::{Action, Item};
 
 /// The items that this run sends.
 pub(super) struct Selection {
@@ -18,13 +18,13 @@ pub(super) struct Selection {
 impl Selection {
     /// Those of an apply.
     pub(super) fn new(work: &Apply) -> Self {
-        let items = &work.plan.items;
+        let plan = &work.plan;
         let wanted = &work.options.only;
-        let only: Option<HashSet<usize>> = (!wanted.is_empty())
-            .then(|| (0..items.len()).filter(|i| wanted.iter().any(|name| items[*i].is_named(name))).collect());
+        let only: Option<HashSet<usize>> =
+            (!wanted.is_empty()).then(|| (0..plan.len()).filter(|i| is_named(&plan.item(*i), wanted)).collect());
         let is_in = |index: &usize| only.as_ref().is_none_or(|only| only.contains(index));
-        let mut jobs: Vec<usize> = (0..items.len()).filter(|i| items[*i].action.is_pending()).filter(is_in).collect();
-        jobs.sort_by_key(|i| (items[*i].expires_at.is_none(), items[*i].expires_at, *i));
+        let mut jobs: Vec<usize> = plan.with_pending().filter(is_in).collect();
+        jobs.sort_by_cached_key(|i| (plan.expires_at(*i).is_none(), plan.expires_at(*i), *i));
         let limit = work.options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let beyond_limit = jobs.len().saturating_sub(limit) as u64;
         jobs.truncate(limit);
@@ -41,9 +41,9 @@ impl Selection {
         for (m, manifest) in work.manifests.manifests.iter().enumerate() {
             let Some(most) = work.options.max_trusted.or(manifest.limits.max_trusted) else { continue };
             let is_trusted = |index: &&usize| {
-                let item = &work.plan.items[**index];
-                let here = item.entry.is_some_and(|(of, _)| of == m) || work.options.max_trusted.is_some();
-                here && item.trust_review == Some(true) && item.action != Action::Recover
+                let (plan, index) = (&work.plan, **index);
+                let here = plan.entry(index).is_some_and(|(of, _)| of == m) || work.options.max_trusted.is_some();
+                here && plan.trust_review(index) == Some(true) && plan.action(index) != Action::Recover
             };
             let trusted = self.jobs.iter().filter(is_trusted).count() as u64;
             if trusted > most {
@@ -55,4 +55,8 @@ impl Selection {
         }
         None
     }
+}
+
+fn is_named(item: &Item, names: &[String]) -> bool {
+    names.iter().any(|name| item.is_named(name))
 }

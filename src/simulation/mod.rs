@@ -134,8 +134,8 @@ impl Process<'_> {
             records: ledger.records().await?,
             recent: ledger.recent_imports(clock.now()).await?,
         };
-        let plan = plan::plan(self.manifests, &snapshot, clock.now(), false);
-        let doomed = plan.late.items.iter().map(|item| plan.items[*item].id.clone()).collect();
+        let Ok(plan) = plan::plan(self.manifests, &snapshot, clock.now(), false);
+        let doomed = plan.late.items.iter().map(|item| plan.item(*item).id).collect();
         let means = Means { ledger, clock, events: Events::none(), judging: Judging::InPlace };
         let lane = self.lane(&means).await?;
         let (verify, time_limit) = (self.scenario.verify, self.scenario.time_limit);
@@ -149,7 +149,7 @@ impl Process<'_> {
             manifests: Arc::clone(self.manifests),
             means,
             snapshot,
-            plan,
+            plan: Arc::new(plan),
             options,
             origin,
         };

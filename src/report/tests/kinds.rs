@@ -178,8 +178,8 @@ fn cut(text: &str) -> usize {
 
 #[test]
 fn a_plan_as_a_comment_has_the_worst_first_and_marks_what_is_trusted_and_what_expires() {
-    let plan = Plan {
-        items: vec![
+    let plan = Plan::of(
+        vec![
             item(10, "carmen", Action::Import, None),
             item(11, EVIL, Action::Import, None),
             item(12, "lost", Action::Recover, Some("a request was sent and its outcome is not known yet")),
@@ -187,8 +187,8 @@ fn a_plan_as_a_comment_has_the_worst_first_and_marks_what_is_trusted_and_what_ex
             item(14, "late", Action::Expired, Some("the token has expired; the partner has to mint a new one")),
             item(15, "other", Action::Conflict, Some("imported with another workflow_id, which Didit can't change")),
         ],
-        forecast: Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 1, trusted: 1 },
-        late: Late { items: vec![1], remedy: Some(Remedy { longer_seconds: 5 * 60, writes_per_minute: 450 }) },
-    };
+        Forecast { writes: 3, reads: 7, seconds: 0, expire_before_turn: 1, trusted: 1 },
+        Late { items: vec![1], remedy: Some(Remedy { longer_seconds: 5 * 60, writes_per_minute: 450 }) },
+    );
     insta::assert_snapshot!("plan_markdown", markdown::plan(&manifests(), &plan, at(0), markdown::COMMENT));
 }

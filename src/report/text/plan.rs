@@ -71,24 +71,29 @@ fn heading(manifest: &Manifest) -> String {
 }
 
 fn section(manifests: &Manifests, plan: &Plan, action: Action, now: Timestamp, style: Style) -> String {
-    let mut items: Vec<_> = plan.items.iter().enumerate().filter(|(_, item)| item.action == action).collect();
-    if items.is_empty() {
+    let all = plan.count(action) as usize;
+    if all == 0 {
         return String::new();
     }
-    let late: HashSet<usize> = plan.late.items.iter().copied().collect();
+    let late: HashSet<usize> = plan.late.items.iter().copied().filter(|index| plan.action(*index) == action).collect();
+    let notes = |index: usize| notes(plan, index, late.contains(&index), now);
     let (sign, color) = mark(action);
-    let shown = if style.verbose > 0 { items.len() } else { items.len().min(ROWS) };
-    if shown < items.len() {
+    let of_action = || plan.with(|it| it == action);
+    let shown: Vec<usize> = if style.verbose > 0 || all <= ROWS {
+        of_action().collect()
+    } else {
         // Not all are shown, but those that deserve a look are.
-        items.sort_by_key(|(index, item)| notes(item, late.contains(index), now).is_empty());
-    }
-    let rows: Vec<Row> = items[..shown]
+        let noted = of_action().filter(|index| !notes(*index).is_empty());
+        noted.chain(of_action().filter(|index| notes(*index).is_empty())).take(ROWS).collect()
+    };
+    let rows: Vec<Row> = shown
         .iter()
+        .map(|index| (*index, plan.item(*index)))
         .map(|(index, item)| Row {
             cells: vec![
                 inert(&item.id),
-                notes(item, late.contains(index), now),
-                expiry(manifests, item, now),
+                notes(index),
+                expiry(manifests, &item, now),
                 short(item.session_kind),
                 item.workflow_id.map_or_else(|| "-".to_owned(), |id| id.to_string()[..8].to_owned()),
                 short(item.vendor_data.as_deref()),
@@ -96,11 +101,11 @@ fn section(manifests: &Manifests, plan: &Plan, action: Action, now: Timestamp, s
             below: item.reason.as_deref().map(inert),
         })
         .collect();
-    let title = paint(style.color, color, &format!("{sign} {action}: {}", items.len()));
+    let title = paint(style.color, color, &format!("{sign} {action}: {all}"));
     let rows = sheet::draw(&COLUMNS, &rows, (sign, style.color.then_some(color)), style.width);
     let mut out = format!("\n{title}\n{rows}");
-    if shown < items.len() {
-        let _ = writeln!(out, "  ... and {} more (-v shows all)", items.len() - shown);
+    if shown.len() < all {
+        let _ = writeln!(out, "  ... and {} more (-v shows all)", all - shown.len());
     }
     out
 }
@@ -117,16 +122,16 @@ fn expiry(manifests: &Manifests, item: &Item, now: Timestamp) -> String {
 }
 
 /// What deserves a look, in words.
-fn notes(item: &Item, is_late: bool, now: Timestamp) -> String {
-    let is_pending = item.action.is_pending();
+fn notes(plan: &Plan, index: usize, is_late: bool, now: Timestamp) -> String {
+    let is_pending = plan.action(index).is_pending();
     let is_soon = |at: Timestamp| at > now && at.duration_since(now) < SOON;
     let mut notes = Vec::new();
-    if item.trust_review == Some(true) && is_pending {
+    if plan.trust_review(index) == Some(true) && is_pending {
         notes.push("TRUSTED");
     }
     if is_late {
         notes.push("TOO LATE");
-    } else if is_pending && item.expires_at.is_some_and(is_soon) {
+    } else if is_pending && plan.expires_at(index).is_some_and(is_soon) {
         notes.push("EXPIRES SOON");
     }
     notes.join(" ")
@@ -170,7 +175,7 @@ fn late(plan: &Plan, style: Style) -> String {
     const SHOWN: usize = 3;
     let items = &plan.late.items;
     let Some(remedy) = plan.late.remedy.filter(|_| !items.is_empty()) else { return String::new() };
-    let mut names: Vec<String> = items.iter().take(SHOWN).map(|index| inert(&plan.items[*index].id)).collect();
+    let mut names: Vec<String> = items.iter().take(SHOWN).map(|index| inert(&plan.item(*index).id)).collect();
     if items.len() > SHOWN {
         names.push(format!("and {} more", items.len() - SHOWN));
     }

@@ -35,7 +35,7 @@ impl World {
             None | Some(State::Expired) => Known::Fresh,
             Some(State::Sending | State::Unknown) if self.flaw == Some(Flaw::OpenIsFresh) => Known::Fresh,
             Some(State::Sending | State::Unknown) => Known::Open,
-            Some(State::Imported) => Known::Imported { differing: Vec::new() },
+            Some(State::Imported) => Known::Imported { differing: crate::plan::Differing::default() },
             Some(State::Refused) => Known::Refused {
                 class: row.class.unwrap_or(Class::Protocol),
                 same_token: row.token == 0,
@@ -244,7 +244,7 @@ pub fn looked(system: &mut System, p: usize, e: usize, dead: bool, lookup: Looku
 /// The program's own decision, which also says why; the common ones are asked for once.
 fn decide(known: Known, token: Token) -> plan::Action {
     static COMMON: OnceLock<[plan::Action; 6]> = OnceLock::new();
-    let ask = |known, token| plan::decide(&Facts { known, invalid: None, token, retry_refused: false }).0;
+    let ask = |known, token| plan::decide(&Facts { known, invalid: false, token, retry_refused: false }).0;
     let common = |known, token| match known {
         Known::Fresh => 0,
         Known::Open => 1,
@@ -256,7 +256,7 @@ fn decide(known: Known, token: Token) -> plan::Action {
         _ => return ask(known, token),
     }
     let actions = COMMON.get_or_init(|| {
-        let known = [Known::Fresh, Known::Open, Known::Imported { differing: Vec::new() }];
+        let known = [Known::Fresh, Known::Open, Known::Imported { differing: crate::plan::Differing::default() }];
         std::array::from_fn(|n| ask(known[n / 2].clone(), if n % 2 == 1 { Token::Usable } else { Token::Dead }))
     });
     actions[common(known, token)]
