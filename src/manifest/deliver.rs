@@ -1,13 +1,15 @@
 //! Tokens delivered apart from the roster: each goes to the entry whose session its claims name. What agrees with no
 //! entry is counted and not used, since the reviewed roster decides who is imported.
 
+use std::sync::Arc;
+
 use super::code::Code;
 use super::decode::{LITERAL_HELP, NOT_A_TOKEN};
 use super::draft::Files;
 use super::entry::{Entry, TokenSource};
 use super::gather::{Gather, is_same_token};
 use super::sink::{At, FileId, Mark};
-use super::sources::{self, Cell, Row, Rows};
+use super::sources::{self, Cell, Input, Row, Rows};
 use crate::token::Claims;
 
 /// Delivers the tokens of one item of `tokens`.
@@ -15,9 +17,22 @@ pub(super) fn tokens(gather: &mut Gather<'_>, files: &Files) {
     let mut skipped = 0;
     for (found, format) in gather.files(files) {
         let file = gather.file(&found, format, files);
-        let mut rows = TokenRows { gather, files, file, skipped: 0 };
-        let read = sources::read(&found.path, format, &files.columns, &[sources::TOKEN], &mut rows);
-        skipped += rows.skipped;
+        let (name, open) = (gather.sink.name(file), Arc::clone(&gather.open));
+        let input = Input {
+            path: &found.path,
+            format,
+            columns: &files.columns,
+            wanted: &[sources::TOKEN],
+            name: &name,
+            roots: &gather.bounds.roots,
+            files: &open,
+            chunk: gather.options.chunk,
+        };
+        let read = sources::read(input, &TokenRows::default, &mut |rows: TokenRows| {
+            for found in rows.0 {
+                skipped += u64::from(!take(gather, files, file, found));
+            }
+        });
         if let Err(broken) = read {
             let before = gather.sink.len();
             gather.report_broken(broken, file, files);
@@ -37,81 +52,78 @@ pub(super) fn tokens(gather: &mut Gather<'_>, files: &Files) {
     }
 }
 
-/// The tokens of one file.
-struct TokenRows<'g, 'a> {
-    gather: &'g mut Gather<'a>,
-    files: &'g Files,
-    file: FileId,
-    skipped: u64,
+/// What a row of a file of tokens holds.
+enum Found {
+    Token(TokenSource, Option<Claims>, Mark),
+    Malformed { mark: Mark, code: Code, message: String, help: &'static str },
 }
 
-impl TokenRows<'_, '_> {
-    fn malformed(&mut self, mark: Mark, code: Code, message: String, help: &str) {
-        if self.files.skip {
-            self.skipped += 1;
-        } else {
-            self.gather.sink.error(code, mark.of(self.file), message, help);
-        }
-    }
+/// The tokens of a part of a file.
+#[derive(Default)]
+struct TokenRows(Vec<Found>);
 
-    fn deliver(&mut self, source: TokenSource, claims: Option<&Claims>, at: At) {
-        let session = claims.and_then(|claims| claims.session_id);
-        let Some(index) = session.and_then(|session| self.gather.entry_of(session)) else {
-            self.gather.unused_tokens += 1;
-            return;
-        };
-        let item = &self.gather.items[index];
-        // What an entry refers to itself is read again before its request, what is minted is made then, and both stand.
-        if matches!(item.entry.token, TokenSource::Reference(_) | TokenSource::Mint(_))
-            || is_same_token(&item.entry.token, &source)
-        {
-            return;
-        }
-        let mut delivered = Entry { token: source, ..item.entry.clone() };
-        delivered.learn(claims);
-        if item.entry.has_token() {
-            if !self.files.latest {
-                let earlier = self.gather.sink.place(item.token_at());
-                let session = session.unwrap_or_default();
-                let message = format!("another token for session {session} stands at {earlier}");
-                let help = "keep one of the two, or write `on_duplicate: latest` into the item of `tokens`";
-                self.gather.sink.error(Code::DuplicateSession, at, message, help);
-                return;
-            }
-            if !self.gather.is_better(&delivered, &item.entry) {
-                return;
-            }
-        }
-        let item = &mut self.gather.items[index];
-        item.entry = delivered;
-        item.set_token_at(at);
+/// Takes what a row holds; false for a malformed token that may be left out.
+fn take(gather: &mut Gather<'_>, files: &Files, file: FileId, found: Found) -> bool {
+    match found {
+        Found::Token(source, claims, mark) => deliver(gather, files, source, claims.as_ref(), mark.of(file)),
+        Found::Malformed { .. } if files.skip => return false,
+        Found::Malformed { mark, code, message, help } => gather.sink.error(code, mark.of(file), message, help),
     }
+    true
 }
 
-impl Rows for TokenRows<'_, '_> {
+fn deliver(gather: &mut Gather<'_>, files: &Files, source: TokenSource, claims: Option<&Claims>, at: At) {
+    let session = claims.and_then(|claims| claims.session_id);
+    let Some(index) = session.and_then(|session| gather.entry_of(session)) else {
+        gather.unused_tokens += 1;
+        return;
+    };
+    let item = &gather.items[index];
+    // What an entry refers to itself is read again before its request, what is minted is made then, and both stand.
+    if matches!(item.entry.token, TokenSource::Reference(_) | TokenSource::Mint(_))
+        || is_same_token(&item.entry.token, &source)
+    {
+        return;
+    }
+    let mut delivered = Entry { token: source, ..item.entry.clone() };
+    delivered.learn(claims);
+    if item.entry.has_token() {
+        if !files.latest {
+            let earlier = gather.sink.place(item.token_at());
+            let session = session.unwrap_or_default();
+            let message = format!("another token for session {session} stands at {earlier}");
+            let help = "keep one of the two, or write `on_duplicate: latest` into the item of `tokens`";
+            gather.sink.error(Code::DuplicateSession, at, message, help);
+            return;
+        }
+        if !gather.is_better(&delivered, &item.entry) {
+            return;
+        }
+    }
+    let item = &mut gather.items[index];
+    item.entry = delivered;
+    item.set_token_at(at);
+}
+
+impl Rows for TokenRows {
     fn row(&mut self, row: &Row<'_>) {
-        let text = match &row.cells[sources::TOKEN] {
-            Some(Cell::Text(text)) if !text.trim().is_empty() => text,
-            None | Some(Cell::Null | Cell::Text(_)) => return,
-            Some(_) => {
-                let mark = (row.locate)(sources::TOKEN);
-                return self.malformed(
-                    mark,
-                    Code::TokenNotLiteral,
-                    "a token is a literal here".to_owned(),
-                    LITERAL_HELP,
-                );
-            }
+        let malformed = |code, message: &str| {
+            let (mark, message) = ((row.locate)(sources::TOKEN), message.to_owned());
+            Found::Malformed { mark, code, message, help: LITERAL_HELP }
         };
-        if let Some((source, claims)) = row.token(text) {
-            self.deliver(source, claims.as_ref(), row.start.of(self.file));
-        } else {
-            let mark = (row.locate)(sources::TOKEN);
-            self.malformed(mark, Code::MalformedToken, NOT_A_TOKEN.to_owned(), LITERAL_HELP);
-        }
+        self.0.push(match &row.cells[sources::TOKEN] {
+            None | Some(Cell::Null) => return,
+            Some(Cell::Text(text)) if text.trim().is_empty() => return,
+            Some(Cell::Text(text)) => match row.token(text) {
+                Some((source, claims)) => Found::Token(source, claims, row.start),
+                None => malformed(Code::MalformedToken, NOT_A_TOKEN),
+            },
+            Some(_) => malformed(Code::TokenNotLiteral, "a token is a literal here"),
+        });
     }
 
     fn bad(&mut self, mark: Mark, code: Code, message: String) {
-        self.malformed(mark, code, message, "correct the row, or write `on_invalid: skip`");
+        let help = "correct the row, or write `on_invalid: skip`";
+        self.0.push(Found::Malformed { mark, code, message, help });
     }
 }

@@ -111,6 +111,11 @@ impl<'a> Finisher<'a> {
         Self { defaults, source, options, row, file, vendor, shared: Vec::new(), applications: None }
     }
 
+    /// The name of the file that the entries stand in.
+    pub(super) fn file(&self) -> &FileName {
+        &self.file
+    }
+
     /// The entry of a draft; `None` where something is wrong, which is reported.
     pub(super) fn finish(&mut self, mut draft: Draft, sink: &mut Sink) -> Option<Item> {
         let errors = sink.errors();

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::bounds::Bounds;
 use super::code::Code;
 use super::draft::{Draft, Files, Raw, Source};
-use super::entry::{Entry, Place, TokenSource};
+use super::entry::{Entry, FileName, Place, TokenSource};
 use super::finish::{Finisher, Item, Origin};
 use super::globs::{self, BadPattern, Match};
 use super::keys;
@@ -23,7 +23,8 @@ use super::load::LoadOptions;
 use super::model::Invalid;
 use super::read::Format;
 use super::sink::{At, FileId, FileInfo, Finding, Mark, Shape, Sink};
-use super::sources::{self, Broken, Row, Rows};
+use super::sources::{self, Broken, Input, Row, Rows};
+use super::spot::OpenFiles;
 use crate::didit::Class;
 use crate::token::ShareToken;
 
@@ -43,12 +44,14 @@ pub(super) struct Gather<'a> {
     pub(super) options: &'a LoadOptions,
     pub(super) items: Vec<Item>,
     pub(super) unused_tokens: u64,
+    /// The files that tokens are read again from.
+    pub(super) open: Arc<OpenFiles>,
     index: HashMap<Identity, usize>,
 }
 
 impl<'a> Gather<'a> {
     pub(super) fn new(sink: &'a mut Sink, raw: &'a Raw, bounds: &'a Bounds, options: &'a LoadOptions) -> Self {
-        Self { sink, raw, bounds, options, items: Vec::new(), unused_tokens: 0, index: HashMap::new() }
+        Self { sink, raw, bounds, options, items: Vec::new(), unused_tokens: 0, open: Arc::default(), index: HashMap::new() }
     }
 
     /// Everything, in order.
@@ -74,12 +77,43 @@ impl<'a> Gather<'a> {
         let origin = Origin { latest: source.files.latest, skip: source.files.skip };
         for (found, format) in self.files(&source.files) {
             let file = self.file(&found, format, &source.files);
-            let settings = Some((&source.settings, origin));
-            let finisher = Finisher::new(&self.raw.defaults, settings, self.options, self.sink.name(file));
-            let mut rows = SourceRows { gather: self, finisher, source, origin, file };
-            let read = sources::read(&found.path, format, &source.files.columns, wanted, &mut rows);
+            let name = self.sink.name(file);
+            let (raw, options, bounds, open) = (self.raw, self.options, self.bounds, Arc::clone(&self.open));
+            let part = || SourceRows {
+                finisher: Finisher::new(&raw.defaults, Some((&source.settings, origin)), options, name.apart()),
+                source,
+                origin,
+                file,
+                sink: Sink::default(),
+                items: Vec::new(),
+            };
+            let input = Input {
+                path: &found.path,
+                format,
+                columns: &source.files.columns,
+                wanted,
+                name: &name,
+                roots: &bounds.roots,
+                files: &open,
+                chunk: options.chunk,
+            };
+            let read = sources::read(input, &part, &mut |part| self.take_part(part));
             if let Err(broken) = read {
                 self.broken_file(broken, file, &source.files);
+            }
+        }
+    }
+
+    /// Takes what a part of a source gave.
+    fn take_part(&mut self, part: SourceRows<'_>) {
+        self.sink.absorb(part.sink);
+        self.items.reserve(part.items.len());
+        for item in part.items {
+            // A bad row is known by nothing that another could have as well.
+            if item.entry.workflow().is_none() {
+                self.items.push(item);
+            } else {
+                self.take(Some(item));
             }
         }
     }
@@ -131,7 +165,9 @@ impl<'a> Gather<'a> {
         if files.skip {
             let findings = self.sink.take_from(before);
             let origin = Origin { latest: files.latest, skip: true };
-            self.invalid(&findings, Mark { line, ..Mark::START }.of(file), None, origin);
+            let at = Mark { line, ..Mark::START }.of(file);
+            let item = invalid(&findings, at, self.sink.name(file), None, origin);
+            self.items.push(item);
         }
     }
 
@@ -156,28 +192,6 @@ impl<'a> Gather<'a> {
                 self.sink.error(Code::MissingColumn, column.named.unwrap_or(files.at), message, help);
             }
         }
-    }
-
-    /// A bad row or file as an entry that is never sent.
-    fn invalid(
-        &mut self,
-        findings: &[Finding],
-        at: At,
-        known: Option<(Option<CompactString>, Option<Uuid>)>,
-        origin: Origin,
-    ) {
-        let token = findings.iter().any(|finding| finding.code == Code::MalformedToken);
-        let class = if token { Class::TokenInvalid } else { Class::BadRequest };
-        let messages: Vec<String> = findings.iter().map(|finding| super::snippet::scrub(&finding.message)).collect();
-        let place = Place { file: self.sink.name(at.file), line: at.mark.line };
-        let (id, session) = known.unwrap_or_default();
-        let entry = Entry {
-            id: id.filter(|id| !crate::mask::holds_secret(id)),
-            source_session_id: session,
-            invalid: Some(Box::new(Invalid { class, message: messages.join("; ") })),
-            ..Entry::new(place, Arc::default())
-        };
-        self.items.push(Item::new(entry, at, Some(origin)));
     }
 
     /// Takes an entry in, unless one for its session is there.
@@ -309,53 +323,74 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// The rows of one source file.
-struct SourceRows<'g, 'a> {
-    gather: &'g mut Gather<'a>,
-    finisher: Finisher<'a>,
-    source: &'g Source,
+/// A bad row or file as an entry that is never sent.
+fn invalid(
+    findings: &[Finding],
+    at: At,
+    file: FileName,
+    known: Option<(Option<CompactString>, Option<Uuid>)>,
     origin: Origin,
-    file: FileId,
+) -> Item {
+    let token = findings.iter().any(|finding| finding.code == Code::MalformedToken);
+    let class = if token { Class::TokenInvalid } else { Class::BadRequest };
+    let messages: Vec<String> = findings.iter().map(|finding| super::snippet::scrub(&finding.message)).collect();
+    let (id, session) = known.unwrap_or_default();
+    let entry = Entry {
+        id: id.filter(|id| !crate::mask::holds_secret(id)),
+        source_session_id: session,
+        invalid: Some(Box::new(Invalid { class, message: messages.join("; ") })),
+        ..Entry::new(Place { file, line: at.mark.line }, Arc::default())
+    };
+    Item::new(entry, at, Some(origin))
 }
 
-impl SourceRows<'_, '_> {
+/// The rows of a part of a source file.
+struct SourceRows<'a> {
+    finisher: Finisher<'a>,
+    source: &'a Source,
+    origin: Origin,
+    file: FileId,
+    sink: Sink,
+    items: Vec<Item>,
+}
+
+impl SourceRows<'_> {
     fn item(&mut self, row: &Row<'_>, exact: bool) -> Option<Item> {
-        let draft = sources::draft(row, &self.source.mint, self.file, exact, self.gather.sink);
-        self.finisher.finish(draft, self.gather.sink)
+        let draft = sources::draft(row, &self.source.mint, self.file, exact, &mut self.sink);
+        self.finisher.finish(draft, &mut self.sink)
+    }
+
+    fn invalid(&mut self, before: usize, at: At, known: Option<(Option<CompactString>, Option<Uuid>)>) {
+        let findings = self.sink.take_from(before);
+        self.items.push(invalid(&findings, at, self.finisher.file().clone(), known, self.origin));
     }
 }
 
-impl Rows for SourceRows<'_, '_> {
+impl Rows for SourceRows<'_> {
     fn row(&mut self, row: &Row<'_>) {
-        let before = self.gather.sink.len();
+        let before = self.sink.len();
         let mut item = self.item(row, false);
-        if self.gather.sink.len() > before {
+        if self.sink.len() > before {
             // Something is wrong: once more, with the places of the cells.
-            self.gather.sink.take_from(before);
+            self.sink.take_from(before);
             item = self.item(row, true);
             if self.origin.skip {
-                let findings = self.gather.sink.take_from(before);
-                let draft = sources::draft(row, &self.source.mint, self.file, false, self.gather.sink);
-                self.gather.sink.take_from(before);
+                let told = self.sink.len();
+                let draft = sources::draft(row, &self.source.mint, self.file, false, &mut self.sink);
+                self.sink.take_from(told);
                 let known = (draft.id.good().cloned(), draft.own_session());
-                self.gather.invalid(&findings, row.start.of(self.file), Some(known), self.origin);
-                return;
+                return self.invalid(before, row.start.of(self.file), Some(known));
             }
         }
-        self.gather.take(item);
+        self.items.extend(item);
     }
 
     fn bad(&mut self, mark: Mark, code: Code, message: String) {
-        let before = self.gather.sink.len();
-        self.gather.sink.error(
-            code,
-            mark.of(self.file),
-            message,
-            "correct the row, or write `on_invalid: skip` into the source",
-        );
+        let before = self.sink.len();
+        let help = "correct the row, or write `on_invalid: skip` into the source";
+        self.sink.error(code, mark.of(self.file), message, help);
         if self.origin.skip {
-            let findings = self.gather.sink.take_from(before);
-            self.gather.invalid(&findings, mark.of(self.file), None, self.origin);
+            self.invalid(before, mark.of(self.file), None);
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct LoadOptions {
     pub tokens: bool,
     /// Where `{env: NAME}` tokens are looked up.
     pub env: Environment,
+    /// How many bytes of a source are read at once. Nothing that comes out depends on it.
+    pub chunk: usize,
 }
 
 impl Default for LoadOptions {
@@ -46,6 +48,7 @@ impl Default for LoadOptions {
             sending: false,
             tokens: true,
             env: Environment::empty(),
+            chunk: super::sources::CHUNK,
         }
     }
 }

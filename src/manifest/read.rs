@@ -45,8 +45,16 @@ impl Format {
     }
 }
 
+/// A file to read.
+pub(super) struct Opened {
+    /// What it holds, unpacked.
+    pub(super) reader: Box<dyn Read + Send>,
+    /// The file itself, where its bytes are what it holds and can be read again.
+    pub(super) plain: Option<File>,
+}
+
 /// Opens a file to read, unpacked by its ending, up to `limit` bytes; more is an error of kind `FileTooLarge`.
-pub(super) fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
+pub(super) fn open(path: &Path, limit: u64) -> io::Result<Opened> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -56,20 +64,22 @@ pub(super) fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
         return Err(too_large());
     }
     let ending = path.extension().map(std::ffi::OsStr::to_ascii_lowercase).unwrap_or_default();
-    let plain: Box<dyn Read> = if ending == "gz" {
+    let mut plain = None;
+    let reader: Box<dyn Read + Send> = if ending == "gz" {
         Box::new(MultiGzDecoder::new(BufReader::new(file)))
     } else if ending == "zst" {
         Box::new(zstd::Decoder::new(file)?)
     } else {
+        plain = metadata.is_file().then(|| file.try_clone()).transpose()?;
         Box::new(file)
     };
-    Ok(Box::new(Limited { inner: plain, left: limit }))
+    Ok(Opened { reader: Box::new(Limited { inner: reader, left: limit }), plain })
 }
 
 /// The whole file, unpacked.
 pub(super) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path, limit)?.read_to_end(&mut bytes)?;
+    open(path, limit)?.reader.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -150,6 +150,12 @@ impl Sink {
         taken
     }
 
+    /// Takes over what another found in files that are known here.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.errors += other.errors;
+    }
+
     /// Everything, sorted by file, line and column, each said once, with the lines they point at.
     pub(super) fn finish(self) -> Vec<Diagnostic> {
         let Self { files, mut findings, .. } = self;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -39,14 +39,14 @@ pub struct TokenMoved {
     reason: String,
 }
 
-/// A file with tokens.
-#[derive(Debug)]
+/// A file with tokens. A clone is the same file, for threads that share no counters.
+#[derive(Clone, Debug)]
 pub(super) struct TokenFile {
     name: FileName,
-    path: PathBuf,
+    path: Arc<Path>,
     roots: Arc<[PathBuf]>,
     /// `None` where too many are open.
-    open: Option<File>,
+    open: Option<Arc<File>>,
 }
 
 /// How many files one load keeps open.
@@ -57,7 +57,7 @@ impl OpenFiles {
     /// The file, kept open where that may be. `open` has it already.
     pub(super) fn keep(&self, name: &FileName, path: PathBuf, roots: &[PathBuf], open: File) -> TokenFile {
         let has_room = self.0.fetch_add(1, Ordering::Relaxed) < OPEN_FILES;
-        TokenFile { name: name.apart(), path, roots: roots.into(), open: has_room.then_some(open) }
+        TokenFile { name: name.apart(), path: path.into(), roots: roots.into(), open: has_room.then(|| Arc::new(open)) }
     }
 }
 

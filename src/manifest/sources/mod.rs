@@ -7,22 +7,27 @@ mod build;
 mod cells;
 mod json;
 mod lines;
+mod stream;
 mod yaml;
 
 use std::borrow::Cow;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::code::Code;
 use super::draft::Columns;
-use super::entry::TokenSource;
+use super::entry::{FileName, TokenSource};
 use super::keys;
 use super::read::{self, Format};
 use super::sink::Mark;
-use super::spot::{Spot, TokenFile};
+use super::spot::{OpenFiles, Spot, TokenFile};
 use crate::token::{Claims, ShareToken, has_jwt_form, unverified_claims};
 
+use self::stream::{Chunk, Chunks};
+pub(super) use self::stream::CHUNK;
 pub(super) use build::draft;
 
 /// The slot of `share_token` in [`keys::COLUMNS`].
@@ -126,24 +131,72 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// Reads all rows of a file.
-pub(super) fn read(
-    path: &Path,
-    format: Format,
-    columns: &Columns,
-    wanted: &[usize],
-    rows: &mut dyn Rows,
+/// A file to read.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub(super) path: &'a Path,
+    pub(super) format: Format,
+    pub(super) columns: &'a Columns,
+    pub(super) wanted: &'a [usize],
+    /// Its name as shown, and the roots that it lies in.
+    pub(super) name: &'a FileName,
+    pub(super) roots: &'a [PathBuf],
+    /// The files that are kept open, for tokens to be read again.
+    pub(super) files: &'a OpenFiles,
+    /// How many bytes are read at once; nothing that comes out depends on it.
+    pub(super) chunk: usize,
+}
+
+/// Reads all rows of a file: each part of it into a value that `part` makes, which `take` gets in order.
+pub(super) fn read<P: Rows + Send>(
+    input: Input<'_>,
+    part: &(dyn Fn() -> P + Sync),
+    take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
-    match format {
+    let Input { path, columns, wanted, .. } = input;
+    let mut whole = |read: &dyn Fn(&mut P) -> Result<(), Broken>| {
+        let mut rows = part();
+        let result = read(&mut rows);
+        take(rows);
+        result
+    };
+    match input.format {
         Format::Cells(delimiter) => {
-            let bytes = read::bytes(path, read::SOURCE_LIMIT)?;
-            cells::read(read::without_bom(&bytes), delimiter, columns, wanted, rows)
+            let bytes = Zeroizing::new(read::bytes(path, read::SOURCE_LIMIT)?);
+            whole(&|rows| cells::read(read::without_bom(&bytes), delimiter, columns, wanted, rows))
         }
-        Format::JsonLines => lines::json(path, columns, rows),
-        Format::Lines => lines::tokens(path, rows),
-        Format::Json => json::read(&text(path)?, columns, rows),
-        Format::Yaml => yaml::read(&text(path)?, columns, rows),
+        Format::Json => {
+            let text = text(path)?;
+            whole(&|rows| json::read(&text, columns, rows))
+        }
+        Format::Yaml => {
+            let text = text(path)?;
+            whole(&|rows| yaml::read(&text, columns, rows))
+        }
+        Format::JsonLines | Format::Lines => lines(input, part, take),
     }
+}
+
+/// Reads a file of lines, several chunks of it at once.
+fn lines<P: Rows + Send>(
+    input: Input<'_>,
+    part: &(dyn Fn() -> P + Sync),
+    take: &mut (dyn FnMut(P) + Send),
+) -> Result<(), Broken> {
+    let opened = read::open(input.path, read::SOURCE_LIMIT)?;
+    let keep = |file| Arc::new(input.files.keep(input.name, input.path.to_owned(), input.roots, file));
+    let file = opened.plain.map(keep);
+    let mut chunks = Chunks::new(opened.reader, input.chunk);
+    let work = |chunk: &Chunk, rows: &mut P| {
+        let apart = file.as_deref().map(|file| Arc::new(file.clone()));
+        let ground = apart.as_ref().map(|file| Ground { file, offset: chunk.offset, bytes: chunk.bytes() });
+        match input.format {
+            Format::Lines => lines::tokens(chunk, ground, rows),
+            _ => lines::json(chunk, ground, input.columns, rows),
+        }
+    };
+    let seen = stream::each(&mut chunks, part, &work, take)?;
+    seen.check(input.columns)
 }
 
 /// The whole file as text.
@@ -161,6 +214,33 @@ fn text(path: &Path) -> Result<String, Broken> {
                 help: "save it as UTF-8".to_owned(),
             })
         }
+    }
+}
+
+/// Which columns rows had, and how many rows there were.
+#[derive(Debug, Default)]
+struct Seen {
+    columns: [bool; SLOTS],
+    rows: u64,
+}
+
+impl Seen {
+    fn row(&mut self, cells: &[Option<Cell<'_>>; SLOTS]) {
+        self.rows += 1;
+        for (seen, cell) in self.columns.iter_mut().zip(cells) {
+            *seen |= cell.is_some();
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        for (seen, other) in self.columns.iter_mut().zip(other.columns) {
+            *seen |= other;
+        }
+    }
+
+    fn check(&self, columns: &Columns) -> Result<(), Broken> {
+        check_seen(columns, self.columns, self.rows)
     }
 }
 

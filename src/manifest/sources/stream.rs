@@ -1,0 +1,169 @@
+//! A file in chunks of whole lines, worked on side by side and taken in order, so that neither their size nor the
+//! number of threads shows in what comes out.
+//!
+//! While one batch of chunks is worked on, the next is read and what the last gave is taken. Only these batches are
+//! held. The buffers held tokens and are wiped when they are dropped; until then they are used again.
+
+use std::io::Read;
+
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use super::lines::LINE_LIMIT;
+use super::{Broken, Seen};
+
+/// The bytes of a chunk, unless a line is longer.
+pub(in crate::manifest) const CHUNK: usize = 1 << 20;
+
+/// Whole lines of a file.
+pub(super) struct Chunk {
+    buffer: Zeroizing<Vec<u8>>,
+    length: usize,
+    /// Where it begins in what the file holds.
+    pub(super) offset: u64,
+    /// The number of its first line.
+    pub(super) line: usize,
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+/// The chunks of a file.
+pub(super) struct Chunks {
+    reader: Box<dyn Read + Send>,
+    size: usize,
+    /// The beginning of a line that the last chunk ended in.
+    rest: Zeroizing<Vec<u8>>,
+    offset: u64,
+    line: usize,
+    failed: Option<Broken>,
+    is_done: bool,
+    spare: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl Chunks {
+    pub(super) fn new(reader: Box<dyn Read + Send>, size: usize) -> Self {
+        let rest = Zeroizing::new(Vec::new());
+        Self { reader, size, rest, offset: 0, line: 1, failed: None, is_done: false, spare: Vec::new() }
+    }
+
+    /// The next chunk. What was read before an error comes before it.
+    pub(super) fn next(&mut self) -> Result<Option<Chunk>, Broken> {
+        if self.is_done {
+            return self.failed.take().map_or(Ok(None), Err);
+        }
+        let mut buffer = self.spare.pop().unwrap_or_else(|| Zeroizing::new(vec![0; self.size]));
+        while buffer.len() <= self.rest.len() {
+            buffer = grown(&buffer, 0);
+        }
+        let mut length = self.rest.len();
+        buffer[..length].copy_from_slice(&self.rest);
+        let end = loop {
+            self.fill(&mut buffer, &mut length);
+            // A line that is too long is told by who reads it.
+            let is_enough = length >= LINE_LIMIT;
+            match memchr::memrchr(b'\n', &buffer[..length]).map(|at| at + 1) {
+                _ if self.is_done && self.failed.is_none() => break length,
+                Some(end) => break end,
+                None if self.failed.is_some() => break 0,
+                None if is_enough => {
+                    self.is_done = true;
+                    break length;
+                }
+                None => buffer = grown(&buffer, length),
+            }
+        };
+        self.rest = Zeroizing::new(buffer[end..length].to_vec());
+        let (offset, line) = (self.offset, self.line);
+        self.offset += end as u64;
+        self.line += newlines(&buffer[..end]);
+        Ok(Some(Chunk { buffer, length: end, offset, line }))
+    }
+
+    fn fill(&mut self, buffer: &mut [u8], length: &mut usize) {
+        while *length < buffer.len() {
+            match self.reader.read(&mut buffer[*length..]) {
+                Ok(0) => {
+                    self.is_done = true;
+                    return;
+                }
+                Ok(read) => *length += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    (self.failed, self.is_done) = (Some(error.into()), true);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// So many chunks, and why there are no more.
+    fn batch(&mut self, count: usize) -> (Vec<Chunk>, Result<(), Broken>) {
+        let mut chunks = Vec::with_capacity(count);
+        while chunks.len() < count {
+            match self.next() {
+                Ok(Some(chunk)) => chunks.push(chunk),
+                Ok(None) => return (chunks, Ok(())),
+                Err(broken) => return (chunks, Err(broken)),
+            }
+        }
+        (chunks, Ok(()))
+    }
+}
+
+/// Twice as large, with what is held already.
+fn grown(buffer: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
+    let mut larger = Zeroizing::new(vec![0; (buffer.len() * 2).max(64)]);
+    larger[..length].copy_from_slice(&buffer[..length]);
+    larger
+}
+
+/// How many lines end here.
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&b| b == b'\n').count()
+}
+
+/// Works on all chunks, each with a part of its own, and takes the parts in order. Ends with the first that is broken.
+pub(super) fn each<P: Send>(
+    chunks: &mut Chunks,
+    part: &(dyn Fn() -> P + Sync),
+    work: &(dyn Fn(&Chunk, &mut P) -> Result<Seen, Broken> + Sync),
+    take: &mut (dyn FnMut(P) + Send),
+) -> Result<Seen, Broken> {
+    let width = rayon::current_num_threads() * 2;
+    let mut seen = Seen::default();
+    let (mut ready, mut ended) = chunks.batch(width);
+    let mut done: Vec<(P, Result<Seen, Broken>)> = Vec::new();
+    loop {
+        let worked = |chunk: Chunk| {
+            let mut part = part();
+            let result = work(&chunk, &mut part);
+            (part, result, chunk.buffer)
+        };
+        let batch = std::mem::take(&mut ready);
+        let is_over = batch.is_empty();
+        let (fresh, taken) = rayon::join(
+            || batch.into_par_iter().map(worked).collect::<Vec<_>>(),
+            || {
+                for (part, result) in done.drain(..) {
+                    take(part);
+                    seen.add(&result?);
+                }
+                Ok::<_, Broken>(if is_over || ended.is_err() { None } else { Some(chunks.batch(width)) })
+            },
+        );
+        if let Some(next) = taken? {
+            (ready, ended) = next;
+        }
+        for (part, result, buffer) in fresh {
+            done.push((part, result));
+            chunks.spare.push(buffer);
+        }
+        if is_over {
+            return ended.map(|()| seen);
+        }
+    }
+}
