@@ -57,7 +57,8 @@ impl World {
             .expect("a sandbox");
         let told = BufReader::new(server.stdout.take().expect("its output")).lines().map_while(Result::ok);
         let lines = told.take_while(|line| !line.starts_with('#'));
-        let pair = |line: String| line.strip_prefix("export ")?.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let pair =
+            |line: String| line.strip_prefix("export ")?.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
         let environment: Vec<_> = lines.filter_map(pair).collect();
         let mut world = Self { server, folder, environment, imports: Vec::new() };
         world.write_sources(concurrency);
@@ -120,7 +121,8 @@ impl World {
         });
         assert!(status.success(), "{arguments:?}: {status}");
         let reader = Reader::require(&self.ledger()).expect("the ledger");
-        let end = reader.runs().expect("its runs").into_iter().filter_map(|run| run.end).next_back().expect("a run's end");
+        let end =
+            reader.runs().expect("its runs").into_iter().filter_map(|run| run.end).next_back().expect("a run's end");
         Ran {
             process,
             run: Duration::from_secs_f64(end.seconds),

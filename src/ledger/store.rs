@@ -349,7 +349,12 @@ pub(super) fn text(id: Option<Uuid>) -> Option<String> {
     id.map(|id| id.to_string())
 }
 
-pub(super) fn write_entry(tx: &Transaction<'_>, entry: Option<EntryId>, new: &NewEntry, run: RunId) -> rusqlite::Result<EntryId> {
+pub(super) fn write_entry(
+    tx: &Transaction<'_>,
+    entry: Option<EntryId>,
+    new: &NewEntry,
+    run: RunId,
+) -> rusqlite::Result<EntryId> {
     let source = text(new.source_session_id);
     let from = text(new.from_application_id);
     let kind = new.session_kind.map(crate::token::SessionKind::as_str);
