@@ -171,7 +171,7 @@ impl Client {
         self.environment
     }
 
-    /// Imports a shared session. Any 2xx with a session id is a success.
+    /// Imports a shared session. Any 2xx with a session id is a success; of the decision, its head is read.
     pub async fn import_shared(&self, request: &ImportRequest<'_>) -> Answer<Decision> {
         let body = ImportBody {
             share_token: request.token.expose(),
@@ -179,12 +179,14 @@ impl Client {
             workflow_id: request.workflow_id,
             vendor_data: request.vendor_data,
         };
-        let claims = request.token.unverified_claims();
         let url = self.v3(&["session", "import-shared"]);
         self.call(Verb::Post, url, Some(json(&body)), |raw, head| {
-            let now = head.server_date.unwrap_or_else(Timestamp::now);
-            let context = ImportContext { claims: claims.as_ref(), application: self.application, now };
-            read_success(raw, Decision::read).unwrap_or_else(|| Err(classify_import(raw.status, &raw.body, &context)))
+            read_success(raw, Decision::read_head).unwrap_or_else(|| {
+                let claims = request.token.unverified_claims();
+                let now = head.server_date.unwrap_or_else(Timestamp::now);
+                let context = ImportContext { claims: claims.as_ref(), application: self.application, now };
+                Err(classify_import(raw.status, &raw.body, &context))
+            })
         })
         .await
     }

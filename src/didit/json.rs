@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use compact_str::CompactString;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Up to so many fields are compared with each other; more are hashed.
 const FEW: usize = 64;
@@ -257,9 +257,101 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
+/// The fields of an object that are neither lists nor objects, which are `null` here: they are passed over, not made.
+pub(super) struct Shallow(pub(super) Fields);
+
+impl<'de> Deserialize<'de> for Shallow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ShallowReader)
+    }
+}
+
+struct ShallowReader;
+
+impl<'de> Visitor<'de> for ShallowReader {
+    type Value = Shallow;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shallow, A::Error> {
+        let mut fields = Fields::default();
+        while let Some((name, Plain(value))) = map.next_entry()? {
+            fields.0.push((name, value));
+        }
+        fields.settle();
+        Ok(Shallow(fields))
+    }
+}
+
+/// A value that is neither a list nor an object, or `null` in the place of one.
+struct Plain(Json);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlainReader)
+    }
+}
+
+struct PlainReader;
+
+impl<'de> Visitor<'de> for PlainReader {
+    type Value = Plain;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Plain, E> {
+        Ok(Plain(Json::Null))
+    }
+
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<Plain, E> {
+        Reader.visit_bool(flag).map(Plain)
+    }
+
+    fn visit_i64<E: Error>(self, whole: i64) -> Result<Plain, E> {
+        Reader.visit_i64(whole).map(Plain)
+    }
+
+    fn visit_u64<E: Error>(self, whole: u64) -> Result<Plain, E> {
+        Reader.visit_u64(whole).map(Plain)
+    }
+
+    fn visit_f64<E: Error>(self, float: f64) -> Result<Plain, E> {
+        Reader.visit_f64(float).map(Plain)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Plain, E> {
+        Reader.visit_str(text).map(Plain)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Plain, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Plain(Json::Null))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Plain, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Plain(Json::Null))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_passed_over_is_read_to_its_end() {
+        let text = r#"{"id":"x","n":7,"list":[{"a":[1]},2],"o":{"id":"y"},"id":"z"}"#;
+        let Shallow(fields) = serde_json::from_str(text).unwrap();
+        let expected = [("n", Json::Int(7)), ("list", Json::Null), ("o", Json::Null), ("id", Json::from("z"))];
+        assert_eq!(fields, Fields::from(expected));
+        for end in 0..text.len() {
+            assert!(serde_json::from_str::<Shallow>(&text[..end]).is_err(), "{end}");
+        }
+    }
 
     fn read(text: &str) -> Json {
         serde_json::from_str(text).unwrap()

@@ -19,6 +19,7 @@ mod erase;
 mod examine;
 mod file;
 mod findings;
+mod imports;
 mod lock;
 mod pass;
 mod past;

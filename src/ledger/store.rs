@@ -7,8 +7,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
 use super::records::{
-    AnswerKind, AttemptId, EntryId, Identity, Intent, ManifestFacts, NewEntry, Origin, Outcome, Record, RecordedError,
-    RunEnd, RunId, RunOutcome, State,
+    EntryId, Identity, ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunId, RunOutcome, State,
 };
 use super::writer::Writer;
 use super::{EntryRules, LedgerError, Location, Lock, file, past, read, rules};
@@ -140,46 +139,6 @@ impl Ledger {
                 rules::keep(tx, &key, &facts.name, &rules)
             })
             .await
-    }
-
-    /// Records the intent to send a request. When this returns, it is durable, and the request may leave.
-    pub async fn intend(&self, intent: Intent) -> Result<(EntryId, AttemptId), LedgerError> {
-        self.writer
-            .call(move |tx| {
-                let entry = write_entry(tx, intent.entry, &intent.describe, intent.run)?;
-                tx.execute(
-                    "UPDATE entries SET state = 'sending', attempts = attempts + 1, token = ?2, workflow_id = ?3,
-                       trust_review = ?4, vendor_data = ?5, first_sent_at = coalesce(first_sent_at, ?6), key = ?7
-                     WHERE id = ?1",
-                    params![
-                        entry.0,
-                        intent.token.as_bytes(),
-                        text(intent.settings.workflow_id),
-                        intent.settings.trust_review,
-                        intent.settings.vendor_data,
-                        intent.sent_at.as_millisecond(),
-                        intent.describe.receiver.key.as_ref().map(Fingerprint::as_bytes),
-                    ],
-                )?;
-                tx.execute(
-                    "INSERT INTO attempts (entry, run, number, sent_at, left_at, token, token_expires_at, workflow_id, trust_review, vendor_data)
-                     SELECT id, ?2, attempts, ?3, ?5, token, ?4, workflow_id, trust_review, vendor_data FROM entries WHERE id = ?1",
-                    params![
-                        entry.0,
-                        intent.run.0,
-                        intent.sent_at.as_millisecond(),
-                        intent.token_expires_at.map(Timestamp::as_millisecond),
-                        intent.left_at.as_millisecond(),
-                    ],
-                )?;
-                Ok((entry, AttemptId(tx.last_insert_rowid())))
-            })
-            .await
-    }
-
-    /// Records what became of a request, or of a lookup. When this returns, it is durable, and counts.
-    pub async fn settle(&self, outcome: Outcome) -> Result<(), LedgerError> {
-        self.writer.call(move |tx| settle(tx, &outcome)).await
     }
 
     /// Records an entry that ended without a request: expired before its turn, or refused by the checks before the
@@ -390,7 +349,12 @@ pub(super) fn text(id: Option<Uuid>) -> Option<String> {
     id.map(|id| id.to_string())
 }
 
-fn write_entry(tx: &Transaction<'_>, entry: Option<EntryId>, new: &NewEntry, run: RunId) -> rusqlite::Result<EntryId> {
+pub(super) fn write_entry(
+    tx: &Transaction<'_>,
+    entry: Option<EntryId>,
+    new: &NewEntry,
+    run: RunId,
+) -> rusqlite::Result<EntryId> {
     let source = text(new.source_session_id);
     let from = text(new.from_application_id);
     let kind = new.session_kind.map(crate::token::SessionKind::as_str);
@@ -439,51 +403,6 @@ fn set_error(tx: &Transaction<'_>, entry: EntryId, error: Option<&RecordedError>
             error.map(|e| e.detail.as_str()),
         ])
         .map(drop)
-}
-
-fn settle(tx: &Transaction<'_>, it: &Outcome) -> rusqlite::Result<()> {
-    set_state(tx, it.entry, it.run, it.state)?;
-    set_error(tx, it.entry, it.error.as_ref())?;
-    if let Some(session) = &it.session {
-        tx.prepare_cached(
-            "UPDATE entries SET session_id = ?2, session_number = ?3, session_url = ?4, status = ?5, imported_at = ?6,
-               source_session_id = coalesce(source_session_id, ?7), session_kind = coalesce(session_kind, ?8) WHERE id = ?1",
-        )?
-        .execute(params![
-            it.entry.0,
-            session.session_id.to_string(),
-            session.session_number,
-            session.session_url,
-            session.status,
-            it.at.as_millisecond(),
-            text(it.source_session_id),
-            it.session_kind.map(crate::token::SessionKind::as_str),
-        ])?;
-    }
-    if let Some((attempt, kind)) = it.attempt {
-        insert_answer(tx, it, attempt, kind)?;
-    }
-    match &it.evidence {
-        None => Ok(()),
-        Some(e) => insert_evidence(tx, it.entry, it.run, it.at, e.verdict, e.session_id, &e.detail),
-    }
-}
-
-fn insert_answer(tx: &Transaction<'_>, it: &Outcome, attempt: AttemptId, kind: AnswerKind) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO answers (attempt, answered_at, outcome, http_status, class, detail, session_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        attempt.0,
-        it.at.as_millisecond(),
-        kind.as_str(),
-        it.error.as_ref().and_then(|e| e.http_status),
-        it.error.as_ref().map(|e| e.class.as_str()),
-        it.error.as_ref().map(|e| e.detail.as_str()),
-        it.session.as_ref().filter(|_| kind == AnswerKind::Imported).map(|s| s.session_id.to_string()),
-    ])
-    .map(drop)
 }
 
 pub(super) fn insert_evidence(

@@ -14,7 +14,7 @@ const LIFE: SignedDuration = SignedDuration::from_secs(5);
 
 /// The first block; twice as many while blocks are used up within their life, half as many when they are not.
 const SMALLEST: u32 = 8;
-const LARGEST: u32 = 512;
+const LARGEST: u32 = 8192;
 
 /// The requests of one key.
 #[derive(Debug)]

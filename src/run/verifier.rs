@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -27,6 +27,9 @@ use crate::verify::{self, Baseline, Case, Evidence, Fetched, Finding, Judged, Me
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
 const BATCH: usize = 256;
+
+/// Batches judged and kept at a time: one on the cores, one on the disk.
+const ABREAST: usize = 2;
 
 /// How long what was fetched waits for a batch to fill: people watch.
 const LINGER: Duration = Duration::from_millis(500);
@@ -74,6 +77,15 @@ impl Verified {
     pub fn and(mut self, other: Self) -> Self {
         self.add(other);
         self
+    }
+
+    /// Takes what a batch came to.
+    fn take(&mut self, judged: Result<Result<Self, Halt>, JoinError>) {
+        match judged {
+            Ok(Ok(judged)) => self.add(judged),
+            Ok(Err(halt)) => self.halts.push(halt),
+            Err(error) => self.halts.push(Halt::lost(&error)),
+        }
     }
 
     fn add(&mut self, other: Self) {
@@ -133,49 +145,62 @@ type Fetch = (Check, Result<Fetched, CallError>);
 
 impl Verifier {
     /// Works until `incoming` is closed and everything is judged, or until it is stopped.
+    ///
+    /// While batches are judged and kept, the next are fetched; where that falls behind, no more are fetched, so that
+    /// memory holds a few batches whatever there is to verify.
     pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Check>, mut stop: Listener) -> Verified {
+        let verifier = Arc::new(self);
         let mut verified = Verified::default();
         let mut fetches: JoinSet<Fetch> = JoinSet::new();
+        let mut judging: JoinSet<Result<Verified, Halt>> = JoinSet::new();
         let mut batch = Vec::new();
         let mut streak = Streak::default();
         let mut open = true;
         let mut linger = tokio::time::interval(LINGER);
         linger.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let most = self.lane.limits.concurrency as usize;
+        let most = verifier.lane.limits.concurrency as usize;
         let mut winding = Winding::default();
         while (open || !fetches.is_empty()) && verified.halts.is_empty() {
-            let mut is_due = false;
+            let (mut is_due, is_behind) = (false, batch.len() >= BATCH);
             tokio::select! {
                 biased;
                 asked = wait_for(&mut stop, |request| *request != winding.heard) => {
                     verified.halts.extend(winding.hear(asked));
                 }
+                Some(judged) = judging.join_next(), if !judging.is_empty() => verified.take(judged),
                 _ = linger.tick(), if !batch.is_empty() => is_due = true,
                 Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
-                    Ok(fetch) => verified.halts.extend(self.take(fetch, &mut batch, &mut streak)),
+                    Ok(fetch) => verified.halts.extend(verifier.take(fetch, &mut batch, &mut streak)),
                     Err(error) => verified.halts.push(Halt::lost(&error)),
                 },
-                check = incoming.recv(), if open && (fetches.len() < most || winding.is_under_way()) => match check {
-                    None => open = false,
-                    Some(_) if winding.is_under_way() => {
-                        verified.sessions += 1;
-                        verified.left += 1;
+                check = incoming.recv(), if open && (winding.is_under_way() || !is_behind && fetches.len() < most) => {
+                    match check {
+                        None => open = false,
+                        Some(_) if winding.is_under_way() => {
+                            verified.sessions += 1;
+                            verified.left += 1;
+                        }
+                        Some(check) => {
+                            verified.sessions += 1;
+                            fetches.spawn(fetch(Arc::clone(&verifier.lane), check));
+                        }
                     }
-                    Some(check) => {
-                        verified.sessions += 1;
-                        fetches.spawn(fetch(Arc::clone(&self.lane), check));
-                    }
-                },
+                }
                 () = winding.given_up(), if !fetches.is_empty() => {
                     verified.left += fetches.len() as u64;
                     fetches.shutdown().await;
                 }
             }
-            if is_due || batch.len() >= BATCH || (!open && fetches.is_empty()) {
-                self.judge(&mut batch, &mut verified, &mut stop).await;
+            if (is_due || batch.len() >= BATCH) && judging.len() < ABREAST {
+                judging.spawn(Arc::clone(&verifier).judge(std::mem::take(&mut batch), stop.clone()));
             }
         }
-        self.judge(&mut batch, &mut verified, &mut stop).await;
+        if !batch.is_empty() {
+            judging.spawn(Arc::clone(&verifier).judge(batch, stop.clone()));
+        }
+        while let Some(judged) = judging.join_next().await {
+            verified.take(judged);
+        }
         while let Ok(_left) = incoming.try_recv() {
             verified.sessions += 1;
         }
@@ -204,18 +229,11 @@ impl Verifier {
     }
 
     /// Judges what was fetched, and keeps what that came to. What was stopped meanwhile is left to the next audit.
-    async fn judge(&self, batch: &mut Vec<(Check, Fetched)>, verified: &mut Verified, stop: &mut Listener) {
-        if batch.is_empty() {
-            return;
-        }
+    async fn judge(self: Arc<Self>, batch: Vec<(Check, Fetched)>, mut stop: Listener) -> Result<Verified, Halt> {
         let now = self.means.clock.now();
-        match self.judged(std::mem::take(batch), stop).await {
-            Ok(Some(batch)) => match self.keep(batch, now).await {
-                Ok(kept) => verified.add(kept),
-                Err(halt) => verified.halts.push(halt),
-            },
-            Ok(None) => {}
-            Err(halt) => verified.halts.push(halt),
+        match self.judged(batch, &mut stop).await? {
+            Some(batch) => self.keep(batch, now).await,
+            None => Ok(Verified::default()),
         }
     }
 

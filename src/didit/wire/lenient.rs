@@ -2,7 +2,8 @@
 //! JSON. The published example of an import's answer has both, so a server that serves it word for word is read too.
 //! Half an answer is still no answer: nothing is ever completed.
 
-use crate::didit::Json;
+use crate::didit::json::Shallow;
+use crate::didit::{Fields, Json};
 
 /// The JSON in `body`; `None` where there is none.
 pub(super) fn parse(body: &[u8]) -> Option<Json> {
@@ -10,6 +11,17 @@ pub(super) fn parse(body: &[u8]) -> Option<Json> {
     match value {
         Json::String(inner) => parse_once(inner.as_bytes()),
         other => Some(other),
+    }
+}
+
+/// The fields of the JSON object in `body` that are neither lists nor objects; `None` where there is none.
+pub(super) fn parse_head(body: &[u8]) -> Option<Fields> {
+    match serde_json::from_slice(body) {
+        Ok(Shallow(fields)) => Some(fields),
+        Err(_) => match parse(body)? {
+            Json::Object(fields) => Some(fields),
+            _ => None,
+        },
     }
 }
 

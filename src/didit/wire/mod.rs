@@ -121,6 +121,13 @@ impl Decision {
         Self::from_fields(normal::normalise(fields)).ok_or(NotADecision)
     }
 
+    /// Reads which session an answer tells of, and how it stands; its checks, features and reviews may be left out.
+    /// The whole body has to be JSON all the same: half an answer is none.
+    pub fn read_head(body: &[u8]) -> Result<Self, NotADecision> {
+        let fields = lenient::parse_head(body).ok_or(NotADecision)?;
+        Self::from_fields(fields).ok_or(NotADecision)
+    }
+
     fn from_fields(fields: Fields) -> Option<Self> {
         Some(Self {
             session_id: uuid(&fields, "session_id")?,
