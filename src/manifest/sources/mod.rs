@@ -26,8 +26,8 @@ use super::sink::Mark;
 use super::spot::{OpenFiles, Spot, TokenFile};
 use crate::token::{Claims, ShareToken, has_jwt_form, unverified_claims};
 
-use self::stream::{Chunk, Chunks};
 pub(super) use self::stream::CHUNK;
+use self::stream::{Chunk, Chunks};
 pub(super) use build::draft;
 
 /// The slot of `share_token` in [`keys::COLUMNS`].
