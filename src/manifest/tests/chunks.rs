@@ -19,6 +19,23 @@ fn row(kind: u8, n: u32) -> String {
     }
 }
 
+/// A record of `share_token,source_session_id,vendor_data`, good, bad, quoted or broken over lines.
+fn record(kind: u8, n: u32) -> String {
+    let own = token(n % 7, 100 + i64::from(n % 3));
+    match kind % 12 {
+        0 => String::new(),
+        1 => format!("\"{own}\",\"\",\"two\nlines, \"\"{n}\"\"\""),
+        2 => format!("{own},,x{}", n % 2),
+        3 => format!(",{},a\"b\r", session(n)),
+        4 => "too,few".to_owned(),
+        5 => format!(",{},\"a\" b", session(200 + n)),
+        6 => format!("\"{own}\",,x"),
+        7 => format!("no token,{},", session(n)),
+        8 if n.is_multiple_of(5) => format!(",{},\"open", session(n)),
+        _ => format!("{},,", token(1000 + n, 100)),
+    }
+}
+
 /// All that shows of a load.
 fn outcome(folder: &Folder) -> String {
     let diagnostics = |told: &[crate::manifest::Diagnostic]| serde_json::to_string(told).unwrap();
@@ -42,6 +59,7 @@ proptest! {
     fn the_size_of_chunks_and_the_number_of_threads_do_not_show(
         kinds in proptest::collection::vec(any::<u8>(), 0..40),
         bytes in proptest::option::of(any::<u8>()),
+        is_csv in any::<bool>(),
         chunk in 1_usize..3000,
         threads in 1_usize..4,
         settings in prop_oneof![
@@ -50,13 +68,18 @@ proptest! {
         ],
         ending in prop_oneof![Just("\n"), Just("")],
     ) {
+        let (name, head_line, row): (_, _, fn(u8, u32) -> String) = if is_csv {
+            ("a.csv", "\u{feff}\"share_token\",source_session_id,\"vendor_data\"\r\n", record)
+        } else {
+            ("a.ndjson", "", row)
+        };
         let rows: Vec<String> = kinds.iter().zip(0..).map(|(kind, n)| row(*kind, n)).collect();
-        let mut text = rows.join("\n").into_bytes();
+        let mut text = format!("{head_line}{}", rows.join("\n")).into_bytes();
         text.extend(bytes);
         text.extend(ending.as_bytes());
-        let manifest = format!("{}sources: [{{file: a.ndjson{settings}}}]\n", head());
+        let manifest = format!("{}sources: [{{file: {name}{settings}}}]\n", head());
         let mut folder = Folder::new(&[("m.yaml", &manifest)]);
-        folder.write("a.ndjson", &text);
+        folder.write(name, &text);
         folder.options.chunk = 1 << 20;
         let whole = outcome(&folder);
         folder.options.chunk = chunk;
