@@ -114,11 +114,11 @@ fn earlier<K: std::hash::Hash + Eq, V: Copy>(places: &mut HashMap<K, V>, key: K,
 
 /// Warns once of entries without a `vendor_data` that is theirs alone.
 pub(super) fn vendor_data(raw: &Raw, items: &[Item], sink: &mut Sink) {
-    let hasher = RandomState::new();
+    let keyed = RandomState::new();
     // A text is known by its hash here, under a key that nobody knows.
     let hash = |text: &mut String, item: &Item| {
         text.clear();
-        item.entry.vendor_into(text).then(|| hasher.hash_one(text.as_str()))
+        item.entry.vendor_into(text).then(|| keyed.hash_one(text.as_str()))
     };
     let hashes: Vec<Option<u64>> = items.par_iter().map_init(String::new, hash).collect();
     let mut sorted: Vec<u64> = hashes.par_iter().filter_map(|hash| *hash).collect();

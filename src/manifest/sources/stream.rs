@@ -141,7 +141,7 @@ fn grown(buffer: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
 
 /// How many lines end here.
 pub(super) fn newlines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&b| b == b'\n').count()
+    memchr::memchr_iter(b'\n', bytes).count()
 }
 
 impl Cut {
