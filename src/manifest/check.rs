@@ -1,7 +1,9 @@
 //! What only shows once everything is there: what has to be unique over all manifests, and what deserves a warning.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use rayon::prelude::*;
 
 use super::code::Code;
 use super::decode::{listed, truncated};
@@ -61,6 +63,12 @@ fn known(raw: &Raw, partner: &Field<String>, sink: &mut Sink) {
 /// Names, ids and source sessions are unique over all manifests: the later of two is an error.
 pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {
     let (mut names, mut ids, mut sessions) = (HashMap::new(), HashMap::new(), HashMap::new());
+    // Nearly always nothing stands twice, which hashes alone tell; which of two is the later takes more.
+    let items = || loaded.par_iter().flat_map(|manifest| &manifest.items);
+    let hasher = RandomState::new();
+    let is_doubtful = stands_twice(items().map(|item| hasher.hash_one(item.entry.label())))
+        || loaded.len() > 1
+            && stands_twice(items().filter_map(|item| Some(hasher.hash_one(item.entry.source_session_id?))));
     for (number, manifest) in loaded.iter().enumerate() {
         if let Some(name) = manifest.raw.name.good()
             && let Some(first) = earlier(&mut names, name, manifest.raw.name_at())
@@ -68,7 +76,7 @@ pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {
             let message = format!("the name `{name}` is taken by the manifest at {}", sink.place(first));
             sink.error(Code::DuplicateName, manifest.raw.name_at(), message, "give each manifest its own name");
         }
-        for item in &manifest.items {
+        for item in manifest.items.iter().filter(|_| is_doubtful) {
             let (at, label) = (item.id_at(), item.entry.label());
             if let Some(first) = earlier(&mut ids, label, at) {
                 let message = format!("the id `{label}` is taken by the entry at {}", sink.place(first));
@@ -87,6 +95,12 @@ pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {
     }
 }
 
+fn stands_twice(hashes: impl ParallelIterator<Item = u64>) -> bool {
+    let mut hashes: Vec<u64> = hashes.collect();
+    hashes.par_sort_unstable();
+    hashes.par_windows(2).any(|pair| pair[0] == pair[1])
+}
+
 /// Notes a place, or gives the one noted before.
 fn earlier<K: std::hash::Hash + Eq, V: Copy>(places: &mut HashMap<K, V>, key: K, at: V) -> Option<V> {
     match places.entry(key) {
@@ -100,14 +114,24 @@ fn earlier<K: std::hash::Hash + Eq, V: Copy>(places: &mut HashMap<K, V>, key: K,
 
 /// Warns once of entries without a `vendor_data` that is theirs alone.
 pub(super) fn vendor_data(raw: &Raw, items: &[Item], sink: &mut Sink) {
-    let mut uses: HashMap<Cow<'_, str>, usize> = HashMap::new();
-    let sent = || items.iter().filter(|item| item.entry.workflow().is_some());
-    for text in sent().filter_map(|item| item.entry.vendor_data()) {
-        *uses.entry(text).or_default() += 1;
-    }
-    let own = |item: &&Item| item.entry.vendor_data().is_some_and(|text| uses[&text] == 1);
+    let keyed = RandomState::new();
+    // A text is known by its hash here, under a key that nobody knows.
+    let hash = |text: &mut String, item: &Item| {
+        text.clear();
+        item.entry.vendor_into(text).then(|| keyed.hash_one(text.as_str()))
+    };
+    let hashes: Vec<Option<u64>> = items.par_iter().map_init(String::new, hash).collect();
+    let mut sorted: Vec<u64> = hashes.par_iter().filter_map(|hash| *hash).collect();
+    sorted.par_sort_unstable();
+    let is_twice = |hash: u64| {
+        let at = sorted.partition_point(|other| *other < hash);
+        sorted.get(at + 1) == Some(&hash)
+    };
+    let any_twice = sorted.par_windows(2).any(|pair| pair[0] == pair[1]);
+    let sent = || items.iter().zip(&hashes).filter(|(item, _)| item.entry.workflow().is_some());
+    let own = |(_, hash): &(&Item, &Option<u64>)| hash.is_some_and(|hash| !any_twice || !is_twice(hash));
     let count = sent().filter(|item| !own(item)).count();
-    let Some(first) = sent().find(|item| !own(item)) else { return };
+    let Some((first, _)) = sent().find(|item| !own(item)) else { return };
     let at: At = if first.at.file == raw.file { first.at } else { raw.name_at() };
     let message = match count {
         1 => "1 entry has no `vendor_data` of its own: a lost answer is harder to trace".to_owned(),

@@ -3,25 +3,43 @@
 //! SHA-256 over canonical JSON of the settings and entries with defaults filled in, the entries sorted by identity.
 //! Tokens, places and paths have no part in it, so a re-minted token, a moved row or a comment leaves it alone.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use rayon::prelude::*;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::draft::Raw;
+use super::entry::Label;
 use super::finish::Item;
-use super::model::{Limits, MaxFailures, SecretRef};
+use super::model::{Limits, MaxFailures, SecretRef, WorkflowChoice};
+use crate::verify::Expectations;
+
+/// How many lines are held at once.
+const LINES_AT_ONCE: usize = 8192;
 
 /// The digest as 64 hex digits.
 pub(super) fn digest(name: &str, raw: &Raw, items: &[Item]) -> String {
     let mut hasher = Sha256::new();
     hasher.update(head(name, raw).to_string());
-    let mut entries: Vec<String> = items.iter().map(entry).collect();
-    entries.sort_unstable();
-    for entry in entries {
+    // Lines begin with the source session, or with `null`, which sorts behind them all.
+    let session = |at: &u32| items[*at as usize].entry.source_session_id;
+    let (mut known, unknown): (Vec<u32>, Vec<u32>) = (0..items.len() as u32).partition(|at| session(at).is_some());
+    known.par_sort_by_key(session);
+    let lines = |order: &[u32]| order.par_iter().map(|at| entry(&items[*at as usize])).collect::<Vec<String>>();
+    let mut add = |line: &String| {
         hasher.update("\n");
-        hasher.update(entry);
+        hasher.update(line);
+    };
+    for part in known.chunks(LINES_AT_ONCE) {
+        lines(part).iter().for_each(&mut add);
     }
+    let mut last = lines(&unknown);
+    last.par_sort_unstable();
+    last.iter().for_each(&mut add);
     hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -78,22 +96,41 @@ fn limits(limits: &Limits) -> Value {
 /// An entry as one line of JSON that begins with its identity, so that lines sort by it.
 fn entry(item: &Item) -> String {
     let entry = &item.entry;
-    // A label that is only the place of the entry says nothing of it.
-    let default = entry.source_session_id.map(|session| session.to_string());
-    let label = if item.is_labelled() { entry.id.as_ref().map(ToString::to_string) } else { default };
-    let mut line = json!({
-        "source_session_id": entry.source_session_id,
-        "id": label,
-        "workflow_id": entry.workflow(),
-        "trust_review": entry.trust_review(),
-        "vendor_data": entry.vendor_data(),
-        "bad": entry.workflow().is_none(),
-    });
-    if let Some(mint) = entry.mint() {
-        line["mint"] = json!({"partner": mint.partner, "ttl_ms": mint.ttl.as_millis() as u64});
-    }
-    if !entry.expect().is_empty() {
-        line["expect"] = entry.expect().to_json();
-    }
-    line.to_string()
+    let line = Line {
+        source_session_id: entry.source_session_id,
+        // A label that is only the place of the entry says nothing of it.
+        id: entry
+            .id
+            .as_ref()
+            .filter(|_| item.is_labelled())
+            .map(|id| Label::Text(id))
+            .or(entry.source_session_id.map(Label::Session)),
+        workflow_id: entry.workflow(),
+        trust_review: entry.trust_review(),
+        vendor_data: entry.vendor_data(),
+        bad: entry.workflow().is_none(),
+        mint: entry.mint().map(|mint| LineMint { partner: &mint.partner, ttl_ms: mint.ttl.as_millis() as u64 }),
+        expect: Some(entry.expect()).filter(|expect| !expect.is_empty()).map(Expectations::to_json),
+    };
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    source_session_id: Option<Uuid>,
+    id: Option<Label<'a>>,
+    workflow_id: Option<WorkflowChoice>,
+    trust_review: Option<bool>,
+    vendor_data: Option<Cow<'a, str>>,
+    bad: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mint: Option<LineMint<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct LineMint<'a> {
+    partner: &'a str,
+    ttl_ms: u64,
 }

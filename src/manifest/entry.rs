@@ -374,6 +374,12 @@ impl Label<'_> {
     }
 }
 
+impl serde::Serialize for Label<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with(|text| serializer.serialize_str(text))
+    }
+}
+
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.with(|text| f.pad(text))

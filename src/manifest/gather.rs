@@ -6,9 +6,11 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -29,7 +31,7 @@ use crate::didit::Class;
 use crate::token::ShareToken;
 
 /// What tells entries apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 enum Identity {
     Session(Uuid),
     /// The digest of a token whose session can't be read.
@@ -46,12 +48,27 @@ pub(super) struct Gather<'a> {
     pub(super) unused_tokens: u64,
     /// The files that tokens are read again from.
     pub(super) open: Arc<OpenFiles>,
-    index: HashMap<Identity, usize>,
+    /// The items that have a source session, by it.
+    sessions: HashTable<u32>,
+    /// Those that have only a token, by its digest.
+    tokens: HashMap<[u8; 32], usize>,
+    hasher: RandomState,
 }
 
 impl<'a> Gather<'a> {
     pub(super) fn new(sink: &'a mut Sink, raw: &'a Raw, bounds: &'a Bounds, options: &'a LoadOptions) -> Self {
-        Self { sink, raw, bounds, options, items: Vec::new(), unused_tokens: 0, open: Arc::default(), index: HashMap::new() }
+        Self {
+            sink,
+            raw,
+            bounds,
+            options,
+            items: Vec::new(),
+            unused_tokens: 0,
+            open: Arc::default(),
+            sessions: HashTable::new(),
+            tokens: HashMap::new(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Everything, in order.
@@ -201,12 +218,31 @@ impl<'a> Gather<'a> {
             self.items.push(item);
             return;
         };
-        match self.index.get(&identity) {
-            None => {
-                self.index.insert(identity, self.items.len());
-                self.items.push(item);
+        let next = self.items.len();
+        let earlier = match identity {
+            Identity::Token(digest) => match self.tokens.entry(digest) {
+                std::collections::hash_map::Entry::Occupied(first) => Some(*first.get()),
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(next);
+                    None
+                }
+            },
+            Identity::Session(session) => {
+                let (items, hasher) = (&self.items, &self.hasher);
+                let of = |at: &u32| items[*at as usize].entry.source_session_id;
+                let hash = hasher.hash_one(Some(session));
+                match self.sessions.entry(hash, |at| of(at) == Some(session), |at| hasher.hash_one(of(at))) {
+                    hashbrown::hash_table::Entry::Occupied(first) => Some(*first.get() as usize),
+                    hashbrown::hash_table::Entry::Vacant(free) => {
+                        free.insert(next as u32);
+                        None
+                    }
+                }
             }
-            Some(&at) => self.again(at, item),
+        };
+        match earlier {
+            None => self.items.push(item),
+            Some(at) => self.again(at, item),
         }
     }
 
@@ -264,7 +300,8 @@ impl<'a> Gather<'a> {
 
     /// The place of the entry for a session.
     pub(super) fn entry_of(&self, session: Uuid) -> Option<usize> {
-        self.index.get(&Identity::Session(session)).copied()
+        let is_it = |at: &u32| self.items[*at as usize].entry.source_session_id == Some(session);
+        self.sessions.find(self.hasher.hash_one(Some(session)), is_it).map(|at| *at as usize)
     }
 
     /// Last, once tokens are known: what they say of kind and audience, and ids for invalid rows.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use url::Url;
 
 use super::bounds::Bounds;
@@ -82,7 +83,8 @@ pub(super) struct Loaded {
 
 impl Loaded {
     fn into_manifest(mut self) -> Manifest {
-        self.items.sort_by(|a, b| a.entry.label().cmp(&b.entry.label()));
+        // No two have the same label.
+        self.items.par_sort_unstable_by(|a, b| a.entry.label().cmp(&b.entry.label()));
         let name = self.raw.name.good().cloned().unwrap_or_default();
         let digest = digest::digest(&name, &self.raw, &self.items);
         let application = self.raw.application;

@@ -6,6 +6,9 @@
 //! tokens ─ sources ─► rows ─ deliver ─────────────────────────────┘
 //! ```
 //!
+//! Up to `gather`, parts of a source (`sources::stream`) go their way side by side; there they are taken in order. What
+//! comes out is small (`entry`): a token of a row is not held but read again where it stands (`spot`).
+//!
 //! Whatever is wrong goes to the one `sink`, with its place, and the work goes on; at the end all of it is told at
 //! once, sorted, each with its line and every secret in it masked (`snippet`). A manifest is data: `bounds` keeps its
 //! files in its folder, `secrets` runs a program only where the user allowed it, and nothing here opens a connection.

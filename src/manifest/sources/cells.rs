@@ -1,8 +1,10 @@
 //! CSV and TSV.
 
 use std::borrow::Cow;
+use std::io;
 
-use super::{Broken, Cell, Row, Rows, SLOTS};
+use super::stream::newlines;
+use super::{Broken, Cell, Ground, Row, Rows, SLOTS, TOKEN};
 use crate::manifest::cells::Cells;
 use crate::manifest::code::Code;
 use crate::manifest::decode::listed;
@@ -10,48 +12,103 @@ use crate::manifest::draft::Columns;
 use crate::manifest::keys;
 use crate::manifest::sink::Mark;
 
-/// Reads records with a header. Lines are counted here, since a record may have several and empty ones are skipped.
-pub(super) fn read(
-    bytes: &[u8],
+/// What the header says.
+pub(super) struct Table {
+    delimiter: u8,
+    width: usize,
+    /// Which column of the file each of ours is.
+    slots: [Option<usize>; SLOTS],
+    /// A column `expect`, which rows may not fill.
+    rules: Option<usize>,
+}
+
+/// A part of the file: whole records.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The number of its first line.
+    pub(super) line: usize,
+    /// Whether nothing follows.
+    pub(super) is_last: bool,
+    pub(super) ground: Option<Ground<'a>>,
+}
+
+/// The records of a part, each with its place. Lines are counted here, since a record may have several and empty ones
+/// are skipped.
+struct Records<'a> {
+    part: Part<'a>,
+    reader: csv::Reader<io::Chain<&'static [u8], &'a [u8]>>,
+    counted: usize,
+    line: usize,
+}
+
+impl<'a> Records<'a> {
+    fn new(part: Part<'a>, delimiter: u8) -> Self {
+        // Past the break, which is skipped, no byte-order mark is looked for.
+        let bytes = io::Read::chain(&b"\n"[..], part.bytes);
+        let reader =
+            csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(bytes);
+        Self { part, reader, counted: 0, line: part.line }
+    }
+
+    /// The bytes read so far.
+    fn read(&self) -> usize {
+        (self.reader.position().byte() as usize).saturating_sub(1)
+    }
+
+    /// The next record, its place, and whether a quote may have swallowed what follows: it reaches over lines or to the
+    /// end of the file.
+    fn next(&mut self, record: &mut csv::ByteRecord) -> Result<Option<(usize, bool)>, Broken> {
+        let bytes = self.part.bytes;
+        let more = self.reader.read_byte_record(record).map_err(|error| Broken::Unreadable(error.to_string()))?;
+        let began = record.position().map_or(0, |position| (position.byte() as usize).saturating_sub(1));
+        let start = skip_breaks(bytes, began);
+        let end = self.read().clamp(start, bytes.len());
+        let lines = memchr::memchr(b'\n', bytes[start..end].trim_ascii_end()).is_some();
+        self.line += newlines(&bytes[self.counted..start]);
+        self.counted = start;
+        Ok(more.then_some((start, lines || (self.part.is_last && end == bytes.len()))))
+    }
+}
+
+/// Reads the header; where the rest of the part begins. `None` where the part holds no record.
+pub(super) fn header(
+    part: Part<'_>,
     delimiter: u8,
     columns: &Columns,
     wanted: &[usize],
-    rows: &mut dyn Rows,
-) -> Result<(), Broken> {
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(bytes);
-    let mut record = csv::ByteRecord::new();
-    let mut lines = Lines { bytes, at: 0, line: 1 };
-    // The place of the next record, and whether a quote may have swallowed what follows: it reaches over lines or to
-    // the end of the file.
-    let mut next = |record: &mut csv::ByteRecord| -> Result<Option<(usize, bool)>, Broken> {
-        let more = reader.read_byte_record(record).map_err(|error| Broken::Unreadable(error.to_string()))?;
-        let start = skip_breaks(bytes, record.position().map_or(0, |position| position.byte() as usize));
-        let end = (reader.position().byte() as usize).clamp(start, bytes.len());
-        let lines = bytes[start..end].trim_ascii_end().contains(&b'\n');
-        Ok(more.then_some((start, lines || end == bytes.len())))
+) -> Result<Option<(Table, usize)>, Broken> {
+    let mut header = csv::ByteRecord::new();
+    let mut records = Records::new(part, delimiter);
+    let Some((start, long)) = records.next(&mut header)? else {
+        let message = "the file has no header".to_owned();
+        return if part.is_last { Err(format(Code::MissingColumn, message, columns, wanted)) } else { Ok(None) };
     };
-    let Some((start, long)) = next(&mut record)? else {
-        return Err(format(Code::MissingColumn, "the file has no header".to_owned(), columns, wanted));
-    };
-    let header = record.clone();
-    let mut place = Place { bytes, start, line: lines.of(start), delimiter, slots: [None; SLOTS], rules: None };
+    let mut table = Table { delimiter, width: header.len(), slots: [None; SLOTS], rules: None };
+    let place = Place { part, table: &table, start, line: records.line };
     if let Some(mark) = long.then(|| place.unclosed()).flatten() {
         let (message, help) = (UNCLOSED.to_owned(), "close the cell with `\"`".to_owned());
         return Err(Broken::Format { code: Code::Unclosed, mark, message, help });
     }
-    place.slots = header_slots(&header, columns, wanted)?;
+    table.slots = header_slots(&header, columns, wanted)?;
     // Unless the manifest says that the column is another thing.
     let is_rules = |name: &[u8]| name.trim_ascii() == b"expect" && columns.slot("expect").is_none();
-    place.rules = header.iter().position(is_rules);
-    while let Some((start, long)) = next(&mut record)? {
-        (place.start, place.line) = (start, lines.of(start));
+    table.rules = header.iter().position(is_rules);
+    Ok(Some((table, records.read().min(part.bytes.len()))))
+}
+
+/// Reads the records of a part.
+pub(super) fn read(part: Part<'_>, table: &Table, rows: &mut dyn Rows) -> Result<(), Broken> {
+    let mut record = csv::ByteRecord::new();
+    let mut records = Records::new(part, table.delimiter);
+    while let Some((start, long)) = records.next(&mut record)? {
+        let place = Place { part, table, start, line: records.line };
         if let Some(mark) = long.then(|| place.unclosed()).flatten() {
             rows.bad(mark, Code::Unclosed, UNCLOSED.to_owned());
-        } else if record.len() == header.len() {
+        } else if record.len() == table.width {
             place.row(&record, rows);
         } else {
-            let message = format!("the row has {} cells, the header {}", record.len(), header.len());
+            let message = format!("the row has {} cells, the header {}", record.len(), table.width);
             rows.bad(Mark::new(place.line, 1, 1), Code::BadRow, message);
         }
     }
@@ -108,58 +165,54 @@ fn skip_breaks(bytes: &[u8], at: usize) -> usize {
     at + bytes[at.min(bytes.len())..].iter().take_while(|&&b| b == b'\n' || b == b'\r').count()
 }
 
-/// Counts lines as it goes forward.
-struct Lines<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    line: usize,
-}
-
-impl Lines<'_> {
-    fn of(&mut self, at: usize) -> usize {
-        self.line += self.bytes[self.at..at].split(|&b| b == b'\n').count() - 1;
-        self.at = at;
-        self.line
-    }
-}
-
 /// A record in the text.
 struct Place<'a> {
-    bytes: &'a [u8],
+    part: Part<'a>,
+    table: &'a Table,
     start: usize,
     line: usize,
-    delimiter: u8,
-    slots: [Option<usize>; SLOTS],
-    /// A column `expect`, which rows may not fill.
-    rules: Option<usize>,
 }
 
 impl Place<'_> {
     fn row(&self, record: &csv::ByteRecord, rows: &mut dyn Rows) {
-        let locate = |slot: usize| self.locate(self.slots[slot].unwrap_or(0));
+        let locate = |slot: usize| self.locate(self.table.slots[slot].unwrap_or(0));
         let mut cells: [Option<Cell<'_>>; SLOTS] = [const { None }; SLOTS];
-        for (slot, index) in self.slots.iter().enumerate() {
-            let Some(cell) = index.and_then(|index| record.get(index)) else { continue };
-            let Ok(text) = std::str::from_utf8(cell) else {
+        for (slot, index) in self.table.slots.iter().enumerate() {
+            let Some((index, cell)) = index.and_then(|index| Some((index, record.get(index)?))) else { continue };
+            let written = if slot == TOKEN { self.written(record, index) } else { None };
+            let Ok(text) = std::str::from_utf8(written.unwrap_or(cell)) else {
                 let message = format!("the cell `{}` is not UTF-8", keys::COLUMNS[slot]);
                 return rows.bad(locate(slot), Code::NotUtf8, message);
             };
             cells[slot] = Some(Cell::Text(Cow::Borrowed(text)));
         }
-        let expect = self.rules.and_then(|index| record.get(index)).is_some_and(|cell| !cell.trim_ascii().is_empty());
-        rows.row(&Row { start: Mark::new(self.line, 1, 1), cells, expect, locate: &locate, ground: None });
+        let rules = self.table.rules.and_then(|index| record.get(index));
+        let expect = rules.is_some_and(|cell| !cell.trim_ascii().is_empty());
+        let start = Mark::new(self.line, 1, 1);
+        rows.row(&Row { start, cells, expect, locate: &locate, ground: self.part.ground });
+    }
+
+    /// The bytes of a cell as they stand in the file, where no cell before it has quotes, or all cells have.
+    fn written(&self, record: &csv::ByteRecord, index: usize) -> Option<&[u8]> {
+        let (cell, range) = (record.get(index)?, record.range(index)?);
+        let begins = self.start + range.start + index;
+        [begins, begins + 2 * index + 1]
+            .into_iter()
+            .find_map(|at| self.part.bytes.get(at..at + cell.len()).filter(|bytes| *bytes == cell))
     }
 
     /// The cell whose quote is left open.
     fn unclosed(&self) -> Option<Mark> {
-        let mut cells = Cells::of_bytes(&self.bytes[self.start..], self.delimiter).take_while(|cell| cell.record == 0);
+        let mut cells =
+            Cells::of_bytes(&self.part.bytes[self.start..], self.table.delimiter).take_while(|cell| cell.record == 0);
         cells.find(|cell| cell.unclosed).map(|cell| Mark { width: 1, ..self.locate(cell.index) })
     }
 
     /// Where a cell of the record stands.
     fn locate(&self, index: usize) -> Mark {
-        let rest = &self.bytes[self.start..];
-        let cell = Cells::of_bytes(rest, self.delimiter).take_while(|cell| cell.record == 0).find(|c| c.index == index);
+        let rest = &self.part.bytes[self.start..];
+        let cell =
+            Cells::of_bytes(rest, self.table.delimiter).take_while(|cell| cell.record == 0).find(|c| c.index == index);
         let Some(cell) = cell else { return Mark::new(self.line, 1, 1) };
         let (line, column) = crate::manifest::read::position(rest, cell.start);
         let shown = rest[cell.start..cell.end].split(|&b| b == b'\n').next().unwrap_or(&[]);

@@ -15,8 +15,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::code::Code;
 use super::draft::Columns;
 use super::entry::{FileName, TokenSource};
@@ -26,8 +24,8 @@ use super::sink::Mark;
 use super::spot::{OpenFiles, Spot, TokenFile};
 use crate::token::{Claims, ShareToken, has_jwt_form, unverified_claims};
 
-use self::stream::{Chunk, Chunks};
 pub(super) use self::stream::CHUNK;
+use self::stream::{Chunk, Chunks, Cut};
 pub(super) use build::draft;
 
 /// The slot of `share_token` in [`keys::COLUMNS`].
@@ -153,7 +151,7 @@ pub(super) fn read<P: Rows + Send>(
     part: &(dyn Fn() -> P + Sync),
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
-    let Input { path, columns, wanted, .. } = input;
+    let Input { path, columns, .. } = input;
     let mut whole = |read: &dyn Fn(&mut P) -> Result<(), Broken>| {
         let mut rows = part();
         let result = read(&mut rows);
@@ -161,10 +159,6 @@ pub(super) fn read<P: Rows + Send>(
         result
     };
     match input.format {
-        Format::Cells(delimiter) => {
-            let bytes = Zeroizing::new(read::bytes(path, read::SOURCE_LIMIT)?);
-            whole(&|rows| cells::read(read::without_bom(&bytes), delimiter, columns, wanted, rows))
-        }
         Format::Json => {
             let text = text(path)?;
             whole(&|rows| json::read(&text, columns, rows))
@@ -173,12 +167,12 @@ pub(super) fn read<P: Rows + Send>(
             let text = text(path)?;
             whole(&|rows| yaml::read(&text, columns, rows))
         }
-        Format::JsonLines | Format::Lines => lines(input, part, take),
+        Format::JsonLines | Format::Lines | Format::Cells(_) => streamed(input, part, take),
     }
 }
 
-/// Reads a file of lines, several chunks of it at once.
-fn lines<P: Rows + Send>(
+/// Reads a file of lines or records, several chunks of it at once.
+fn streamed<P: Rows + Send>(
     input: Input<'_>,
     part: &(dyn Fn() -> P + Sync),
     take: &mut (dyn FnMut(P) + Send),
@@ -186,17 +180,59 @@ fn lines<P: Rows + Send>(
     let opened = read::open(input.path, read::SOURCE_LIMIT)?;
     let keep = |file| Arc::new(input.files.keep(input.name, input.path.to_owned(), input.roots, file));
     let file = opened.plain.map(keep);
-    let mut chunks = Chunks::new(opened.reader, input.chunk);
+    let mut chunks = Chunks::new(opened.reader, cut(input.format), input.chunk);
+    let (first, table) = match input.format {
+        Format::Cells(delimiter) => {
+            let (first, table) = header(&mut chunks, delimiter, input)?;
+            (Some(first), Some(table))
+        }
+        _ => (None, None),
+    };
     let work = |chunk: &Chunk, rows: &mut P| {
         let apart = file.as_deref().map(|file| Arc::new(file.clone()));
         let ground = apart.as_ref().map(|file| Ground { file, offset: chunk.offset, bytes: chunk.bytes() });
         match input.format {
+            Format::Cells(_) => {
+                let Some((table, begins)) = &table else { return Ok(Seen::default()) };
+                let skipped = if chunk.offset == begins.chunk { begins.byte } else { 0 };
+                let (head, bytes) = chunk.bytes().split_at(skipped);
+                let line = chunk.line + stream::newlines(head);
+                cells::read(cells::Part { bytes, line, is_last: chunk.is_last, ground }, table, rows)?;
+                Ok(Seen::default())
+            }
             Format::Lines => lines::tokens(chunk, ground, rows),
             _ => lines::json(chunk, ground, input.columns, rows),
         }
     };
-    let seen = stream::each(&mut chunks, part, &work, take)?;
+    let seen = stream::each(&mut chunks, first, part, &work, take)?;
     seen.check(input.columns)
+}
+
+fn cut(format: Format) -> Cut {
+    match format {
+        Format::Cells(delimiter) => Cut::Records(delimiter),
+        _ => Cut::Lines,
+    }
+}
+
+/// Where the rows of cells begin: in the chunk at this place of the file, at this byte of it.
+struct Begin {
+    chunk: u64,
+    byte: usize,
+}
+
+/// The first chunk with a record, which is the header.
+fn header(chunks: &mut Chunks, delimiter: u8, input: Input<'_>) -> Result<(Chunk, (cells::Table, Begin)), Broken> {
+    loop {
+        let Some(chunk) = chunks.next()? else { return Err(Broken::Unreadable("it has no header".to_owned())) };
+        let bytes = if chunk.offset == 0 { read::without_bom(chunk.bytes()) } else { chunk.bytes() };
+        let before = chunk.bytes().len() - bytes.len();
+        let part = cells::Part { bytes, line: chunk.line, is_last: chunk.is_last, ground: None };
+        if let Some((table, end)) = cells::header(part, delimiter, input.columns, input.wanted)? {
+            let begin = Begin { chunk: chunk.offset, byte: before + end };
+            return Ok((chunk, (table, begin)));
+        }
+    }
 }
 
 /// The whole file as text.

@@ -15,7 +15,16 @@ use super::{Broken, Seen};
 /// The bytes of a chunk, unless a line is longer.
 pub(in crate::manifest) const CHUNK: usize = 1 << 20;
 
-/// Whole lines of a file.
+/// Where a file may be cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    /// At the end of every line; none may be longer than [`LINE_LIMIT`].
+    Lines,
+    /// At the end of every record of cells that are parted by this byte.
+    Records(u8),
+}
+
+/// Whole lines or records of a file.
 pub(super) struct Chunk {
     buffer: Zeroizing<Vec<u8>>,
     length: usize,
@@ -23,6 +32,8 @@ pub(super) struct Chunk {
     pub(super) offset: u64,
     /// The number of its first line.
     pub(super) line: usize,
+    /// Whether nothing follows.
+    pub(super) is_last: bool,
 }
 
 impl Chunk {
@@ -34,6 +45,7 @@ impl Chunk {
 /// The chunks of a file.
 pub(super) struct Chunks {
     reader: Box<dyn Read + Send>,
+    cut: Cut,
     size: usize,
     /// The beginning of a line that the last chunk ended in.
     rest: Zeroizing<Vec<u8>>,
@@ -45,9 +57,9 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(reader: Box<dyn Read + Send>, size: usize) -> Self {
+    pub(super) fn new(reader: Box<dyn Read + Send>, cut: Cut, size: usize) -> Self {
         let rest = Zeroizing::new(Vec::new());
-        Self { reader, size, rest, offset: 0, line: 1, failed: None, is_done: false, spare: Vec::new() }
+        Self { reader, cut, size, rest, offset: 0, line: 1, failed: None, is_done: false, spare: Vec::new() }
     }
 
     /// The next chunk. What was read before an error comes before it.
@@ -64,8 +76,9 @@ impl Chunks {
         let end = loop {
             self.fill(&mut buffer, &mut length);
             // A line that is too long is told by who reads it.
-            let is_enough = length >= LINE_LIMIT;
-            match memchr::memrchr(b'\n', &buffer[..length]).map(|at| at + 1) {
+            let is_enough = matches!(self.cut, Cut::Lines) && length >= LINE_LIMIT;
+            let mark = buffer[..length].len() - self.without_mark(&buffer[..length]).len();
+            match self.cut.last(&buffer[mark..length]).map(|end| end + mark) {
                 _ if self.is_done && self.failed.is_none() => break length,
                 Some(end) => break end,
                 None if self.failed.is_some() => break 0,
@@ -80,7 +93,12 @@ impl Chunks {
         let (offset, line) = (self.offset, self.line);
         self.offset += end as u64;
         self.line += newlines(&buffer[..end]);
-        Ok(Some(Chunk { buffer, length: end, offset, line }))
+        Ok(Some(Chunk { buffer, length: end, offset, line, is_last: self.is_done && self.failed.is_none() }))
+    }
+
+    /// The bytes without the file's byte-order mark, behind which its first cell begins.
+    fn without_mark<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        if self.offset == 0 { crate::manifest::read::without_bom(bytes) } else { bytes }
     }
 
     fn fill(&mut self, buffer: &mut [u8], length: &mut usize) {
@@ -122,20 +140,60 @@ fn grown(buffer: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
 }
 
 /// How many lines end here.
-fn newlines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&b| b == b'\n').count()
+pub(super) fn newlines(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
+}
+
+impl Cut {
+    /// The end of the last whole line or record.
+    fn last(self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Records(delimiter) if memchr::memchr(b'"', bytes).is_some() => last_record(bytes, delimiter),
+            Self::Lines | Self::Records(_) => memchr::memrchr(b'\n', bytes).map(|at| at + 1),
+        }
+    }
+}
+
+/// The end of the last record, where cells may have quotes and breaks within them.
+fn last_record(bytes: &[u8], delimiter: u8) -> Option<usize> {
+    let mut end = None;
+    let mut at = 0;
+    // Each round reads a cell, from its first byte.
+    while at < bytes.len() {
+        if bytes[at] == b'"' {
+            at += 1;
+            loop {
+                let Some(quote) = memchr::memchr(b'"', &bytes[at..]) else { return end };
+                at += quote + 1;
+                match bytes.get(at) {
+                    Some(b'"') => at += 1,
+                    Some(_) => break,
+                    None => return end,
+                }
+            }
+        }
+        at += memchr::memchr3(delimiter, b'\n', b'\r', &bytes[at..]).unwrap_or(bytes.len() - at) + 1;
+        if bytes.get(at - 1) == Some(&b'\n') {
+            end = Some(at);
+        }
+    }
+    end
 }
 
 /// Works on all chunks, each with a part of its own, and takes the parts in order. Ends with the first that is broken.
 pub(super) fn each<P: Send>(
     chunks: &mut Chunks,
+    first: Option<Chunk>,
     part: &(dyn Fn() -> P + Sync),
     work: &(dyn Fn(&Chunk, &mut P) -> Result<Seen, Broken> + Sync),
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<Seen, Broken> {
     let width = rayon::current_num_threads() * 2;
     let mut seen = Seen::default();
-    let (mut ready, mut ended) = chunks.batch(width);
+    let (mut ready, mut ended) = match first {
+        Some(first) => (vec![first], Ok(())),
+        None => chunks.batch(width),
+    };
     let mut done: Vec<(P, Result<Seen, Broken>)> = Vec::new();
     loop {
         let worked = |chunk: Chunk| {

@@ -1,5 +1,6 @@
 //! Tests of the whole way from files to entries.
 
+mod chunks;
 mod errors;
 mod expect;
 mod fuzz;
