@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::{Item, Past, Snapshot, receiver};
 use super::{Spec, identity, manifests, now, token};
-use crate::ledger::records::{EntryId, Identity, RecentImports, Receiver, Record, RunId, Settings, Sketch, State};
+use crate::ledger::records::{EntryId, Identity, Receiver, RecentImports, Record, RunId, Settings, Sketch, State};
 use crate::ledger::token_hash;
 use crate::manifest::{Entry, Manifest, Manifests};
 use crate::token::Fingerprint;
@@ -51,8 +51,13 @@ fn row() -> impl Strategy<Value = Row> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    proptest::option::weighted(0.6, 1_u128..5)
-        .prop_map(|source| Spec { source, business: false, trust: false, vendor_data: None, minutes: None })
+    proptest::option::weighted(0.6, 1_u128..5).prop_map(|source| Spec {
+        source,
+        business: false,
+        trust: false,
+        vendor_data: None,
+        minutes: None,
+    })
 }
 
 fn record(row: &Row, n: i64, specs: &[Spec]) -> Record {
@@ -101,9 +106,11 @@ fn take(records: &[Record], taken: &mut HashSet<EntryId>, manifest: &Manifest, e
     let receiver = receiver(manifest, entry);
     let fits = |it: &&Record| it.receiver.as_ref().matches(receiver.as_ref());
     let free = |it: &&Record| it.state == State::Erased || !taken.contains(&it.id);
-    let best = candidates(records, entry).into_iter().filter(fits).filter(free).max_by_key(|it| {
-        (it.state == State::Erased, it.manifest == manifest.name, std::cmp::Reverse(it.id))
-    })?;
+    let best = candidates(records, entry)
+        .into_iter()
+        .filter(fits)
+        .filter(free)
+        .max_by_key(|it| (it.state == State::Erased, it.manifest == manifest.name, std::cmp::Reverse(it.id)))?;
     taken.insert(best.id);
     Some(best.id)
 }
