@@ -51,7 +51,7 @@ pub fn write_json(document: &impl serde::Serialize, to: impl io::Write) -> io::R
     io::Write::flush(&mut to)
 }
 
-/// Escapes what passes through. serde_json writes whole characters.
+/// Escapes what passes through: `serde_json` writes whole characters.
 struct Escaping<W>(W);
 
 impl<W: io::Write> io::Write for Escaping<W> {

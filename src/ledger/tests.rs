@@ -1,6 +1,7 @@
 //! Tests of the promises that the ledger keeps by itself.
 
 mod files;
+mod queries;
 mod reported;
 
 use std::fs;

@@ -216,11 +216,11 @@ pub fn decide(facts: &Facts) -> (Action, Option<Reason>) {
         Known::Open => (Action::Recover, Some(Reason::Open)),
         Known::Imported { differing } if differing.is_empty() => (Action::Unchanged, None),
         Known::Imported { differing } => (Action::Conflict, Some(Reason::Differs(differing))),
-        Known::Fresh | Known::Refused { .. } => decide_unsent(facts),
+        Known::Fresh | Known::Refused { .. } => decide_unsent(*facts),
     }
 }
 
-fn decide_unsent(facts: &Facts) -> (Action, Option<Reason>) {
+fn decide_unsent(facts: Facts) -> (Action, Option<Reason>) {
     if facts.invalid {
         return (Action::Invalid, Some(Reason::Invalid));
     }

@@ -119,17 +119,16 @@ struct Budgets<'m> {
 impl<'m> Budgets<'m> {
     fn of(&mut self, m: usize, application: &Application, key: &'m SecretRef) -> &mut Budget {
         let is = |it: &&(usize, &SecretRef, usize)| it.0 == m && std::ptr::eq(it.1, key);
-        let number = match self.named.iter().find(is) {
-            Some((.., number)) => *number,
-            None => {
-                let next = self.all.len();
-                let number = *self.known.entry((application.base(), key.to_json().to_string())).or_insert(next);
-                if number == next {
-                    self.all.push(Budget::default());
-                }
-                self.named.push((m, key, number));
-                number
+        let number = if let Some((.., number)) = self.named.iter().find(is) {
+            *number
+        } else {
+            let next = self.all.len();
+            let number = *self.known.entry((application.base(), key.to_json().to_string())).or_insert(next);
+            if number == next {
+                self.all.push(Budget::default());
             }
+            self.named.push((m, key, number));
+            number
         };
         &mut self.all[number]
     }

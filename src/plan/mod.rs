@@ -205,6 +205,7 @@ impl Plan {
     }
 
     /// All items, in order.
+    #[must_use]
     pub fn items(&self) -> impl ExactSizeIterator<Item = Item> {
         (0..self.len()).map(|index| self.item(index))
     }

@@ -1,5 +1,7 @@
 //! Properties of the planner: the plan of what was just applied is all `unchanged`, and order changes nothing.
 
+mod matching;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

@@ -83,8 +83,8 @@ fn section(manifests: &Manifests, plan: &Plan, action: Action, now: Timestamp, s
         of_action().collect()
     } else {
         // Not all are shown, but those that deserve a look are.
-        let noted = of_action().filter(|index| !notes(*index).is_empty());
-        noted.chain(of_action().filter(|index| notes(*index).is_empty())).take(ROWS).collect()
+        let worth_a_look = of_action().filter(|index| !notes(*index).is_empty());
+        worth_a_look.chain(of_action().filter(|index| notes(*index).is_empty())).take(ROWS).collect()
     };
     let rows: Vec<Row> = shown
         .iter()
