@@ -99,7 +99,7 @@ fn python(entries: usize, program: Duration) {
     let world = World::start(entries, CONCURRENCY);
     let begun = Instant::now();
     let status = Command::new(interpreter)
-        .arg(world.script())
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/plain_import.py"))
         .args(["entries.ndjson", "plain.db", &CONCURRENCY.to_string()])
         .current_dir(world.path())
         .env("DIDIT_API_KEY", world.variable("DIDIT_API_KEY"))

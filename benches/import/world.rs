@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -140,11 +140,6 @@ impl World {
 
     fn ledger(&self) -> Location {
         Location { path: self.path().join("ledger.db"), allow_network_fs: true }
-    }
-
-    /// The script's file in the world's folder.
-    pub fn script(&self) -> PathBuf {
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/plain_import.py"))
     }
 }
 

@@ -87,6 +87,7 @@ impl Lane {
             key,
             base_url,
             in_flight: Semaphore::new(limits.concurrency as usize),
+            log: SendLog::new(means.clone(), key).reading(limits.reads_per_minute),
             limits,
             workflows: Mutex::new(None),
             seen: Mutex::new(HashMap::new()),
@@ -94,7 +95,6 @@ impl Lane {
             skew_millis: AtomicI64::new(0),
             has_written: AtomicBool::new(false),
             quickest_micros: AtomicU64::new(u64::MAX),
-            log: SendLog::new(means.clone(), key),
             means,
         }
     }

@@ -14,13 +14,15 @@ const LIFE: SignedDuration = SignedDuration::from_secs(5);
 
 /// The first block; twice as many while blocks are used up within their life, half as many when they are not.
 const SMALLEST: u32 = 8;
-const LARGEST: u32 = 8192;
+/// The largest, or as many reads as a second holds where that is more.
+const LARGEST: u32 = 512;
 
 /// The requests of one key.
 #[derive(Debug)]
 pub(super) struct SendLog {
     means: Means,
     key: Fingerprint,
+    largest: u32,
     reads: Mutex<Reads>,
 }
 
@@ -48,7 +50,12 @@ impl Open {
 
 impl SendLog {
     pub(super) fn new(means: Means, key: Fingerprint) -> Self {
-        Self { means, key, reads: Mutex::new(Reads { size: SMALLEST, open: None }) }
+        Self { means, key, largest: LARGEST, reads: Mutex::new(Reads { size: SMALLEST, open: None }) }
+    }
+
+    /// With blocks for so many reads a minute.
+    pub(super) fn reading(self, reads_per_minute: u32) -> Self {
+        Self { largest: LARGEST.max(reads_per_minute / 60), ..self }
     }
 
     /// When this returns, one read may leave.
@@ -58,7 +65,8 @@ impl SendLog {
         let is_open = |open: &Open| open.sent < open.size && now < open.until;
         if !reads.open.as_ref().is_some_and(is_open) {
             if let Some(open) = &reads.open {
-                reads.size = if open.sent < open.size { open.size / 2 } else { open.size * 2 }.clamp(SMALLEST, LARGEST);
+                reads.size =
+                    if open.sent < open.size { open.size / 2 } else { open.size * 2 }.clamp(SMALLEST, self.largest);
             }
             let (size, until) = (reads.size, now.saturating_add(LIFE).unwrap_or(Timestamp::MAX));
             let before = reads.open.as_ref().map(Open::done);

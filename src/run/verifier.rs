@@ -149,16 +149,16 @@ impl Verifier {
     /// While batches are judged and kept, the next are fetched; where that falls behind, no more are fetched, so that
     /// memory holds a few batches whatever there is to verify.
     pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Check>, mut stop: Listener) -> Verified {
-        let verifier = Arc::new(self);
+        let this = Arc::new(self);
         let mut verified = Verified::default();
         let mut fetches: JoinSet<Fetch> = JoinSet::new();
-        let mut judging: JoinSet<Result<Verified, Halt>> = JoinSet::new();
+        let mut judgements: JoinSet<Result<Verified, Halt>> = JoinSet::new();
         let mut batch = Vec::new();
         let mut streak = Streak::default();
         let mut open = true;
         let mut linger = tokio::time::interval(LINGER);
         linger.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let most = verifier.lane.limits.concurrency as usize;
+        let most = this.lane.limits.concurrency as usize;
         let mut winding = Winding::default();
         while (open || !fetches.is_empty()) && verified.halts.is_empty() {
             let (mut is_due, is_behind) = (false, batch.len() >= BATCH);
@@ -167,10 +167,10 @@ impl Verifier {
                 asked = wait_for(&mut stop, |request| *request != winding.heard) => {
                     verified.halts.extend(winding.hear(asked));
                 }
-                Some(judged) = judging.join_next(), if !judging.is_empty() => verified.take(judged),
+                Some(judged) = judgements.join_next(), if !judgements.is_empty() => verified.take(judged),
                 _ = linger.tick(), if !batch.is_empty() => is_due = true,
                 Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
-                    Ok(fetch) => verified.halts.extend(verifier.take(fetch, &mut batch, &mut streak)),
+                    Ok(fetch) => verified.halts.extend(this.take(fetch, &mut batch, &mut streak)),
                     Err(error) => verified.halts.push(Halt::lost(&error)),
                 },
                 check = incoming.recv(), if open && (winding.is_under_way() || !is_behind && fetches.len() < most) => {
@@ -182,7 +182,7 @@ impl Verifier {
                         }
                         Some(check) => {
                             verified.sessions += 1;
-                            fetches.spawn(fetch(Arc::clone(&verifier.lane), check));
+                            fetches.spawn(fetch(Arc::clone(&this.lane), check));
                         }
                     }
                 }
@@ -191,14 +191,14 @@ impl Verifier {
                     fetches.shutdown().await;
                 }
             }
-            if (is_due || batch.len() >= BATCH) && judging.len() < ABREAST {
-                judging.spawn(Arc::clone(&verifier).judge(std::mem::take(&mut batch), stop.clone()));
+            if (is_due || batch.len() >= BATCH) && judgements.len() < ABREAST {
+                judgements.spawn(Arc::clone(&this).judge(std::mem::take(&mut batch), stop.clone()));
             }
         }
         if !batch.is_empty() {
-            judging.spawn(Arc::clone(&verifier).judge(batch, stop.clone()));
+            judgements.spawn(Arc::clone(&this).judge(batch, stop.clone()));
         }
-        while let Some(judged) = judging.join_next().await {
+        while let Some(judged) = judgements.join_next().await {
             verified.take(judged);
         }
         while let Ok(_left) = incoming.try_recv() {
