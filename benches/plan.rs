@@ -10,7 +10,7 @@ use std::hint::black_box;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use didit_sync::manifest::{LoadOptions, Manifests, load};
+use didit_sync::manifest::{Label, LoadOptions, Manifests, load};
 use didit_sync::plan::{Snapshot, plan};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -74,8 +74,8 @@ fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(ENTRIES as u64)).sample_size(20);
     group.bench_function("baseline: a hash map of the same ids", |b| {
         b.iter(|| {
-            let ids: HashMap<&str, usize> =
-                manifests.manifests[0].entries.iter().enumerate().map(|(n, entry)| (entry.id.as_str(), n)).collect();
+            let ids: HashMap<Label<'_>, usize> =
+                manifests.manifests[0].entries.iter().enumerate().map(|(n, entry)| (entry.label(), n)).collect();
             black_box(ids.len())
         });
     });

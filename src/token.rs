@@ -7,6 +7,8 @@
 //! The token is a JWT signed with a secret that only the API holds, so its claims can be read but never verified.
 //! They are advice: good enough to order, match and refuse locally, never to decide what happened.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 
 use base64::Engine as _;
@@ -14,7 +16,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -78,10 +81,7 @@ impl ShareToken {
     /// What the token says of itself, unverified. `None` where the payload is no JSON object.
     #[must_use]
     pub fn unverified_claims(&self) -> Option<Claims> {
-        let payload = self.0.split('.').nth(1)?;
-        let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes).ok()?;
-        Some(Claims::read(&json))
+        unverified_claims(&self.0)
     }
 
     /// The token's fingerprint under a ledger's key.
@@ -106,15 +106,14 @@ impl fmt::Display for ShareToken {
 /// Whether `text` has the form of a JWT, as everything must that is masked in diagnostics.
 #[must_use]
 pub fn has_jwt_form(text: &str) -> bool {
-    let mut parts = 0;
-    for part in text.split('.') {
-        parts += 1;
-        let clean = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'=');
-        if part.is_empty() || !clean {
-            return false;
-        }
-    }
-    parts == 3 && text.starts_with("eyJ")
+    text.starts_with("eyJ")
+        && text.bytes().all(|b| is_part(b) || b == b'.')
+        && text.split('.').filter(|part| !part.is_empty()).count() == 3
+        && text.bytes().filter(|b| *b == b'.').count() == 2
+}
+
+fn is_part(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'='
 }
 
 /// The claims of a share token, each read for itself: a claim that is missing or of another type is `None`.
@@ -134,25 +133,155 @@ pub struct Claims {
     pub expires_at: Option<Timestamp>,
 }
 
-impl Claims {
-    fn read(json: &serde_json::Map<String, serde_json::Value>) -> Self {
-        let uuid = |key: &str| json.get(key)?.as_str()?.parse().ok();
-        let time = |key: &str| {
-            let value = json.get(key)?;
-            let seconds = value.as_i64().or_else(|| value.as_f64().map(|s| s as i64))?;
-            Timestamp::from_second(seconds).ok()
+/// What a token says of itself, unverified. `None` where the payload is no JSON object.
+#[must_use]
+pub fn unverified_claims(token: &str) -> Option<Claims> {
+    thread_local! {
+        static PAYLOAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let payload = token.split('.').nth(1)?;
+    PAYLOAD.with_borrow_mut(|bytes| {
+        bytes.clear();
+        URL_SAFE_NO_PAD.decode_vec(payload, bytes).ok()?;
+        serde_json::from_slice(bytes).ok()
+    })
+}
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ClaimsVisitor)
+    }
+}
+
+/// Reads the claims as they come; of one that stands twice, the last counts.
+struct ClaimsVisitor;
+
+impl<'de> Visitor<'de> for ClaimsVisitor {
+    type Value = Claims;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+        let mut claims = Claims {
+            session_id: None,
+            session_kind: Some(SessionKind::User),
+            from_application_id: None,
+            for_application_id: None,
+            issued_at: None,
+            expires_at: None,
         };
-        Self {
-            session_id: uuid("session_id"),
-            session_kind: match json.get("session_kind") {
-                None | Some(serde_json::Value::Null) => Some(SessionKind::User),
-                Some(kind) => kind.as_str().and_then(SessionKind::parse),
-            },
-            from_application_id: uuid("from_application_id"),
-            for_application_id: uuid("for_application_id"),
-            issued_at: time("iat"),
-            expires_at: time("exp"),
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+            let value: Claim<'_> = map.next_value()?;
+            match key.as_ref() {
+                "session_id" => claims.session_id = value.uuid(),
+                "session_kind" => claims.session_kind = value.kind(),
+                "from_application_id" => claims.from_application_id = value.uuid(),
+                "for_application_id" => claims.for_application_id = value.uuid(),
+                "iat" => claims.issued_at = value.time(),
+                "exp" => claims.expires_at = value.time(),
+                _ => {}
+            }
         }
+        Ok(claims)
+    }
+}
+
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Claim::deserialize(deserializer)? {
+            Claim::Text(text) => Ok(Self(text)),
+            _ => Err(D::Error::custom("a key has to be text")),
+        }
+    }
+}
+
+/// The value of a claim. Whatever it is, all of it is read, so that what is no JSON is noticed.
+enum Claim<'a> {
+    Null,
+    Text(Cow<'a, str>),
+    Whole(i64),
+    Other,
+}
+
+impl Claim<'_> {
+    fn uuid(&self) -> Option<Uuid> {
+        match self {
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> Option<SessionKind> {
+        match self {
+            Self::Null => Some(SessionKind::User),
+            Self::Text(text) => SessionKind::parse(text),
+            _ => None,
+        }
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Whole(seconds) => Timestamp::from_second(*seconds).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Claim<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ClaimVisitor)
+    }
+}
+
+struct ClaimVisitor;
+
+impl<'de> Visitor<'de> for ClaimVisitor {
+    type Value = Claim<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a claim")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Claim<'de>, E> {
+        Ok(Claim::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Claim<'de>, E> {
+        Ok(Claim::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Claim<'de>, E> {
+        Ok(Claim::Other)
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Claim<'de>, E> {
+        Ok(Claim::Whole(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Claim<'de>, E> {
+        Ok(Claim::Whole(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Claim<'de>, E> {
+        Ok(Claim::Whole(value as i64))
+    }
+
+    fn visit_unit<E>(self) -> Result<Claim<'de>, E> {
+        Ok(Claim::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Claim<'de>, A::Error> {
+        while seq.next_element::<Claim<'de>>()?.is_some() {}
+        Ok(Claim::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claim<'de>, A::Error> {
+        while map.next_entry::<Key<'de>, Claim<'de>>()?.is_some() {}
+        Ok(Claim::Other)
     }
 }
 
@@ -280,6 +409,16 @@ mod tests {
         assert_eq!(token("not json").unverified_claims(), None);
         let odd = token(r#"{"session_id":7,"session_kind":"galaxy"}"#).unverified_claims().unwrap();
         assert_eq!((odd.session_id, odd.session_kind), (None, None));
+        for payload in ["7", "[]", "{} {}", r#"{"x": 1e999}"#, r#"{"x": ["\ud800"]}"#, r#"{"x": {"y": }}"#] {
+            let strict = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(payload).ok();
+            assert_eq!(token(payload).unverified_claims().is_some(), strict.is_some(), "{payload}");
+        }
+        let claims = |payload: &str| token(payload).unverified_claims().unwrap();
+        assert_eq!(claims(r#"{"exp": 7, "exp": 9.5, "x": [1, {"exp": 1}]}"#).expires_at.unwrap().as_second(), 9);
+        for exp in ["\"7\"", "null", "true", "18446744073709551615", "1e300", "[7]"] {
+            assert_eq!(claims(&format!(r#"{{"exp": {exp}}}"#)).expires_at, None, "{exp}");
+        }
+        assert_eq!(claims(r#"{"session_kind": "busines\u0073"}"#).session_kind, Some(SessionKind::Business));
     }
 
     #[test]

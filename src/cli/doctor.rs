@@ -125,7 +125,7 @@ fn remembered(global: &Global) -> Vec<(String, ManifestFacts)> {
 fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
     let mut workflows = Vec::new();
     for entry in &manifest.entries {
-        let choice = entry.workflow.map(|choice| (choice, entry.session_kind));
+        let choice = entry.workflow().map(|choice| (choice, entry.session_kind));
         workflows.extend(choice.filter(|choice| !workflows.contains(choice)));
     }
     let role = Role::Receiver { workflows };

@@ -34,7 +34,7 @@ impl<'a> Rules<'a> {
     ) -> Self {
         let of_item = |item: &Item| {
             let (manifest, entry) = item.entry?;
-            let expect = manifests?.manifests[manifest].entries[entry].expect.clone();
+            let expect = manifests?.manifests[manifest].entries[entry].expect().clone();
             Some((snapshot.records[item.record?].id.0, expect))
         };
         let given = items.iter().filter_map(of_item).collect();

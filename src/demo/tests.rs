@@ -141,7 +141,7 @@ impl Job {
                     },
                     import_status: session.status.clone(),
                     key_environment: lane.client.environment(),
-                    expect: entry.map_or_else(Expectations::default, |entry| entry.expect.clone()),
+                    expect: entry.map_or_else(Expectations::default, |entry| entry.expect().clone()),
                 };
                 Check { entry: record.id, subject, fresh: false, accept: false }
             });

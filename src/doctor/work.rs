@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::Check;
-use crate::manifest::{Manifest, Manifests, SecretRef, TokenSource};
+use crate::manifest::{Manifest, Manifests, SecretRef};
 use crate::plan::{Action, Plan};
 
 /// What lives no longer than this is worth a warning: a run takes its time, and tokens live an hour by default.
@@ -72,7 +72,7 @@ pub fn tokens(plan: &Plan, now: Timestamp) -> Check {
 pub fn programs(manifests: &Manifests, allow_exec: bool, path: Option<&OsStr>) -> Vec<Check> {
     let mut programs: BTreeMap<(&str, &Path), u64> = BTreeMap::new();
     for entry in manifests.manifests.iter().flat_map(|manifest| &manifest.entries) {
-        if let TokenSource::Reference(SecretRef::Exec { command, folder }) = &entry.token {
+        if let Some(SecretRef::Exec { command, folder }) = entry.token.referred() {
             let program = command.first().map_or("", String::as_str);
             *programs.entry((program, folder.as_path())).or_default() += 1;
         }

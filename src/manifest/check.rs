@@ -1,5 +1,6 @@
 //! What only shows once everything is there: what has to be unique over all manifests, and what deserves a warning.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::code::Code;
@@ -68,9 +69,9 @@ pub(super) fn unique(loaded: &[Loaded], sink: &mut Sink) {
             sink.error(Code::DuplicateName, manifest.raw.name_at(), message, "give each manifest its own name");
         }
         for item in &manifest.items {
-            let at = item.id_at.unwrap_or(item.at);
-            if let Some(first) = earlier(&mut ids, &item.entry.id, at) {
-                let message = format!("the id `{}` is taken by the entry at {}", item.entry.id, sink.place(first));
+            let (at, label) = (item.id_at(), item.entry.label());
+            if let Some(first) = earlier(&mut ids, label, at) {
+                let message = format!("the id `{label}` is taken by the entry at {}", sink.place(first));
                 sink.error(Code::DuplicateId, at, message, "give each entry its own `id`, or leave `id` out");
             }
             let Some(session) = item.entry.source_session_id else { continue };
@@ -99,12 +100,12 @@ fn earlier<K: std::hash::Hash + Eq, V: Copy>(places: &mut HashMap<K, V>, key: K,
 
 /// Warns once of entries without a `vendor_data` that is theirs alone.
 pub(super) fn vendor_data(raw: &Raw, items: &[Item], sink: &mut Sink) {
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    let sent = || items.iter().filter(|item| item.entry.workflow.is_some());
-    for text in sent().filter_map(|item| item.entry.vendor_data.as_deref()) {
+    let mut uses: HashMap<Cow<'_, str>, usize> = HashMap::new();
+    let sent = || items.iter().filter(|item| item.entry.workflow().is_some());
+    for text in sent().filter_map(|item| item.entry.vendor_data()) {
         *uses.entry(text).or_default() += 1;
     }
-    let own = |item: &&Item| item.entry.vendor_data.as_deref().is_some_and(|text| uses[text] == 1);
+    let own = |item: &&Item| item.entry.vendor_data().is_some_and(|text| uses[&text] == 1);
     let count = sent().filter(|item| !own(item)).count();
     let Some(first) = sent().find(|item| !own(item)) else { return };
     let at: At = if first.at.file == raw.file { first.at } else { raw.name_at() };

@@ -4,11 +4,11 @@
 use super::code::Code;
 use super::decode::{LITERAL_HELP, NOT_A_TOKEN};
 use super::draft::Files;
-use super::gather::Gather;
-use super::model::{Entry, TokenSource};
+use super::entry::{Entry, TokenSource};
+use super::gather::{Gather, is_same_token};
 use super::sink::{At, FileId, Mark};
 use super::sources::{self, Cell, Row, Rows};
-use crate::token::ShareToken;
+use crate::token::Claims;
 
 /// Delivers the tokens of one item of `tokens`.
 pub(super) fn tokens(gather: &mut Gather<'_>, files: &Files) {
@@ -54,9 +54,8 @@ impl TokenRows<'_, '_> {
         }
     }
 
-    fn deliver(&mut self, token: ShareToken, at: At) {
-        let claims = token.unverified_claims();
-        let session = claims.as_ref().and_then(|claims| claims.session_id);
+    fn deliver(&mut self, source: TokenSource, claims: Option<&Claims>, at: At) {
+        let session = claims.and_then(|claims| claims.session_id);
         let Some(index) = session.and_then(|session| self.gather.entry_of(session)) else {
             self.gather.unused_tokens += 1;
             return;
@@ -64,14 +63,15 @@ impl TokenRows<'_, '_> {
         let item = &self.gather.items[index];
         // What an entry refers to itself is read again before its request, what is minted is made then, and both stand.
         if matches!(item.entry.token, TokenSource::Reference(_) | TokenSource::Mint(_))
-            || item.entry.token_now.as_ref() == Some(&token)
+            || is_same_token(&item.entry.token, &source)
         {
             return;
         }
-        let delivered = Entry { token: TokenSource::Literal, token_now: Some(token), claims, ..item.entry.clone() };
-        if item.entry.token_now.is_some() {
+        let mut delivered = Entry { token: source, ..item.entry.clone() };
+        delivered.learn(claims);
+        if item.entry.has_token() {
             if !self.files.latest {
-                let earlier = self.gather.sink.place(item.token_at.unwrap_or(item.at));
+                let earlier = self.gather.sink.place(item.token_at());
                 let session = session.unwrap_or_default();
                 let message = format!("another token for session {session} stands at {earlier}");
                 let help = "keep one of the two, or write `on_duplicate: latest` into the item of `tokens`";
@@ -84,7 +84,7 @@ impl TokenRows<'_, '_> {
         }
         let item = &mut self.gather.items[index];
         item.entry = delivered;
-        item.token_at = Some(at);
+        item.set_token_at(at);
     }
 }
 
@@ -103,8 +103,8 @@ impl Rows for TokenRows<'_, '_> {
                 );
             }
         };
-        if let Ok(token) = ShareToken::parse(text) {
-            self.deliver(token, row.start.of(self.file));
+        if let Some((source, claims)) = row.token(text) {
+            self.deliver(source, claims.as_ref(), row.start.of(self.file));
         } else {
             let mark = (row.locate)(sources::TOKEN);
             self.malformed(mark, Code::MalformedToken, NOT_A_TOKEN.to_owned(), LITERAL_HELP);

@@ -80,20 +80,20 @@ fn entry(item: &Item) -> String {
     let entry = &item.entry;
     // A label that is only the place of the entry says nothing of it.
     let default = entry.source_session_id.map(|session| session.to_string());
-    let label = if item.id_at.is_some() { Some(entry.id.clone()) } else { default };
+    let label = if item.is_labelled() { entry.id.as_ref().map(ToString::to_string) } else { default };
     let mut line = json!({
         "source_session_id": entry.source_session_id,
         "id": label,
-        "workflow_id": entry.workflow,
-        "trust_review": entry.trust_review,
-        "vendor_data": entry.vendor_data,
-        "bad": entry.workflow.is_none(),
+        "workflow_id": entry.workflow(),
+        "trust_review": entry.trust_review(),
+        "vendor_data": entry.vendor_data(),
+        "bad": entry.workflow().is_none(),
     });
     if let Some(mint) = entry.mint() {
         line["mint"] = json!({"partner": mint.partner, "ttl_ms": mint.ttl.as_millis() as u64});
     }
-    if !entry.expect.is_empty() {
-        line["expect"] = entry.expect.to_json();
+    if !entry.expect().is_empty() {
+        line["expect"] = entry.expect().to_json();
     }
     line.to_string()
 }

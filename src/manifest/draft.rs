@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
 use url::Url;
 use uuid::Uuid;
 
+use super::entry::TokenSource;
 use super::model::{Limits, SecretRef, WorkflowChoice};
 use super::sink::{At, FileId};
 use super::template::Template;
-use crate::token::ShareToken;
+use crate::token::{Claims, ShareToken};
 use crate::verify::Expectations;
 
 /// A setting: not there, there but wrong (and reported), or good.
@@ -64,6 +66,8 @@ pub(super) struct Settings {
 pub(super) enum TokenSpec {
     Literal(ShareToken),
     Reference(SecretRef),
+    /// One of a row, read already: where it is to be had again, and what it says.
+    Row(TokenSource, Option<Claims>),
 }
 
 /// `mint` as written: of a source without a session, which each row has.
@@ -81,7 +85,7 @@ pub(super) struct Draft {
     pub(super) token: Field<TokenSpec>,
     pub(super) mint: Field<MintSpec>,
     pub(super) session: Field<Uuid>,
-    pub(super) id: Field<String>,
+    pub(super) id: Field<CompactString>,
     pub(super) settings: Settings,
 }
 

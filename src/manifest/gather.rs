@@ -4,25 +4,28 @@
 //! by `on_duplicate`; rows that differ in more are an error whatever the settings, since nobody can tell which is
 //! meant. Under `on_invalid: skip` a bad row becomes an invalid entry, told in the plan with its file and line.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::bounds::Bounds;
 use super::code::Code;
-use super::draft::{Files, Raw, Source};
+use super::draft::{Draft, Files, Raw, Source};
+use super::entry::{Entry, Place, TokenSource};
 use super::finish::{Finisher, Item, Origin};
 use super::globs::{self, BadPattern, Match};
 use super::keys;
 use super::load::LoadOptions;
-use super::model::{Entry, Invalid, Place, TokenSource};
+use super::model::Invalid;
 use super::read::Format;
 use super::sink::{At, FileId, FileInfo, Finding, Mark, Shape, Sink};
 use super::sources::{self, Broken, Row, Rows};
 use crate::didit::Class;
 use crate::token::ShareToken;
-use crate::verify::Expectations;
 
 /// What tells entries apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,10 +52,11 @@ impl<'a> Gather<'a> {
     }
 
     /// Everything, in order.
-    pub(super) fn all(&mut self) {
+    pub(super) fn all(&mut self, imports: Vec<Draft>) {
         let raw = self.raw;
-        for draft in &raw.imports {
-            let item = self.finisher().finish(draft, None, None);
+        let mut finisher = Finisher::new(&raw.defaults, None, self.options, self.sink.name(raw.file));
+        for draft in imports {
+            let item = finisher.finish(draft, self.sink);
             self.take(item);
         }
         for source in &raw.sources {
@@ -64,17 +68,15 @@ impl<'a> Gather<'a> {
         self.settle();
     }
 
-    fn finisher(&mut self) -> Finisher<'_> {
-        Finisher { sink: self.sink, defaults: &self.raw.defaults, options: self.options }
-    }
-
-    fn source(&mut self, source: &Source) {
+    fn source(&mut self, source: &'a Source) {
         let wanted: &[usize] =
             if source.mint.is_absent() { &[sources::TOKEN, sources::SESSION] } else { &[sources::MINTED] };
         let origin = Origin { latest: source.files.latest, skip: source.files.skip };
         for (found, format) in self.files(&source.files) {
             let file = self.file(&found, format, &source.files);
-            let mut rows = SourceRows { gather: self, source, origin, file };
+            let settings = Some((&source.settings, origin));
+            let finisher = Finisher::new(&self.raw.defaults, settings, self.options, self.sink.name(file));
+            let mut rows = SourceRows { gather: self, finisher, source, origin, file };
             let read = sources::read(&found.path, format, &source.files.columns, wanted, &mut rows);
             if let Err(broken) = read {
                 self.broken_file(broken, file, &source.files);
@@ -157,28 +159,25 @@ impl<'a> Gather<'a> {
     }
 
     /// A bad row or file as an entry that is never sent.
-    fn invalid(&mut self, findings: &[Finding], at: At, known: Option<(Option<String>, Option<Uuid>)>, origin: Origin) {
+    fn invalid(
+        &mut self,
+        findings: &[Finding],
+        at: At,
+        known: Option<(Option<CompactString>, Option<Uuid>)>,
+        origin: Origin,
+    ) {
         let token = findings.iter().any(|finding| finding.code == Code::MalformedToken);
         let class = if token { Class::TokenInvalid } else { Class::BadRequest };
         let messages: Vec<String> = findings.iter().map(|finding| super::snippet::scrub(&finding.message)).collect();
-        let place = Place { file: self.sink.shown(at.file).to_owned(), line: at.mark.line };
+        let place = Place { file: self.sink.name(at.file), line: at.mark.line };
         let (id, session) = known.unwrap_or_default();
-        let id = id.filter(|id| !crate::mask::holds_secret(id));
         let entry = Entry {
-            id: id.or(session.map(|session| session.to_string())).unwrap_or_else(|| place.to_string()),
-            place,
+            id: id.filter(|id| !crate::mask::holds_secret(id)),
             source_session_id: session,
-            session_kind: None,
-            token: TokenSource::Missing,
-            token_now: None,
-            claims: None,
-            workflow: None,
-            trust_review: None,
-            vendor_data: None,
-            expect: Expectations::default(),
-            invalid: Some(Invalid { class, message: messages.join("; ") }),
+            invalid: Some(Box::new(Invalid { class, message: messages.join("; ") })),
+            ..Entry::new(place, Arc::default())
         };
-        self.items.push(Item { entry, at, id_at: None, token_at: None, row: Some(origin) });
+        self.items.push(Item::new(entry, at, Some(origin)));
     }
 
     /// Takes an entry in, unless one for its session is there.
@@ -214,12 +213,12 @@ impl<'a> Gather<'a> {
             self.sink.error(Code::RowsDiffer, item.at, message, "keep the row that is right");
             return;
         }
-        match (&first.entry.token_now, &item.entry.token_now) {
-            (None, None) if item.entry.mint().is_some() => self.items[at] = item,
-            (_, None) => {}
-            (Some(a), Some(b)) if a == b => {}
-            (None, Some(_)) => self.items[at] = item,
-            (Some(_), Some(_)) if one.latest && two.latest => {
+        match (first.entry.has_token(), item.entry.has_token()) {
+            (false, false) if item.entry.mint().is_some() => self.items[at] = item,
+            (_, false) => {}
+            (true, true) if is_same_token(&first.entry.token, &item.entry.token) => {}
+            (false, true) => self.items[at] = item,
+            (true, true) if one.latest && two.latest => {
                 if self.is_better(&item.entry, &self.items[at].entry) {
                     self.items[at] = item;
                 }
@@ -235,17 +234,18 @@ impl<'a> Gather<'a> {
     /// Whether the first token is to be preferred: minted for us, then expiring last, then by its text, so that the
     /// order of rows decides nothing.
     pub(super) fn is_better(&self, one: &Entry, two: &Entry) -> bool {
-        fn text(entry: &Entry) -> Option<&str> {
-            entry.token_now.as_ref().map(ShareToken::expose)
-        }
         let key = |entry: &Entry| (!self.is_foreign(entry), entry.expires_at());
-        (key(one), text(one)) > (key(two), text(two))
+        // A file that changes under our hands is told when the token is read to be sent.
+        let text = |entry: &Entry| entry.read_token().ok().flatten();
+        key(one).cmp(&key(two)).then_with(|| {
+            let (one, two) = (text(one), text(two));
+            one.as_ref().map(ShareToken::expose).cmp(&two.as_ref().map(ShareToken::expose))
+        }) == Ordering::Greater
     }
 
     /// Whether the token was minted for another application.
     fn is_foreign(&self, entry: &Entry) -> bool {
-        let minted = entry.claims.as_ref().and_then(|claims| claims.for_application_id);
-        matches!((self.raw.application.id, minted), (Some(ours), Some(minted)) if ours != minted)
+        matches!((self.raw.application.id, entry.for_application_id()), (Some(ours), Some(minted)) if ours != minted)
     }
 
     /// The place of the entry for a session.
@@ -259,14 +259,13 @@ impl<'a> Gather<'a> {
         for at in 0..self.items.len() {
             let foreign = self.is_foreign(&self.items[at].entry);
             let entry = &mut self.items[at].entry;
-            entry.session_kind = entry.claims.as_ref().and_then(|claims| claims.session_kind);
             if foreign {
-                let minted = entry.claims.as_ref().and_then(|claims| claims.for_application_id).unwrap_or_default();
+                let minted = entry.for_application_id().unwrap_or_default();
                 let ours = ours.unwrap_or_default();
                 let message = format!("the token was minted for application {minted}, not for {ours}");
-                entry.invalid = Some(Invalid { class: Class::WrongAudience, message });
+                entry.invalid = Some(Box::new(Invalid { class: Class::WrongAudience, message }));
             }
-            if let (Some(kind), Some(_), None) = (entry.session_kind, &entry.workflow, entry.workflow_id()) {
+            if let (Some(kind), Some(_), None) = (entry.session_kind, entry.workflow(), entry.workflow_id()) {
                 self.no_workflow_for(at, kind.as_str());
             }
         }
@@ -278,7 +277,7 @@ impl<'a> Gather<'a> {
         let message = format!("the session is of a {kind}, and `workflow_id` names no workflow for that kind");
         let help = format!("write `workflow_id: {{{kind}: UUID}}` besides");
         if self.items[at].row.is_some_and(|origin| origin.skip) {
-            self.items[at].entry.invalid = Some(Invalid { class: Class::BadRequest, message });
+            self.items[at].entry.invalid = Some(Box::new(Invalid { class: Class::BadRequest, message }));
         } else {
             self.sink.error(Code::MissingWorkflow, place, message, help);
         }
@@ -286,23 +285,25 @@ impl<'a> Gather<'a> {
 
     /// Invalid rows give way: an id or session that a good entry (or an earlier row) has is not theirs.
     fn name_invalid(&mut self) {
-        let is_bad = |item: &Item| item.entry.workflow.is_none();
-        let mut ids: std::collections::HashSet<String> =
-            self.items.iter().filter(|item| !is_bad(item)).map(|item| item.entry.id.clone()).collect();
-        let mut sessions: std::collections::HashSet<Uuid> =
-            self.items.iter().filter(|item| !is_bad(item)).filter_map(|item| item.entry.source_session_id).collect();
+        let is_bad = |item: &Item| item.entry.workflow().is_none();
+        if !self.items.iter().any(is_bad) {
+            return;
+        }
+        let good = || self.items.iter().filter(|item| !is_bad(item));
+        let mut labels: HashSet<String> = good().map(|item| item.entry.label().to_string()).collect();
+        let mut sessions: HashSet<Uuid> = good().filter_map(|item| item.entry.source_session_id).collect();
         self.items.retain_mut(|item| {
-            if item.entry.workflow.is_some() {
+            if !is_bad(item) {
                 return true;
             }
-            if item.entry.source_session_id.is_some_and(|session| !sessions.insert(session)) {
-                item.entry.source_session_id = None;
-                item.entry.id = item.entry.place.to_string();
+            let entry = &mut item.entry;
+            if entry.source_session_id.is_some_and(|session| !sessions.insert(session)) {
+                (entry.id, entry.source_session_id) = (Some(entry.place.to_string().into()), None);
             }
             // A file that two sources name gives each of its bad rows once.
-            ids.insert(item.entry.id.clone()) || {
-                item.entry.id = item.entry.place.to_string();
-                ids.insert(item.entry.id.clone())
+            labels.insert(entry.label().to_string()) || {
+                entry.id = Some(entry.place.to_string().into());
+                labels.insert(entry.label().to_string())
             }
         });
     }
@@ -311,6 +312,7 @@ impl<'a> Gather<'a> {
 /// The rows of one source file.
 struct SourceRows<'g, 'a> {
     gather: &'g mut Gather<'a>,
+    finisher: Finisher<'a>,
     source: &'g Source,
     origin: Origin,
     file: FileId,
@@ -319,7 +321,7 @@ struct SourceRows<'g, 'a> {
 impl SourceRows<'_, '_> {
     fn item(&mut self, row: &Row<'_>, exact: bool) -> Option<Item> {
         let draft = sources::draft(row, &self.source.mint, self.file, exact, self.gather.sink);
-        self.gather.finisher().finish(&draft, Some(&self.source.settings), Some(self.origin))
+        self.finisher.finish(draft, self.gather.sink)
     }
 }
 
@@ -358,20 +360,40 @@ impl Rows for SourceRows<'_, '_> {
     }
 }
 
+/// Whether both are the same token, as the text goes.
+pub(super) fn is_same_token(one: &TokenSource, two: &TokenSource) -> bool {
+    match (one, two) {
+        (TokenSource::Row(one), TokenSource::Row(two)) => one.is_same_token(two),
+        (TokenSource::Row(spot), other) | (other, TokenSource::Row(spot)) => {
+            held(other).is_some_and(|token| spot.is_token(token))
+        }
+        (one, two) => held(one).is_some() && held(one) == held(two),
+    }
+}
+
+/// The token, where it is held.
+fn held(token: &TokenSource) -> Option<&ShareToken> {
+    match token {
+        TokenSource::Literal(token) => Some(token),
+        TokenSource::Reference(referred) => referred.now.as_ref(),
+        TokenSource::Row(_) | TokenSource::Mint(_) | TokenSource::Missing => None,
+    }
+}
+
 fn identity(entry: &Entry) -> Option<Identity> {
-    let token = |token: &ShareToken| Identity::Token(Sha256::digest(token.expose()).into());
-    entry.source_session_id.map(Identity::Session).or_else(|| entry.token_now.as_ref().map(token))
+    let token = || Some(Identity::Token(Sha256::digest(entry.read_token().ok()??.expose()).into()));
+    entry.source_session_id.map(Identity::Session).or_else(token)
 }
 
 /// The first setting in which two rows for one session differ, apart from the token.
 fn difference(one: &Item, two: &Item) -> Option<&'static str> {
     let (a, b) = (&one.entry, &two.entry);
-    let labelled = one.id_at.is_some() || two.id_at.is_some();
+    let labelled = a.id.is_some() || b.id.is_some();
     [
-        ("id", labelled && a.id != b.id),
-        ("workflow_id", a.workflow != b.workflow),
-        ("trust_review", a.trust_review != b.trust_review),
-        ("vendor_data", a.vendor_data != b.vendor_data),
+        ("id", labelled && a.label() != b.label()),
+        ("workflow_id", a.workflow() != b.workflow()),
+        ("trust_review", a.trust_review() != b.trust_review()),
+        ("vendor_data", a.vendor_data() != b.vendor_data()),
         ("mint", is_minted_otherwise(a, b)),
     ]
     .into_iter()

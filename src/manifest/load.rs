@@ -79,7 +79,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     fn into_manifest(mut self) -> Manifest {
-        self.items.sort_by(|a, b| a.entry.id.cmp(&b.entry.id));
+        self.items.sort_by(|a, b| a.entry.label().cmp(&b.entry.label()));
         let name = self.raw.name.good().cloned().unwrap_or_default();
         let digest = digest::digest(&name, &self.raw, &self.items);
         let application = self.raw.application;
@@ -181,11 +181,12 @@ fn manifest(path: &str, options: &LoadOptions, compiler: &mut Compiler, sink: &m
         }
     };
     let bounds = Bounds::of(Path::new(path), &options.roots);
-    let raw = decode(text, file, &bounds, compiler, sink)?;
+    let mut raw = decode(text, file, &bounds, compiler, sink)?;
     security(&raw, options, sink);
     check::partners(&raw, sink);
+    let imports = std::mem::take(&mut raw.imports);
     let mut gather = Gather::new(sink, &raw, &bounds, options);
-    gather.all();
+    gather.all(imports);
     let (items, unused_tokens) = (std::mem::take(&mut gather.items), gather.unused_tokens);
     if options.tokens {
         check::vendor_data(&raw, &items, sink);

@@ -19,6 +19,7 @@ mod deliver;
 mod diagnostic;
 mod digest;
 mod draft;
+mod entry;
 mod finish;
 mod gather;
 mod globs;
@@ -33,6 +34,7 @@ mod secrets;
 mod sink;
 mod snippet;
 mod sources;
+mod spot;
 mod starter;
 mod template;
 #[cfg(test)]
@@ -42,11 +44,12 @@ mod yaml;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
+pub use entry::{Entry, FileName, Label, Place, Referred, Shared, TokenSource, Vendor};
 pub use load::{LoadOptions, load, may_receive_key};
 pub use model::{
-    API_KEY, Application, Entry, Invalid, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place, SecretRef,
-    TokenSource, WorkflowChoice,
+    API_KEY, Application, Invalid, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, SecretRef, WorkflowChoice,
 };
 pub use schema::schema;
 pub use secrets::{Environment, SecretError, SecretPolicy, resolve};
+pub use spot::{Spot, TokenMoved};
 pub use starter::starter;

@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
+use super::entry::Entry;
 use crate::didit::Class;
-use crate::token::{Claims, SessionKind, ShareToken};
+use crate::token::SessionKind;
 use crate::verify::Expectations;
 
 /// All manifests of one command, in the order given (directories sorted).
@@ -200,81 +200,6 @@ impl std::str::FromStr for MaxFailures {
     }
 }
 
-/// One shared session with its settings.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Label in outputs, unique over all manifests of the command: `id`, else the source session, else
-    /// the [`Place`] as text.
-    pub id: String,
-    /// Where it stands.
-    pub place: Place,
-    /// `source_session_id` where given, else the claim `session_id`.
-    pub source_session_id: Option<Uuid>,
-    /// The kind by the token's claims; `None` without a token or where the claim is unreadable.
-    pub session_kind: Option<SessionKind>,
-    /// Where the token is to be had again just before the request.
-    pub token: TokenSource,
-    /// The token as it was when planning; `None` for `exec` and `mint`, for a roster line without a token, for an invalid row.
-    pub token_now: Option<ShareToken>,
-    /// What `token_now` says.
-    pub claims: Option<Claims>,
-    /// `workflow_id`; `None` only for an invalid row.
-    pub workflow: Option<WorkflowChoice>,
-    /// `trust_review`; `None` only for an invalid row.
-    pub trust_review: Option<bool>,
-    /// `vendor_data`, placeholders filled in.
-    pub vendor_data: Option<String>,
-    /// `expect`: the rules that its session is verified by.
-    pub expect: Expectations,
-    /// Why the entry can't be sent, found without asking anybody: a bad row under `on_invalid: skip`, or a token
-    /// minted for another application.
-    pub invalid: Option<Invalid>,
-}
-
-impl Entry {
-    /// The workflow, where it is known: by kind it needs a kind.
-    #[must_use]
-    pub fn workflow_id(&self) -> Option<Uuid> {
-        self.workflow.as_ref()?.resolve(self.session_kind)
-    }
-
-    /// How its token is minted, where the tool itself does that.
-    #[must_use]
-    pub fn mint(&self) -> Option<&Mint> {
-        match &self.token {
-            TokenSource::Mint(mint) => Some(mint),
-            TokenSource::Literal | TokenSource::Reference(_) | TokenSource::Missing => None,
-        }
-    }
-
-    /// When the token known now expires.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.claims.as_ref()?.expires_at
-    }
-}
-
-/// Where an entry's token comes from.
-#[derive(Clone, Debug)]
-pub enum TokenSource {
-    /// It stands in the manifest or in a source or tokens file; [`Entry::token_now`] is all there is.
-    Literal,
-    /// It is referred to, and read again (`env`, `file`) or had once (`exec`) just before the request.
-    Reference(SecretRef),
-    /// It is minted just before the request.
-    Mint(Mint),
-    /// None was delivered.
-    Missing,
-}
-
-impl TokenSource {
-    /// Whether a program gives it.
-    #[must_use]
-    pub fn is_program(&self) -> bool {
-        matches!(self, Self::Reference(SecretRef::Exec { .. }))
-    }
-}
-
 /// `workflow_id`, one for all or by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
@@ -310,19 +235,4 @@ pub struct Invalid {
     pub class: Class,
     /// What is wrong, in words, without a token.
     pub message: String,
-}
-
-/// `FILE:LINE`, the file as written or found from the path given.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The file.
-    pub file: String,
-    /// The line, from 1; 0 where a whole file is meant.
-    pub line: u32,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
-    }
 }

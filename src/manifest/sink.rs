@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::code::Code;
 use super::diagnostic::{Diagnostic, Severity};
+use super::entry::FileName;
 use super::snippet;
 use crate::mask::quoted;
 
@@ -86,6 +87,7 @@ pub(super) struct Finding {
 #[derive(Debug, Default)]
 pub(super) struct Sink {
     files: Vec<FileInfo>,
+    names: Vec<FileName>,
     findings: Vec<Finding>,
     errors: usize,
 }
@@ -96,6 +98,7 @@ impl Sink {
         if let Cow::Owned(masked) = quoted(&info.shown) {
             info.shown = masked;
         }
+        self.names.push(info.shown.as_str().into());
         self.files.push(info);
         FileId(self.files.len() as u32 - 1)
     }
@@ -103,6 +106,11 @@ impl Sink {
     /// The path of a file as shown.
     pub(super) fn shown(&self, file: FileId) -> &str {
         &self.files[file.0 as usize].shown
+    }
+
+    /// The path of a file as shown, for the places of entries.
+    pub(super) fn name(&self, file: FileId) -> FileName {
+        self.names[file.0 as usize].clone()
     }
 
     /// `FILE:LINE` of a place, for messages about another.

@@ -1,10 +1,20 @@
 //! `vendor_data` with its placeholders: `{source_session_id}` and `{id}`; `{{` and `}}` are braces.
 
+use compact_str::CompactString;
 use uuid::Uuid;
+
+use super::entry::Label;
 
 /// A parsed `vendor_data`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Vec<Part>);
+pub(super) struct Template(Parts);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Parts {
+    /// Nothing is filled in.
+    Plain(CompactString),
+    Mixed(Vec<Part>),
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -24,7 +34,7 @@ impl Template {
     /// Reads a template.
     pub(super) fn parse(text: &str) -> Result<Self, BadTemplate> {
         if !text.contains(['{', '}']) {
-            return Ok(Self(vec![Part::Text(text.to_owned())]));
+            return Ok(Self(Parts::Plain(text.into())));
         }
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -45,20 +55,51 @@ impl Template {
         }
         literal.push_str(rest);
         parts.push(Part::Text(literal));
-        Ok(Self(parts))
+        Ok(Self(Parts::Mixed(parts)))
+    }
+
+    /// Puts the text for an entry at the end of `out`; false, and nothing put, where it asks for a source session that is
+    /// not known.
+    pub(super) fn fill_into(&self, session: Option<Uuid>, label: Label<'_>, out: &mut String) -> bool {
+        let parts = match &self.0 {
+            Parts::Plain(text) => {
+                out.push_str(text);
+                return true;
+            }
+            Parts::Mixed(parts) => parts,
+        };
+        if session.is_none() && parts.contains(&Part::Session) {
+            return false;
+        }
+        for part in parts {
+            match (part, session) {
+                (Part::Text(text), _) => out.push_str(text),
+                (Part::Session, Some(session)) => Label::Session(session).with(|text| out.push_str(text)),
+                (Part::Session, None) => {}
+                (Part::Id, _) => label.with(|text| out.push_str(text)),
+            }
+        }
+        true
+    }
+
+    /// Whether the text for an entry is certainly there, within `limit` bytes and without a secret, as can be said
+    /// without making it. A label that is a source session or a place is as harmless as those.
+    pub(super) fn is_harmless(&self, session: Option<Uuid>, has_own_id: bool, limit: usize) -> bool {
+        let Parts::Mixed(parts) = &self.0 else { return false };
+        let Some(_) = session.filter(|_| !has_own_id) else { return false };
+        // No hex digit ends or begins what tells a secret by its form.
+        let is_plain = |text: &str| !text.contains("yJ") && !text.contains("sk_");
+        let length = |part: &Part| match part {
+            Part::Text(text) => is_plain(text).then_some(text.len()),
+            Part::Session | Part::Id => Some(36),
+        };
+        parts.iter().try_fold(0, |sum, part| Some(sum + length(part)?)).is_some_and(|sum| sum <= limit)
     }
 
     /// The text for an entry; `None` where it asks for a source session that is not known.
-    pub(super) fn fill(&self, session: Option<Uuid>, id: &str) -> Option<String> {
+    pub(super) fn fill(&self, session: Option<Uuid>, label: Label<'_>) -> Option<String> {
         let mut out = String::new();
-        for part in &self.0 {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Session => out.push_str(&session?.to_string()),
-                Part::Id => out.push_str(id),
-            }
-        }
-        Some(out)
+        self.fill_into(session, label, &mut out).then_some(out)
     }
 }
 
@@ -87,10 +128,10 @@ mod tests {
     #[test]
     fn placeholders_and_braces() {
         let session: Uuid = "20bb3c3b-6146-439f-84a4-bd30d00ac6a2".parse().unwrap();
-        let fill = |text: &str| Template::parse(text).unwrap().fill(Some(session), "carmen").unwrap();
+        let fill = |text: &str| Template::parse(text).unwrap().fill(Some(session), Label::Text("carmen")).unwrap();
         assert_eq!(fill("acme-{source_session_id}-{id}"), format!("acme-{session}-carmen"));
         assert_eq!(fill("{{id}} {{{id}}}"), "{id} {carmen}");
-        assert_eq!(Template::parse("{source_session_id}").unwrap().fill(None, "x"), None);
+        assert_eq!(Template::parse("{source_session_id}").unwrap().fill(None, Label::Text("x")), None);
         for bad in ["{", "}", "{user}", "a{id", "{{id}", "{}"] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }

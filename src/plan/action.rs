@@ -165,7 +165,7 @@ impl Known {
             State::Imported => Self::Imported { differing: differing(entry, record) },
             State::Expired => Self::Fresh,
             State::Refused => {
-                let today = entry.token_now.as_ref().zip(key).map(|(token, key)| token.fingerprint(key));
+                let today = key.and_then(|key| Some(entry.read_token().ok()??.fingerprint(key)));
                 Self::Refused {
                     class: record.error.as_ref().map_or(Class::Protocol, |error| error.class),
                     same_token: today.is_some() && today == record.token,
@@ -179,21 +179,21 @@ impl Known {
 /// The settings that the manifest asks otherwise than they were sent. What was never sent (an adopted session) is
 /// not judged.
 fn differing(entry: &Entry, record: &Record) -> Vec<&'static str> {
-    if entry.trust_review.is_none() {
+    if entry.trust_review().is_none() {
         // A bad row asks nothing.
         return Vec::new();
     }
     let kind = record.session_kind.or(entry.session_kind);
-    let workflow: Option<Uuid> = entry.workflow.and_then(|choice| choice.resolve(kind));
+    let workflow: Option<Uuid> = entry.workflow().and_then(|choice| choice.resolve(kind));
     let sent = &record.settings;
     let mut differing = Vec::new();
     if workflow.is_some() && sent.workflow_id.is_some() && workflow != sent.workflow_id {
         differing.push("workflow_id");
     }
-    if entry.trust_review.is_some() && sent.trust_review.is_some() && entry.trust_review != sent.trust_review {
+    if entry.trust_review().is_some() && sent.trust_review.is_some() && entry.trust_review() != sent.trust_review {
         differing.push("trust_review");
     }
-    if sent.trust_review.is_some() && entry.vendor_data != sent.vendor_data {
+    if sent.trust_review.is_some() && entry.vendor_data().as_deref() != sent.vendor_data.as_deref() {
         differing.push("vendor_data");
     }
     differing

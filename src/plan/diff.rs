@@ -87,7 +87,7 @@ impl<'a> Matches<'a> {
                 return found;
             }
         }
-        let token = entry.token_now.as_ref().zip(key).map(|(token, key)| token.fingerprint(key));
+        let token = key.and_then(|key| Some(entry.read_token().ok()??.fingerprint(key)));
         let mut found = token.as_ref().and_then(|token| self.by_token.get(token).cloned()).unwrap_or_default();
         let hash = token.zip(key).map(|(token, key)| token_hash(key, &token));
         if let Some(hash) = hash.filter(|_| self.any_erased) {
@@ -114,6 +114,6 @@ impl<'a> Matches<'a> {
 /// The receiving application of an entry, as far as the manifest and the token's claims tell.
 #[must_use]
 pub fn receiver(manifest: &Manifest, entry: &Entry) -> Receiver {
-    let claimed = entry.claims.as_ref().and_then(|claims| claims.for_application_id);
+    let claimed = entry.for_application_id();
     Receiver { application_id: claimed.or(manifest.application.id), base_url: manifest.application.base(), key: None }
 }

@@ -146,14 +146,14 @@ fn item(
     let erased = action == Action::Erased;
     Item {
         manifest: manifest.to_owned(),
-        id: entry.id.clone(),
+        id: entry.label().to_string(),
         action,
         reason,
         source_session_id: entry.source_session_id.or_else(|| known?.source_session_id),
         session_kind,
-        workflow_id: entry.workflow.and_then(|choice| choice.resolve(session_kind)),
-        trust_review: entry.trust_review,
-        vendor_data: entry.vendor_data.clone(),
+        workflow_id: entry.workflow().and_then(|choice| choice.resolve(session_kind)),
+        trust_review: entry.trust_review(),
+        vendor_data: entry.vendor_data().map(std::borrow::Cow::into_owned),
         expires_at: entry.expires_at(),
         session_id: known.filter(|_| !erased).and_then(|known| Some(known.session.as_ref()?.session_id)),
         place: entry.place.to_string(),

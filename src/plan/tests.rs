@@ -1,5 +1,7 @@
 //! Properties of the planner: the plan of what was just applied is all `unchanged`, and order changes nothing.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use url::Url;
@@ -9,7 +11,8 @@ use super::{Action, Plan, Snapshot, plan, receiver};
 use crate::didit::Class;
 use crate::ledger::records::{EntryId, Identity, Record, RecordedError, RunId, Session, Settings, State};
 use crate::manifest::{
-    Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, TokenSource, WorkflowChoice,
+    Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, Shared, TokenSource, Vendor,
+    WorkflowChoice,
 };
 use crate::token::{FingerprintKey, SessionKind, ShareToken};
 use crate::verify::Expectations;
@@ -63,22 +66,13 @@ fn token(spec: &Spec, n: usize) -> ShareToken {
 fn entry(spec: &Spec, n: usize) -> Entry {
     let token = token(spec, n);
     let claims = token.unverified_claims();
-    let source = claims.as_ref().and_then(|claims| claims.session_id);
-    let place = Place { file: "m.yaml".to_owned(), line: n as u32 + 1 };
-    Entry {
-        id: source.map_or_else(|| place.to_string(), |source| source.to_string()),
-        place,
-        source_session_id: source,
-        session_kind: claims.as_ref().and_then(|claims| claims.session_kind),
-        token: TokenSource::Literal,
-        token_now: Some(token),
-        claims,
-        workflow: Some(WorkflowChoice::One(Uuid::from_u128(77))),
-        trust_review: Some(spec.trust),
-        vendor_data: spec.vendor_data.clone(),
-        expect: Expectations::default(),
-        invalid: None,
-    }
+    let place = Place { file: "m.yaml".into(), line: n as u32 + 1 };
+    let shared = Shared::new(WorkflowChoice::One(Uuid::from_u128(77)), spec.trust);
+    let vendor = spec.vendor_data.as_ref().map_or(Vendor::None, |text| Vendor::Own(text.into()));
+    let mut entry = Entry::new(place, Arc::new(shared));
+    entry.learn(claims.as_ref());
+    (entry.token, entry.vendor) = (TokenSource::Literal(token), vendor);
+    entry
 }
 
 fn manifests(specs: &[Spec]) -> Manifests {
@@ -126,7 +120,7 @@ fn applied(manifests: &Manifests, plan: &Plan, identity: &Identity) -> Snapshot 
                 receiver: receiver(manifest, entry),
                 source_session_id: item.source_session_id,
                 source_hash: None,
-                token: entry.token_now.as_ref().map(|token| token.fingerprint(&identity.key)),
+                token: entry.read_token().unwrap().map(|token| token.fingerprint(&identity.key)),
                 from_application_id: None,
                 session_kind: item.session_kind,
                 state: State::Imported,
@@ -200,7 +194,7 @@ proptest! {
         for (n, entry) in reminted.manifests[0].entries.iter_mut().enumerate() {
             if let Some(source) = entry.source_session_id {
                 let spec = Spec { source: Some(source.as_u128()), business: entry.session_kind == Some(SessionKind::Business), trust: false, vendor_data: None, minutes: Some(50) };
-                entry.token_now = Some(token(&spec, 1000 + n));
+                entry.token = TokenSource::Literal(token(&spec, 1000 + n));
             }
         }
         let second = plan(&reminted, &snapshot, now(), false);
@@ -236,8 +230,8 @@ fn minting() -> Manifests {
     let entry = &mut manifest.entries[0];
     let session_id = entry.source_session_id.unwrap();
     let ttl = std::time::Duration::from_mins(15);
-    entry.token = TokenSource::Mint(Mint { partner: "bank".to_owned(), session_id, ttl });
-    (entry.token_now, entry.claims, entry.session_kind) = (None, None, None);
+    entry.token = TokenSource::Mint(Box::new(Mint { partner: "bank".to_owned(), session_id, ttl }));
+    entry.learn(None);
     manifests
 }
 

@@ -41,7 +41,7 @@ impl Context {
     /// The user's own rules for an item's session.
     #[must_use]
     pub fn expect(&self, index: usize) -> Expectations {
-        self.item(index).entry.map(|at| self.entry(at).1.expect.clone()).unwrap_or_default()
+        self.item(index).entry.map(|at| self.entry(at).1.expect().clone()).unwrap_or_default()
     }
 
     /// The plan's item.
@@ -62,8 +62,9 @@ impl Context {
     pub async fn fresh_token(&self, entry: &Entry) -> Result<Option<ShareToken>, String> {
         match &entry.token {
             TokenSource::Missing | TokenSource::Mint(_) => Ok(None),
-            TokenSource::Literal => Ok(entry.token_now.clone()),
-            TokenSource::Reference(reference) => {
+            TokenSource::Literal(_) | TokenSource::Row(_) => entry.read_token().map_err(|e| e.to_string()),
+            TokenSource::Reference(referred) => {
+                let reference = &referred.reference;
                 let text = crate::manifest::resolve(reference, &self.secrets).await.map_err(|e| e.to_string())?;
                 ShareToken::parse(&text).map(Some).map_err(|e| format!("{}: {e}", reference.describe()))
             }

@@ -301,7 +301,7 @@ impl Job {
         if names.zip(entry.source_session_id).is_some_and(|(token, source)| token != source) {
             return Err(refuse(Class::TokenInvalid, "the token names another session than the entry"));
         }
-        let workflow = entry.workflow.and_then(|choice| choice.resolve(self.kind));
+        let workflow = entry.workflow().and_then(|choice| choice.resolve(self.kind));
         let Some(workflow_id) = workflow else {
             return Err(refuse(Class::BadRequest, "no workflow_id is given for sessions of this kind"));
         };
@@ -310,8 +310,8 @@ impl Job {
         }
         Ok(Settings {
             workflow_id: Some(workflow_id),
-            trust_review: entry.trust_review,
-            vendor_data: entry.vendor_data.clone(),
+            trust_review: entry.trust_review(),
+            vendor_data: entry.vendor_data().map(std::borrow::Cow::into_owned),
         })
     }
 
@@ -556,7 +556,7 @@ fn describe(
     receiver.key = Some(lane.key);
     NewEntry {
         manifest: manifest.name.clone(),
-        label: entry.id.clone(),
+        label: entry.label().to_string(),
         receiver,
         source_session_id: entry.source_session_id.or_else(|| claims?.session_id),
         from_application_id: claims.and_then(|claims| claims.from_application_id),

@@ -382,7 +382,7 @@ fn describe(context: &Context, item: &Item, at: (usize, usize)) -> NewEntry {
         label: item.id.clone(),
         receiver: crate::plan::receiver(manifest, entry),
         source_session_id: item.source_session_id,
-        from_application_id: entry.claims.as_ref().and_then(|claims| claims.from_application_id),
+        from_application_id: entry.from_application_id(),
         session_kind: item.session_kind,
         place: item.place.clone(),
     }
@@ -491,7 +491,6 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
     };
     let sent = done.and_then(|done| done.sent.as_ref());
     let given = item.entry.map(|(m, e)| (&work.manifests.manifests[m], &work.manifests.manifests[m].entries[e]));
-    let claims = given.and_then(|(_, entry)| entry.claims.as_ref());
     RunOutcome {
         manifest: item.manifest.clone(),
         label: item.id.clone(),
@@ -507,8 +506,8 @@ fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
         vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
         attempts: done.map_or(0, |done| done.attempts),
         error,
-        from_application_id: claims
-            .and_then(|it| it.from_application_id)
+        from_application_id: given
+            .and_then(|(_, entry)| entry.from_application_id())
             .or(record.and_then(|it| it.from_application_id)),
         for_application_id: given
             .and_then(|(manifest, entry)| crate::plan::receiver(manifest, entry).application_id)

@@ -51,11 +51,11 @@ fn own_rules(work: &Apply, manifest: &Manifest) -> Vec<EntryRules> {
     let items = work.plan.items.iter().filter(|item| item.manifest == manifest.name && item.action != Action::Erased);
     let entries = items.filter_map(|item| Some((item, &manifest.entries[item.entry?.1])));
     entries
-        .filter(|(_, entry)| entry.expect != manifest.expect)
+        .filter(|(_, entry)| *entry.expect() != manifest.expect)
         .map(|(item, entry)| EntryRules {
             source: item.source_session_id,
             label: item.id.clone(),
-            rules: entry.expect.to_json(),
+            rules: entry.expect().to_json(),
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! What is simulated: entries with deadlines, an API with its limits and delays, a stranger on the same key, deaths.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,7 +14,7 @@ use super::after;
 use super::api::Spell;
 use crate::manifest::{
     Application, Entry, Environment, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place, SecretPolicy,
-    SecretRef, TokenSource, WorkflowChoice,
+    SecretRef, Shared, TokenSource, Vendor, WorkflowChoice,
 };
 use crate::run::TimeLimit;
 use crate::token::{Claims, SessionKind};
@@ -133,7 +134,7 @@ impl Scenario {
     }
 
     fn entry(&self, n: usize, start: Timestamp) -> Entry {
-        let minted = self.minting.map(|minting| TokenSource::Mint(minting.of(n)));
+        let minted = self.minting.map(|minting| TokenSource::Mint(Box::new(minting.of(n))));
         let claims = Claims {
             session_id: Some(Self::source(n)),
             session_kind: Some(SessionKind::User),
@@ -142,20 +143,15 @@ impl Scenario {
             issued_at: None,
             expires_at: self.expires_at(n, start),
         };
-        Entry {
-            id: format!("e{n:07}"),
-            place: Place { file: "simulated.yaml".to_owned(), line: n as u32 + 1 },
-            source_session_id: Some(Self::source(n)),
-            session_kind: Some(SessionKind::User),
-            claims: minted.is_none().then_some(claims),
-            token: minted.unwrap_or_else(|| TokenSource::Reference(SecretRef::Env(n.to_string()))),
-            token_now: None,
-            workflow: Some(WorkflowChoice::One(WORKFLOW)),
-            trust_review: Some(false),
-            expect: Expectations::default(),
-            vendor_data: Some(n.to_string()),
-            invalid: None,
-        }
+        let place = Place { file: "simulated.yaml".into(), line: n as u32 + 1 };
+        let mut entry = Entry::new(place, Arc::new(Shared::new(WorkflowChoice::One(WORKFLOW), false)));
+        entry.learn(Some(&claims).filter(|_| minted.is_none()));
+        entry.id = Some(format!("e{n:07}").into());
+        entry.source_session_id = Some(Self::source(n));
+        entry.session_kind = Some(SessionKind::User);
+        entry.token = minted.unwrap_or_else(|| TokenSource::reference(SecretRef::Env(n.to_string())));
+        entry.vendor = Vendor::Own(n.to_string().into());
+        entry
     }
 
     /// By whole seconds, as tokens tell it.

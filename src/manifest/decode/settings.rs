@@ -1,5 +1,7 @@
 //! The settings of entries, sources and defaults.
 
+use compact_str::CompactString;
+
 use super::{Decoder, Fields, listed, truncated};
 use crate::manifest::code::Code;
 use crate::manifest::draft::{Columns, Field, Files, Settings, TokenSpec};
@@ -77,14 +79,14 @@ impl Decoder<'_> {
         }
     }
 
-    pub(super) fn label(&mut self, node: &Node<'_>) -> Field<String> {
+    pub(super) fn label(&mut self, node: &Node<'_>) -> Field<CompactString> {
         let Some(text) = self.text(node, "id") else { return Field::Bad };
         if text.is_empty() || text.len() > LABEL_LIMIT {
             let help = format!("write a label of 1 to {LABEL_LIMIT} bytes, or leave the key out");
             self.error(Code::BadValue, node.mark, format!("`id` has {} bytes", text.len()), help);
             return Field::Bad;
         }
-        Field::Good(text.to_owned(), self.at(node))
+        Field::Good(text.into(), self.at(node))
     }
 
     /// A literal token or a reference to one.

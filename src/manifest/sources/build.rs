@@ -1,5 +1,7 @@
 //! A row becomes a draft: each cell read for what its column means.
 
+use compact_str::CompactString;
+
 use super::{Cell, ID, MINTED, Row, SESSION, TOKEN, TRUST, VENDOR, WORKFLOW};
 use crate::manifest::code::Code;
 use crate::manifest::decode::{LABEL_LIMIT, LITERAL_HELP, NOT_A_TOKEN, UUID_HELP, likely_bool, parse_uuid, truncated};
@@ -8,7 +10,6 @@ use crate::manifest::keys;
 use crate::manifest::model::WorkflowChoice;
 use crate::manifest::sink::{At, FileId, Mark, Sink};
 use crate::manifest::template::Template;
-use crate::token::ShareToken;
 
 /// Reads a row of a source that mints as `mint` says, if it does. With `exact`, fields know the place of their cell,
 /// else only that of the row.
@@ -89,9 +90,9 @@ impl<'r> Builder<'r, '_, '_> {
             return self.error(TOKEN, Code::TokenNotLiteral, "in rows a token is a literal", help);
         }
         match self.text(TOKEN) {
-            Field::Good(text, at) => match ShareToken::parse(text) {
-                Ok(token) => Field::Good(TokenSpec::Literal(token), at),
-                Err(_) => self.error(TOKEN, Code::MalformedToken, NOT_A_TOKEN, LITERAL_HELP),
+            Field::Good(text, at) => match self.row.token(text) {
+                Some((source, claims)) => Field::Good(TokenSpec::Row(source, claims), at),
+                None => self.error(TOKEN, Code::MalformedToken, NOT_A_TOKEN, LITERAL_HELP),
             },
             Field::Bad => Field::Bad,
             Field::Absent => Field::Absent,
@@ -124,13 +125,13 @@ impl<'r> Builder<'r, '_, '_> {
         }
     }
 
-    fn label(&mut self) -> Field<String> {
+    fn label(&mut self) -> Field<CompactString> {
         match self.text(ID) {
             Field::Good(text, _) if text.trim().len() > LABEL_LIMIT => {
                 let message = format!("`id` has {} bytes", text.trim().len());
                 self.error(ID, Code::BadValue, message, &format!("write at most {LABEL_LIMIT} bytes"))
             }
-            Field::Good(text, at) => Field::Good(text.trim().to_owned(), at),
+            Field::Good(text, at) => Field::Good(text.trim().into(), at),
             Field::Bad => Field::Bad,
             Field::Absent => Field::Absent,
         }

@@ -147,7 +147,7 @@ impl Place<'_> {
             cells[slot] = Some(Cell::Text(Cow::Borrowed(text)));
         }
         let expect = self.rules.and_then(|index| record.get(index)).is_some_and(|cell| !cell.trim_ascii().is_empty());
-        rows.row(&Row { start: Mark::new(self.line, 1, 1), cells, expect, locate: &locate });
+        rows.row(&Row { start: Mark::new(self.line, 1, 1), cells, expect, locate: &locate, ground: None });
     }
 
     /// The cell whose quote is left open.

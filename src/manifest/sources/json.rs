@@ -64,7 +64,13 @@ pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result
                     *seen |= cell.is_some();
                 }
                 let locate = |slot: usize| array.locate(start, element, &columns.0[slot].name, mark);
-                rows.row(&Row { start: mark, cells: object.cells, expect: object.expect, locate: &locate });
+                rows.row(&Row {
+                    start: mark,
+                    cells: object.cells,
+                    expect: object.expect,
+                    locate: &locate,
+                    ground: None,
+                });
             }
             Err(error) => rows.bad(mark, Code::BadRow, words(&error)),
         }

@@ -34,7 +34,7 @@ pub(super) fn json(path: &Path, columns: &Columns, rows: &mut dyn Rows) -> Resul
                     *seen |= cell.is_some();
                 }
                 let start = Mark::new(number, 1, 1);
-                rows.row(&Row { start, cells: object.cells, expect: object.expect, locate: &locate });
+                rows.row(&Row { start, cells: object.cells, expect: object.expect, locate: &locate, ground: None });
             }
             Err(error) => {
                 let column =
@@ -56,7 +56,7 @@ pub(super) fn tokens(path: &Path, rows: &mut dyn Rows) -> Result<(), Broken> {
         let locate = |_| Mark::new(number, 1, text.chars().count());
         let mut cells: [Option<Cell<'_>>; SLOTS] = [const { None }; SLOTS];
         cells[TOKEN] = Some(Cell::Text(Cow::Borrowed(&text)));
-        rows.row(&Row { start: Mark::new(number, 1, 1), cells, expect: false, locate: &locate });
+        rows.row(&Row { start: Mark::new(number, 1, 1), cells, expect: false, locate: &locate, ground: None });
     })
 }
 

@@ -12,12 +12,16 @@ mod yaml;
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::code::Code;
 use super::draft::Columns;
+use super::entry::TokenSource;
 use super::keys;
 use super::read::{self, Format};
 use super::sink::Mark;
+use super::spot::{Spot, TokenFile};
+use crate::token::{Claims, ShareToken, has_jwt_form, unverified_claims};
 
 pub(super) use build::draft;
 
@@ -60,6 +64,41 @@ pub(super) struct Row<'a> {
     pub(super) expect: bool,
     /// Where the cell of a slot stands.
     pub(super) locate: &'a dyn Fn(usize) -> Mark,
+    /// What its cells were read from, where that can be read again.
+    pub(super) ground: Option<Ground<'a>>,
+}
+
+impl Row<'_> {
+    /// The token that a cell holds, and what it says: where it stands, if it can be read there again, else held.
+    /// `None` where the cell does not have the form of a token.
+    pub(super) fn token(&self, cell: &str) -> Option<(TokenSource, Option<Claims>)> {
+        let text = cell.trim();
+        if !has_jwt_form(text) {
+            return None;
+        }
+        let spot = self.ground.as_ref().and_then(|ground| ground.spot(text));
+        let source =
+            spot.map_or_else(|| ShareToken::parse(text).map(TokenSource::Literal), |spot| Ok(TokenSource::Row(spot)));
+        Some((source.ok()?, unverified_claims(text)))
+    }
+}
+
+/// A part of a file, as it is on disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    pub(super) file: &'a Arc<TokenFile>,
+    /// Where it begins in the file.
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Ground<'_> {
+    /// Where a text stands that was taken out of it; `None` for one that was made.
+    fn spot(&self, text: &str) -> Option<Spot> {
+        let at = (text.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        let is_inside = at + text.len() <= self.bytes.len();
+        is_inside.then(|| Spot::new(self.file, self.offset + at as u64, text))?
+    }
 }
 
 /// Who takes rows.

@@ -57,7 +57,7 @@ fn row(pairs: &[Pair<'_>], start: Mark, columns: &Columns, seen: &mut [bool; SLO
             expect |= pair.key == "expect";
         }
     }
-    rows.row(&Row { start, cells, expect, locate: &|slot| marks[slot] });
+    rows.row(&Row { start, cells, expect, locate: &|slot| marks[slot], ground: None });
 }
 
 fn cell<'a>(node: &'a Node<'_>) -> Cell<'a> {

@@ -13,7 +13,7 @@ fn with(defaults: &str, entry: &str) -> String {
 }
 
 fn names(entry: &crate::manifest::Entry) -> String {
-    entry.expect.to_json().as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap()).collect()
+    entry.expect().to_json().as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap()).collect()
 }
 
 const OF_DEFAULTS: &str = "[{name: d, rule: \"session.status == 'Approved'\"}]";

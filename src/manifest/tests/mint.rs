@@ -36,9 +36,12 @@ fn an_entry_is_minted_where_it_says_so() {
     );
     assert_eq!((second.partner.as_str(), second.ttl), ("kiosk", Duration::from_hours(1)));
     let entry = &manifest.entries[0];
-    assert_eq!((entry.id.clone(), entry.source_session_id.map(|id| id.to_string())), (session(1), Some(session(1))));
-    assert_eq!(entry.vendor_data, Some(format!("acme-{}", session(1))));
-    assert!(entry.token_now.is_none() && entry.session_kind.is_none());
+    assert_eq!(
+        (entry.label().to_string(), entry.source_session_id.map(|id| id.to_string())),
+        (session(1), Some(session(1)))
+    );
+    assert_eq!(entry.vendor_data().as_deref(), Some(format!("acme-{}", session(1)).as_str()));
+    assert!(!entry.has_token() && entry.session_kind.is_none());
     let partners: Vec<_> = manifest.partners.iter().map(|it| (it.name.as_str(), it.writes_per_minute)).collect();
     assert_eq!(partners, [("bank", 300), ("kiosk", 60)]);
     assert_eq!(manifest.partner("bank").unwrap().api_key, SecretRef::Env("BANK".to_owned()));
@@ -65,7 +68,7 @@ fn a_source_mints_for_the_sessions_of_its_rows() {
         ttl: Duration::from_mins(minutes),
     };
     assert_eq!(minted, [mint("bank", 1, 1), mint("kiosk", 2, 15), mint("bank", 3, 15)]);
-    assert_eq!(manifest.entries[0].vendor_data.as_deref(), Some("user-1"));
+    assert_eq!(manifest.entries[0].vendor_data().as_deref(), Some("user-1"));
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn a_token_delivered_for_a_minted_entry_is_not_needed() {
         );
     let folder = Folder::new(&[("m.yaml", &text), ("t.txt", &token(1, 5))]);
     let manifest = folder.manifest();
-    assert!(manifest.entries[0].mint().is_some() && manifest.entries[0].token_now.is_none());
+    assert!(manifest.entries[0].mint().is_some() && !manifest.entries[0].has_token());
 }
 
 #[test]
@@ -207,7 +210,8 @@ fn bad_rows_of_a_source_that_mints_are_skipped_where_it_says_so() {
         ("a.csv", &format!("session_id,trust_review\n{},perhaps\n,true\n{},true\n", session(1), session(2))),
     ]);
     let manifest = folder.manifest();
-    let told: Vec<_> = manifest.entries.iter().map(|entry| (entry.id.clone(), entry.invalid.is_some())).collect();
+    let told: Vec<_> =
+        manifest.entries.iter().map(|entry| (entry.label().to_string(), entry.invalid.is_some())).collect();
     let place = told.iter().find(|(id, _)| id.ends_with("a.csv:3")).expect("named by its place");
     assert!(place.1 && told.contains(&(session(1), true)) && told.contains(&(session(2), false)), "{told:?}");
 }

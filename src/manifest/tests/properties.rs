@@ -10,7 +10,14 @@ fn meaning(manifest: &Manifest) -> Vec<String> {
         .entries
         .iter()
         .map(|e| {
-            format!("{} {:?} {:?} {:?} {:?}", e.id, e.source_session_id, e.workflow, e.trust_review, e.vendor_data)
+            format!(
+                "{} {:?} {:?} {:?} {:?}",
+                e.label(),
+                e.source_session_id,
+                e.workflow(),
+                e.trust_review(),
+                e.vendor_data()
+            )
         })
         .collect()
 }

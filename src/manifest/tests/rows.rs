@@ -49,9 +49,9 @@ fn every_format_gives_the_same_entries() {
         let folder = Folder::new(&[("m.yaml", &format!("{}sources: [{{file: {name}}}]\n", head()))]);
         folder.write(name, &bytes);
         let manifest = folder.manifest();
-        let vendors: Vec<_> = manifest.entries.iter().map(|entry| entry.vendor_data.clone().unwrap()).collect();
+        let vendors: Vec<_> = manifest.entries.iter().map(|entry| entry.vendor_data().unwrap()).collect();
         assert_eq!(vendors, ["x", "y, \"z\""], "{name}");
-        assert_eq!(manifest.entries[0].id, session(1), "{name}");
+        assert_eq!(manifest.entries[0].label(), session(1), "{name}");
         digests.insert(manifest.digest);
     }
     assert_eq!(digests.len(), 1);
@@ -79,10 +79,10 @@ fn the_entry_beats_the_source_and_the_source_the_defaults() {
     );
     let manifest = folder.manifest();
     let entries = &manifest.entries;
-    assert_eq!(entries[0].vendor_data.as_deref(), Some("own"));
-    assert_eq!(entries[1].vendor_data, Some(format!("acme-{}", session(2))));
-    assert!(entries.iter().all(|entry| entry.trust_review == Some(true)));
-    assert!(entries.iter().all(|entry| entry.workflow == Some(WorkflowChoice::One(other.parse().unwrap()))));
+    assert_eq!(entries[0].vendor_data().as_deref(), Some("own"));
+    assert_eq!(entries[1].vendor_data().as_deref(), Some(format!("acme-{}", session(2)).as_str()));
+    assert!(entries.iter().all(|entry| entry.trust_review() == Some(true)));
+    assert!(entries.iter().all(|entry| entry.workflow() == Some(WorkflowChoice::One(other.parse().unwrap()))));
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn tokens_go_to_the_roster_and_strangers_are_counted() {
         ("inbox/b.txt", &format!("# from the bank\n{}\n\n", token(2, 100))),
     ]);
     let manifest = folder.manifest();
-    let by_id = |id: &str| manifest.entries.iter().find(|entry| entry.id == id).unwrap();
+    let by_id = |id: &str| manifest.entries.iter().find(|entry| entry.label() == id).unwrap();
     assert_eq!(manifest.unused_tokens, 1);
-    assert!(by_id("carmen").token_now.is_some() && by_id("dora").token_now.is_some());
+    assert!(by_id("carmen").has_token() && by_id("dora").has_token());
     assert!(matches!(by_id("emil").token, TokenSource::Missing));
     assert_eq!(by_id("dora").expires_at().map(jiff::Timestamp::as_second), Some(100));
 }
@@ -177,15 +177,15 @@ fn bad_rows_are_skipped_when_asked_and_told_with_their_line() {
         .entries
         .iter()
         .filter_map(|entry| {
-            entry
-                .invalid
-                .as_ref()
-                .map(|invalid| (entry.id.rsplit('/').next().unwrap(), entry.place.line, invalid.class))
+            entry.invalid.as_ref().map(|invalid| {
+                (entry.label().to_string().rsplit('/').next().unwrap().to_owned(), entry.place.line, invalid.class)
+            })
         })
         .collect();
     assert_eq!(
         invalid,
         [("a.csv:5", 5, Class::BadRequest), ("bad", 3, Class::TokenInvalid), ("worse", 4, Class::BadRequest)]
+            .map(|(label, line, class)| (label.to_owned(), line, class))
     );
     assert_eq!(manifest.entries.len(), 5);
 }
@@ -260,7 +260,7 @@ fn a_named_column_has_to_exist() {
     let folder = with_source(", columns: {vendor_data: user_ref}", files);
     assert_eq!(folder.codes(), ["missing-column m.yaml:6:51"]);
     let folder = with_source(", columns: {vendor_data: ref}", files);
-    assert_eq!(folder.manifest().entries[0].vendor_data.as_deref(), Some("x"));
+    assert_eq!(folder.manifest().entries[0].vendor_data().as_deref(), Some("x"));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_column_given_away_under_its_own_name_is_ours_no_more() {
     let rows = format!("source_session_id,id\n{},user-1\n", session(1));
     let folder = with_source(", columns: {vendor_data: id}", &[("people/a.csv", &rows)]);
     let entry = folder.manifest().entries.remove(0);
-    assert_eq!((entry.vendor_data.as_deref(), entry.id), (Some("user-1"), session(1)));
+    assert_eq!((entry.vendor_data().as_deref(), entry.label().to_string()), (Some("user-1"), session(1)));
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_token_for_another_application_makes_its_entry_invalid_only() {
     let folder = Folder::new(&[("m.yaml", &format!("{}imports:\n  - share_token: {foreign}\n", head()))]);
     let entry = &folder.manifest().entries[0];
     assert_eq!(entry.invalid.as_ref().map(|invalid| invalid.class), Some(Class::WrongAudience));
-    assert!(entry.token_now.is_some() && entry.workflow_id().is_some());
+    assert!(entry.has_token() && entry.workflow_id().is_some());
 }
 
 #[test]
@@ -313,7 +313,11 @@ fn claims_that_cannot_be_read_leave_the_place_as_id() {
     );
     let folder = Folder::new(&[("m.yaml", &text)]);
     let entry = &folder.manifest().entries[0];
-    assert!(entry.id.ends_with("m.yaml:5") && entry.source_session_id.is_none() && entry.claims.is_none());
+    assert!(
+        entry.label().to_string().ends_with("m.yaml:5")
+            && entry.source_session_id.is_none()
+            && entry.session_kind.is_none()
+    );
 }
 
 #[test]

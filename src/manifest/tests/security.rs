@@ -13,7 +13,7 @@ fn variables_and_files_are_read_and_programs_are_not() {
     let folder = Folder::new(&[("m.yaml", &text), ("keys/b", &format!("{}\n", token(2, 5)))])
         .env(|name| (name == "TOKEN").then(|| token(1, 5)));
     let manifest = folder.manifest();
-    let tokens: Vec<_> = manifest.entries.iter().map(|entry| entry.token_now.is_some()).collect();
+    let tokens: Vec<_> = manifest.entries.iter().map(|entry| entry.has_token()).collect();
     assert_eq!(tokens, [true, true, false]);
     assert_eq!(folder.warnings(), [Code::ExecNotAllowed]);
     assert!(!folder.path("ran").exists());

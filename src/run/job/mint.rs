@@ -71,7 +71,7 @@ impl Job {
     ) -> Result<Step, LedgerError> {
         let (manifest, entry) = context.entry(self.at);
         self.given = None;
-        let minted = match entry.workflow.map_or(Ok(()), |workflow| lane.takes(workflow)) {
+        let minted = match entry.workflow().map_or(Ok(()), |workflow| lane.takes(workflow)) {
             Ok(()) => Partners::mint(manifest, entry, partner, slot).await,
             // No token is minted in vain.
             Err(why) => Err(CallError::Api(Failure::here(Class::WorkflowUnknown, why))),

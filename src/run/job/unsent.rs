@@ -17,7 +17,7 @@ impl Job {
         manifest: &Manifest,
         entry: &Entry,
     ) -> Result<Step, LedgerError> {
-        let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
+        let describe = describe(lane, manifest, entry, Some(&entry.known_claims()), self.kind);
         let row =
             context.means.ledger.settle_unsent(self.row, describe, context.run, State::Expired, expired()).await?;
         self.row = Some(row);
@@ -33,7 +33,7 @@ impl Job {
         entry: &Entry,
         error: RecordedError,
     ) -> Result<Step, LedgerError> {
-        let describe = describe(lane, manifest, entry, entry.claims.as_ref(), self.kind);
+        let describe = describe(lane, manifest, entry, Some(&entry.known_claims()), self.kind);
         let row =
             context.means.ledger.settle_unsent(self.row, describe, context.run, State::Refused, error.clone()).await?;
         self.row = Some(row);
