@@ -85,7 +85,11 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 /// The most memory that `validate` takes of this manifest, in bytes.
 fn peak(path: &str) -> u64 {
-    let output = Command::new("/usr/bin/time").args(["-f", "%M", PROGRAM, "validate", path]).stdout(Stdio::null()).output().unwrap();
+    let output = Command::new("/usr/bin/time")
+        .args(["-f", "%M", PROGRAM, "validate", path])
+        .stdout(Stdio::null())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stderr).lines().last().unwrap().trim().parse::<u64>().unwrap() << 10
 }

@@ -113,6 +113,17 @@ impl Sink {
         self.names[file.0 as usize].clone()
     }
 
+    /// One that knows the same files and has no findings: for work done apart, of which [`Sink::absorb`] takes them.
+    pub(super) fn apart(&self) -> Self {
+        Self { files: self.files.clone(), names: self.names.clone(), ..Self::default() }
+    }
+
+    /// Takes over what was found apart.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.findings.extend(other.findings);
+    }
+
     /// `FILE:LINE` of a place, for messages about another.
     pub(super) fn place(&self, at: At) -> String {
         format!("{}:{}", self.shown(at.file), at.mark.line)
