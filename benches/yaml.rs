@@ -112,7 +112,7 @@ fn ratios(name: &str, path: &str, text: &str) {
 fn benches(criterion: &mut Criterion) {
     let entries = std::env::var("DIDIT_SYNC_BENCH_ENTRIES").map_or(10_000, |count| count.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let forms: [(&str, fn(u128) -> String); 2] = [("flow", flow), ("block", block)];
+    let forms = [("flow", flow as fn(u128) -> String), ("block", block)];
     for (name, entry) in forms {
         let text = manifest(entries, entry);
         let path = folder.path().join(format!("{name}.yaml"));

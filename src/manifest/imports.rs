@@ -18,7 +18,7 @@ const IMPORTS: &str = "imports";
 
 /// A manifest to be decoded.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
+pub(super) struct Written<'a> {
     pub(super) text: &'a str,
     pub(super) file: FileId,
     pub(super) bounds: &'a Bounds,
@@ -34,7 +34,7 @@ struct Made {
     mints: Vec<(At, Field<MintSpec>)>,
 }
 
-impl Text<'_> {
+impl Written<'_> {
     /// The settings and the entries of `imports`; `None` where too little can be read.
     pub(super) fn decode(&self, compiler: &mut Compiler, sink: &mut Sink) -> Option<(Raw, Vec<Item>)> {
         let before = sink.len();

@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostics, Severity};
 use super::digest;
 use super::draft::{Field, Raw, RawPartner};
 use super::gather::Gather;
-use super::imports::Text;
+use super::imports::Written;
 use super::model::{Application, Manifest, Manifests, Partner, SecretRef};
 use super::pieces;
 use super::read::{self, MANIFEST_LIMIT};
@@ -192,7 +192,7 @@ fn manifest(
         }
     };
     let bounds = Bounds::of(Path::new(path), &options.roots);
-    let text = Text { text, file, bounds: &bounds, options, size };
+    let text = Written { text, file, bounds: &bounds, options, size };
     let (raw, imports) = text.decode(compiler, sink)?;
     drop(bytes);
     security(&raw, options, sink);

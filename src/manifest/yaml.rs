@@ -75,7 +75,7 @@ pub(super) struct Tree<'t> {
     pub(super) problems: Vec<Problem>,
 }
 
-impl<'t> Node<'t> {
+impl Node<'_> {
     /// A list whose items were parsed apart.
     pub(super) fn list(nodes: Vec<Self>, line: usize) -> Self {
         let mark = nodes.first().map_or(Mark::new(line, 1, 1), |node| node.mark);
