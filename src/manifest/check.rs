@@ -16,7 +16,7 @@ use super::sink::{At, Sink};
 /// What minting needs: partners that exist and are others than we, and an application to mint for.
 pub(super) fn partners(raw: &Raw, sink: &mut Sink) {
     let mints = || {
-        let entries = raw.imports.iter().map(|draft| (draft.at, &draft.mint));
+        let entries = raw.mints.iter().map(|(at, mint)| (*at, mint));
         entries.chain(raw.sources.iter().map(|source| (source.files.at, &source.mint)))
     };
     let named = || mints().filter_map(|(_, mint)| Some(&mint.good()?.partner));

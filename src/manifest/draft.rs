@@ -190,7 +190,8 @@ pub(super) struct Raw {
     pub(super) partners: Vec<RawPartner>,
     pub(super) limits: Limits,
     pub(super) defaults: Settings,
-    pub(super) imports: Vec<Draft>,
+    /// `mint` of each entry of `imports` that has one, at the entry.
+    pub(super) mints: Vec<(At, Field<MintSpec>)>,
     pub(super) sources: Vec<Source>,
     pub(super) tokens: Vec<Files>,
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::bounds::Bounds;
 use super::code::Code;
-use super::draft::{Draft, Files, Raw, Source};
+use super::draft::{Files, Raw, Source};
 use super::entry::{Entry, FileName, Place, TokenSource};
 use super::finish::{Finisher, Item, Origin};
 use super::globs::{self, BadPattern, Match};
@@ -72,12 +72,11 @@ impl<'a> Gather<'a> {
     }
 
     /// Everything, in order.
-    pub(super) fn all(&mut self, imports: Vec<Draft>) {
+    pub(super) fn all(&mut self, imports: Vec<Item>) {
         let raw = self.raw;
-        let mut finisher = Finisher::new(&raw.defaults, None, self.options, self.sink.name(raw.file));
-        for draft in imports {
-            let item = finisher.finish(draft, self.sink);
-            self.take(item);
+        self.items.reserve(imports.len());
+        for item in imports {
+            self.take(Some(item));
         }
         for source in &raw.sources {
             self.source(source);

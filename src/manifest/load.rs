@@ -8,16 +8,16 @@ use url::Url;
 use super::bounds::Bounds;
 use super::check;
 use super::code::Code;
-use super::decode::Decoder;
 use super::diagnostic::{Diagnostics, Severity};
 use super::digest;
 use super::draft::{Field, Raw, RawPartner};
 use super::gather::Gather;
+use super::imports::Written;
 use super::model::{Application, Manifest, Manifests, Partner, SecretRef};
+use super::pieces;
 use super::read::{self, MANIFEST_LIMIT};
 use super::secrets::Environment;
 use super::sink::{At, FileId, FileInfo, Mark, Shape, Sink};
-use super::yaml;
 use crate::verify::Compiler;
 
 /// What loading may do, by options and environment; never by a manifest.
@@ -58,11 +58,16 @@ impl Default for LoadOptions {
 ///
 /// On failure, every error and warning of all files, sorted; on success the warnings stand in [`Manifests::warnings`].
 pub fn load(paths: &[String], options: &LoadOptions) -> Result<Manifests, Diagnostics> {
+    load_in_pieces(paths, options, pieces::SIZE)
+}
+
+/// As [`load`], where manifests of more than two pieces of this size are cut.
+pub(super) fn load_in_pieces(paths: &[String], options: &LoadOptions, size: usize) -> Result<Manifests, Diagnostics> {
     let mut sink = Sink::default();
     let mut loaded = Vec::new();
     let mut compiler = Compiler::default();
     for path in find(paths, &mut sink) {
-        loaded.extend(manifest(&path, options, &mut compiler, &mut sink));
+        loaded.extend(manifest(&path, options, size, &mut compiler, &mut sink));
     }
     check::unique(&loaded, &mut sink);
     let diagnostics = sink.finish();
@@ -166,7 +171,13 @@ fn unreadable(path: &str, error: &std::io::Error, sink: &mut Sink) {
 }
 
 /// One manifest; `None` where too little can be read of it to go on.
-fn manifest(path: &str, options: &LoadOptions, compiler: &mut Compiler, sink: &mut Sink) -> Option<Loaded> {
+fn manifest(
+    path: &str,
+    options: &LoadOptions,
+    size: usize,
+    compiler: &mut Compiler,
+    sink: &mut Sink,
+) -> Option<Loaded> {
     let bytes = match read::bytes(Path::new(path), MANIFEST_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -186,10 +197,11 @@ fn manifest(path: &str, options: &LoadOptions, compiler: &mut Compiler, sink: &m
         }
     };
     let bounds = Bounds::of(Path::new(path), &options.roots);
-    let mut raw = decode(text, file, &bounds, compiler, sink)?;
+    let text = Written { text, file, bounds: &bounds, options, size };
+    let (raw, imports) = text.decode(compiler, sink)?;
+    drop(bytes);
     security(&raw, options, sink);
     check::partners(&raw, sink);
-    let imports = std::mem::take(&mut raw.imports);
     let mut gather = Gather::new(sink, &raw, &bounds, options);
     gather.all(imports);
     let (items, unused_tokens) = (std::mem::take(&mut gather.items), gather.unused_tokens);
@@ -197,24 +209,6 @@ fn manifest(path: &str, options: &LoadOptions, compiler: &mut Compiler, sink: &m
         check::vendor_data(&raw, &items, sink);
     }
     Some(Loaded { path: sink.shown(file).to_owned(), raw, items, unused_tokens })
-}
-
-fn decode(text: &str, file: FileId, bounds: &Bounds, compiler: &mut Compiler, sink: &mut Sink) -> Option<Raw> {
-    let tree = yaml::parse(text);
-    let whole = tree.problems.is_empty();
-    for problem in tree.problems {
-        sink.error(problem.code, problem.mark.of(file), problem.message, problem.help);
-    }
-    let root = match tree.root {
-        Some(root) if !matches!(root.value, yaml::Value::Null) => root,
-        _ if whole => {
-            let help = "write one with `didit-sync init`, or begin with `version: 1`";
-            sink.error(Code::EmptyManifest, Mark::START.of(file), "the file holds no manifest", help);
-            return None;
-        }
-        _ => return None,
-    };
-    Decoder { sink, file, bounds, compiler }.manifest(&root)
 }
 
 /// Whether a key may be sent to this base URL: to didit.me and its subdomains, to loopback, and to the hosts that

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-/// The most a manifest may hold: 100,000 entries with literal tokens take about 100 MB.
-pub(super) const MANIFEST_LIMIT: u64 = 256 << 20;
+/// The most a manifest may hold: a million entries with literal tokens take about 560 MB.
+pub(super) const MANIFEST_LIMIT: u64 = 1 << 30;
 /// The most a source may hold once unpacked.
 pub(super) const SOURCE_LIMIT: u64 = 4 << 30;
 /// The most a file with one secret may hold.

@@ -113,6 +113,17 @@ impl Sink {
         self.names[file.0 as usize].clone()
     }
 
+    /// One that knows the same files and has no findings: for work done apart, of which [`Sink::absorb`] takes them.
+    pub(super) fn apart(&self) -> Self {
+        Self { files: self.files.clone(), names: self.names.clone(), ..Self::default() }
+    }
+
+    /// Takes over what another found in files that are known here.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.findings.extend(other.findings);
+    }
+
     /// `FILE:LINE` of a place, for messages about another.
     pub(super) fn place(&self, at: At) -> String {
         format!("{}:{}", self.shown(at.file), at.mark.line)
@@ -148,12 +159,6 @@ impl Sink {
         let taken = self.findings.split_off(len);
         self.errors -= taken.iter().filter(|finding| finding.severity == Severity::Error).count();
         taken
-    }
-
-    /// Takes over what another found in files that are known here.
-    pub(super) fn absorb(&mut self, other: Self) {
-        self.findings.extend(other.findings);
-        self.errors += other.errors;
     }
 
     /// Everything, sorted by file, line and column, each said once, with the lines they point at.

@@ -17,8 +17,11 @@ use super::unclosed;
 /// How deep lists and maps may nest; a manifest needs five levels.
 const NESTING: usize = 32;
 
-/// How many values a text may hold: a million entries, each with ten settings.
-const NODES: usize = 10_000_000;
+/// How many values a text of so many bytes may hold: more than anybody writes by hand, and of a large text as many as
+/// entries and rows have. So a tree takes some seven times the text at most, and not thirty.
+pub(super) fn most_values(bytes: usize) -> usize {
+    1_000_000 + bytes / 16
+}
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -72,14 +75,37 @@ pub(super) struct Tree<'t> {
     pub(super) problems: Vec<Problem>,
 }
 
+impl Node<'_> {
+    /// A list whose items were parsed apart.
+    pub(super) fn list(nodes: Vec<Self>, line: usize) -> Self {
+        let mark = nodes.first().map_or(Mark::new(line, 1, 1), |node| node.mark);
+        let bytes = (0, 0);
+        Self { mark, bytes, value: Value::List(nodes) }
+    }
+
+    /// Moves what stands after `line` down by so many lines.
+    pub(super) fn move_down(&mut self, line: usize, by: usize) {
+        move_down(&mut self.mark, line, by);
+        match &mut self.value {
+            Value::List(nodes) => nodes.iter_mut().for_each(|node| node.move_down(line, by)),
+            Value::Map(pairs) => pairs.iter_mut().for_each(|pair| {
+                move_down(&mut pair.mark, line, by);
+                pair.value.move_down(line, by);
+            }),
+            _ => {}
+        }
+    }
+}
+
+fn move_down(mark: &mut Mark, line: usize, by: usize) {
+    if mark.line as usize > line {
+        *mark = Mark::new(mark.line as usize + by, mark.column as usize, mark.width as usize);
+    }
+}
+
 /// Parses a text. A syntax error leaves no tree, since what follows it can't be told apart.
 pub(super) fn parse(text: &str) -> Tree<'_> {
-    let mut options = Options::default();
-    options.set_emit_comments(false);
-    options.flow_nesting_limit = NESTING;
-    options.block_nesting_limit = NESTING;
-    let parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { parser, text, problems: Vec::new(), nodes: 0 };
+    let mut builder = Builder::new(text, NESTING, 0);
     match builder.document() {
         Ok(root) => Tree { root, problems: builder.problems },
         Err(error) => {
@@ -89,14 +115,37 @@ pub(super) fn parse(text: &str) -> Tree<'_> {
     }
 }
 
+/// Parses some items of a list that stand in a text after so many lines, and counts their values. `None` where
+/// anything is wrong. The bytes of the nodes are those of the piece.
+pub(super) fn parse_piece(piece: &str, lines: usize) -> Option<(Vec<Node<'_>>, usize)> {
+    // The map around the list is not seen.
+    let mut builder = Builder::new(piece, NESTING - 1, lines);
+    match builder.document() {
+        Ok(Some(Node { value: Value::List(nodes), .. })) if builder.problems.is_empty() => Some((nodes, builder.nodes)),
+        _ => None,
+    }
+}
+
 struct Builder<'t> {
     parser: Parser<'t, StrInput<'t>>,
     text: &'t str,
     problems: Vec<Problem>,
     nodes: usize,
+    most: usize,
+    /// How many lines stand before the text.
+    lines: usize,
 }
 
 impl<'t> Builder<'t> {
+    fn new(text: &'t str, nesting: usize, lines: usize) -> Self {
+        let mut options = Options::default();
+        options.set_emit_comments(false);
+        options.flow_nesting_limit = NESTING;
+        options.block_nesting_limit = nesting;
+        let parser = Parser::new_from_str_with_options(text, options);
+        Self { parser, text, problems: Vec::new(), nodes: 0, most: most_values(text.len()), lines }
+    }
+
     fn next(&mut self) -> Result<(Event<'t>, Span), ScanError> {
         self.parser.next_event().unwrap_or_else(|| Ok((Event::StreamEnd, Span::default())))
     }
@@ -128,7 +177,7 @@ impl<'t> Builder<'t> {
 
     fn node(&mut self, event: Event<'t>, span: Span) -> Result<Node<'t>, ScanError> {
         self.nodes += 1;
-        if self.nodes > NODES {
+        if self.nodes > self.most {
             return Err(ScanError::new(span.start, "too many values"));
         }
         let mark = self.mark(&span);
@@ -245,7 +294,7 @@ impl<'t> Builder<'t> {
             let rest = span.start.byte_offset().and_then(|at| self.text.get(at..)).unwrap_or("");
             rest.lines().next().unwrap_or("").trim_end().chars().count()
         };
-        Mark::new(span.start.line(), span.start.col() + 1, width)
+        Mark::new(span.start.line() + self.lines, span.start.col() + 1, width)
     }
 }
 

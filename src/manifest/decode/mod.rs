@@ -44,7 +44,7 @@ impl<'n, 't> Fields<'n, 't> {
 }
 
 impl Decoder<'_> {
-    /// The whole manifest; `None` where its root is no map.
+    /// The whole manifest but the entries of `imports`; `None` where its root is no map.
     pub(super) fn manifest(&mut self, root: &Node<'_>) -> Option<Raw> {
         let fields = self.map(root, "a manifest", keys::MANIFEST)?;
         self.version(fields);
@@ -53,10 +53,16 @@ impl Decoder<'_> {
         let partners = self.partners(fields.get("partners"));
         let limits = fields.get("limits").map_or_else(Limits::default, |node| self.limits(node));
         let defaults = self.defaults(fields.get("defaults"));
-        let imports = self.list(fields.get("imports"), "imports", Self::entry);
         let sources = self.list(fields.get("sources"), "sources", Self::source);
         let tokens = self.list(fields.get("tokens"), "tokens", Self::tokens);
-        Some(Raw { file: self.file, name, application, partners, limits, defaults, imports, sources, tokens })
+        let mints = Vec::new();
+        Some(Raw { file: self.file, name, application, partners, limits, defaults, mints, sources, tokens })
+    }
+
+    /// The items of `imports`.
+    pub(super) fn imports<'n, 't>(&mut self, root: &'n Node<'t>) -> &'n [Node<'t>] {
+        let Value::Map(pairs) = &root.value else { return &[] };
+        self.nodes(Fields { pairs, mark: root.mark }.get("imports"), "imports")
     }
 
     fn version(&mut self, fields: Fields<'_, '_>) {
@@ -97,7 +103,8 @@ impl Decoder<'_> {
         self.map(node, "`defaults`", keys::DEFAULTS).map_or_else(Settings::default, |fields| self.settings(fields))
     }
 
-    fn entry(&mut self, node: &Node<'_>) -> Option<Draft> {
+    /// One item of `imports`.
+    pub(super) fn entry(&mut self, node: &Node<'_>) -> Option<Draft> {
         let fields = self.map(node, "an entry", keys::ENTRY)?;
         let mut draft = Draft::new(self.at(node));
         draft.token = fields.get("share_token").map_or(Field::Absent, |node| self.token(node));
@@ -129,12 +136,16 @@ impl Decoder<'_> {
         key: &str,
         each: impl Fn(&mut Self, &Node<'_>) -> Option<T>,
     ) -> Vec<T> {
+        self.nodes(node, key).iter().filter_map(|node| each(self, node)).collect()
+    }
+
+    fn nodes<'n, 't>(&mut self, node: Option<&'n Node<'t>>, key: &str) -> &'n [Node<'t>] {
         match node.map(|node| (&node.value, node)) {
-            None | Some((Value::Null | Value::Broken, _)) => Vec::new(),
-            Some((Value::List(nodes), _)) => nodes.iter().filter_map(|node| each(self, node)).collect(),
+            None | Some((Value::Null | Value::Broken, _)) => &[],
+            Some((Value::List(nodes), _)) => nodes,
             Some((_, node)) => {
                 self.wrong_type(node, key, "a list", "begin each item with `- `");
-                Vec::new()
+                &[]
             }
         }
     }

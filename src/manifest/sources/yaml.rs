@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use super::{Broken, Cell, Row, Rows, SLOTS, check_seen};
 use crate::manifest::code::Code;
 use crate::manifest::draft::Columns;
+use crate::manifest::pieces;
 use crate::manifest::sink::Mark;
-use crate::manifest::yaml::{self, Node, Pair, Value};
+use crate::manifest::yaml::{Node, Pair, Value};
 
 /// Reads a list of maps. A file whose YAML is wrong anywhere is broken as a whole.
 pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result<(), Broken> {
-    let tree = yaml::parse(text);
+    let tree = pieces::parse(text, pieces::SIZE);
     if let Some(problem) = tree.problems.into_iter().next() {
         return Err(Broken::Format {
             code: problem.code,

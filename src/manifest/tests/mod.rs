@@ -5,6 +5,7 @@ mod errors;
 mod expect;
 mod fuzz;
 mod mint;
+mod pieces;
 mod properties;
 mod rows;
 mod schema;
