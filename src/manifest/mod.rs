@@ -6,6 +6,8 @@
 //! tokens ─ sources ─► rows ─ deliver ─────────────────────────────┘
 //! ```
 //!
+//! A large `imports` is cut into `pieces`, each of which goes from YAML to entries by itself (`imports`).
+//!
 //! Whatever is wrong goes to the one `sink`, with its place, and the work goes on; at the end all of it is told at
 //! once, sorted, each with its line and every secret in it masked (`snippet`). A manifest is data: `bounds` keeps its
 //! files in its folder, `secrets` runs a program only where the user allowed it, and nothing here opens a connection.
