@@ -84,8 +84,8 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("plan", |b| {
         b.iter(|| {
             let Ok(plan) = plan(&manifests, &Snapshot::default(), now, false);
-            black_box(plan)
-        })
+            black_box(plan);
+        });
     });
     group.finish();
 }

@@ -6,6 +6,8 @@
 //! tokens ─ sources ─► rows ─ deliver ─────────────────────────────┘
 //! ```
 //!
+//! A large `imports` is cut into `pieces`, each of which goes from YAML to entries by itself (`imports`).
+//!
 //! Up to `gather`, parts of a source (`sources::stream`) go their way side by side; there they are taken in order. What
 //! comes out is small (`entry`): a token of a row is not held but read again where it stands (`spot`).
 //!

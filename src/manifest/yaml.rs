@@ -473,6 +473,13 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_nothing_but_values_is_refused() {
+        let many = |count: usize| format!("[{}]", "0,".repeat(count));
+        assert!(parse(&many(100_000)).problems.is_empty());
+        assert_eq!(problem(&many(1_200_000)).0, Code::TooLarge);
+    }
+
+    #[test]
     fn an_alias_bomb_is_refused_at_once() {
         let mut bomb = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned()];
         for level in 1..40 {

@@ -278,7 +278,7 @@ mod tests {
 
     /// The table of spec section 4, written as the rows stand there, each with its own condition; the first that
     /// holds wins.
-    fn table(facts: &Facts) -> Action {
+    fn table(facts: Facts) -> Action {
         let refused = |f: &dyn Fn(Class, bool, bool) -> bool| match facts.known {
             Known::Refused { class, same_token, same_settings } => f(class, same_token, same_settings),
             _ => false,
@@ -316,7 +316,7 @@ mod tests {
         let all = all_facts();
         assert_eq!(all.len(), (5 + 15 * 4) * 2 * 3 * 2);
         for facts in all {
-            assert_eq!(decide(&facts).0, table(&facts), "{facts:?}");
+            assert_eq!(decide(&facts).0, table(facts), "{facts:?}");
         }
     }
 

@@ -17,7 +17,9 @@ fn explained(connection: &Connection, sql: &str) -> Vec<String> {
 #[test]
 fn what_is_asked_for_each_entry_is_found_by_an_index() {
     let connection = Connection::open_in_memory().unwrap();
-    MIGRATIONS.iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+    for sql in MIGRATIONS {
+        connection.execute_batch(sql).unwrap();
+    }
     let statements = [
         pass::PASS.to_owned(),
         format!("{} WHERE id = ?1", read::RECORDS),

@@ -16,6 +16,7 @@ use crate::token::Fingerprint;
 
 /// What a record is made of: numbers are small, so that records and entries meet.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Row {
     source: Option<u128>,
     source_hash: bool,
@@ -157,7 +158,9 @@ impl Past for Parted<'_> {
     ) -> Result<Vec<S>, Self::Error> {
         let part = |records: &[Record]| {
             let mut seen = begin();
-            records.iter().for_each(|record| see(&mut seen, &record.sketch()));
+            for record in records {
+                see(&mut seen, &record.sketch());
+            }
             seen
         };
         Ok(self.0.records.chunks(self.1).map(part).collect())

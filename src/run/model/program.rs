@@ -257,7 +257,7 @@ fn decide(known: Known, token: Token) -> plan::Action {
     }
     let actions = COMMON.get_or_init(|| {
         let known = [Known::Fresh, Known::Open, Known::Imported { differing: crate::plan::Differing::default() }];
-        std::array::from_fn(|n| ask(known[n / 2].clone(), if n % 2 == 1 { Token::Usable } else { Token::Dead }))
+        std::array::from_fn(|n| ask(known[n / 2], if n % 2 == 1 { Token::Usable } else { Token::Dead }))
     });
     actions[common(known, token)]
 }
