@@ -106,14 +106,19 @@ impl fmt::Display for ShareToken {
 /// Whether `text` has the form of a JWT, as everything must that is masked in diagnostics.
 #[must_use]
 pub fn has_jwt_form(text: &str) -> bool {
-    text.starts_with("eyJ")
-        && text.bytes().all(|b| is_part(b) || b == b'.')
-        && text.split('.').filter(|part| !part.is_empty()).count() == 3
-        && text.bytes().filter(|b| *b == b'.').count() == 2
+    let mut parts = text.as_bytes().split(|b| *b == b'.');
+    let is_whole = |part: Option<&[u8]>| {
+        part.is_some_and(|part| !part.is_empty() && part.iter().fold(0, |wrong, b| wrong | is_foreign(*b)) == 0)
+    };
+    text.starts_with("eyJ") && (0..3).all(|_| is_whole(parts.next())) && parts.next().is_none()
 }
 
-fn is_part(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'='
+/// 1 where a byte stands in no part of a token: a number, so that many bytes are looked at in one step.
+fn is_foreign(b: u8) -> u8 {
+    let is_letter = (b | 0x20).wrapping_sub(b'a') < 26;
+    let is_digit = b.wrapping_sub(b'0') < 10;
+    let is_sign = u8::from(b == b'-') | u8::from(b == b'_') | u8::from(b == b'=');
+    1 - (u8::from(is_letter) | u8::from(is_digit) | is_sign)
 }
 
 /// The claims of a share token, each read for itself: a claim that is missing or of another type is `None`.
