@@ -74,7 +74,7 @@ impl Example {
                 "nothing.yaml" => {}
                 "empty" => std::fs::create_dir(&path).unwrap(),
                 // A hole on the disk.
-                "large.yaml" => std::fs::File::create(&path).unwrap().set_len((256 << 20) + 1).unwrap(),
+                "large.yaml" => std::fs::File::create(&path).unwrap().set_len((1 << 30) + 1).unwrap(),
                 _ => std::fs::write(&path, "version: 1\nname: acme\n").unwrap(),
             }
             example.paths.push(path.to_str().unwrap().to_owned());
