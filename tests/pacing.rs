@@ -21,8 +21,7 @@ fn six_hundred_entries_take_one_window_and_meet_no_429() {
     assert_eq!(scene.world.throttled(), 0);
     assert_eq!(done["requests"]["throttled"], 0);
     // Alone on the machine it takes less than 63 s; beside the other tests the processor is what it waits for.
-    // A window that was missed would cost another minute.
-    assert!(took > Duration::from_secs(60) && took < Duration::from_secs(110), "{took:?}");
+    assert!(took > Duration::from_secs(60) && took < Duration::from_secs(75), "{took:?}");
     let imports: Vec<_> = scene.world.requests().into_iter().filter(|it| it.method == "POST").collect();
     let gap = imports[300].arrived - imports[0].arrived;
     assert!(gap > Duration::from_secs(60) && gap < Duration::from_secs(65), "the window opens after {gap:?}");
