@@ -60,7 +60,7 @@ impl Written<'_> {
         let parts = pieces::map(self.text, &parted.pieces, |nodes| {
             let (mut compiler, mut sink) = (Compiler::default(), known.apart());
             let name = sink.name(self.file).apart();
-            let made = self.entries(nodes, &raw, name, &mut compiler, &mut sink);
+            let made = self.entries(&nodes, &raw, name, &mut compiler, &mut sink);
             (made, sink)
         })?;
         let mut items = Vec::with_capacity(parts.iter().map(|(made, _)| made.items.len()).sum());

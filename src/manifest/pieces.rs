@@ -75,12 +75,16 @@ impl Rest {
 }
 
 /// What `each` makes of the pieces, in their order; `None` where one of them is not sound, or they hold too much.
-pub(super) fn map<T: Send>(text: &str, pieces: &[Piece], each: impl Fn(&[Node<'_>]) -> T + Sync) -> Option<Vec<T>> {
+pub(super) fn map<'t, T: Send>(
+    text: &'t str,
+    pieces: &[Piece],
+    each: impl Fn(Vec<Node<'t>>) -> T + Sync,
+) -> Option<Vec<T>> {
     let parsed: Option<Vec<(T, usize)>> = pieces
         .par_iter()
         .map(|piece| {
             let (nodes, count) = piece.parse(text)?;
-            Some((each(&nodes), count))
+            Some((each(nodes), count))
         })
         .collect();
     let parsed = parsed?;
@@ -95,11 +99,8 @@ pub(super) fn parse(text: &str, size: usize) -> Tree<'_> {
 
 fn whole(text: &str, size: usize) -> Option<Node<'_>> {
     let list = list(text, 0, 0, size).filter(|list| list.bytes.end == text.len())?;
-    let parsed: Option<Vec<_>> = list.pieces.par_iter().map(|piece| piece.parse(text)).collect();
-    let parsed = parsed?;
-    let count: usize = parsed.iter().map(|(_, count)| count).sum();
-    let nodes = parsed.into_iter().flat_map(|(nodes, _)| nodes).collect();
-    (count <= yaml::most_values(text.len())).then(|| Node::list(nodes, list.lines.0 + 1))
+    let nodes = map(text, &list.pieces, |nodes| nodes)?.into_iter().flatten().collect();
+    Some(Node::list(nodes, list.lines.0 + 1))
 }
 
 impl Piece {

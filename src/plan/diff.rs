@@ -20,7 +20,7 @@ use crate::manifest::{Entry, Manifest, Manifests};
 use crate::token::{Fingerprint, FingerprintKey, SessionKind};
 
 /// Of a manifest that is none of those given.
-const FOREIGN: u16 = u16::MAX;
+const FOREIGN: u32 = u32::MAX;
 /// No candidate.
 const NONE: u32 = u32::MAX;
 
@@ -29,6 +29,7 @@ pub(super) struct Index<'m> {
     manifests: &'m Manifests,
     key: Option<FingerprintKey>,
     bases: Vec<String>,
+    names: HashMap<&'m str, u32>,
     /// The number of each manifest's first entry, and that of all.
     starts: Vec<u32>,
     hasher: RandomState,
@@ -45,7 +46,7 @@ struct Candidate {
     /// The next one of that entry.
     next: u32,
     known: Known,
-    manifest: u16,
+    manifest: u32,
     state: State,
     kind: Option<SessionKind>,
     session: Option<Uuid>,
@@ -126,6 +127,7 @@ impl<'m> Index<'m> {
             manifests,
             key: key.cloned(),
             bases: all.iter().map(|manifest| manifest.application.base()).collect(),
+            names: all.iter().map(|manifest| manifest.name.as_str()).zip(0..).collect(),
             hasher: RandomState::new(),
             by_source: HashTable::with_capacity(starts.last().map_or(0, |count| *count as usize)),
             tokens: HashSet::new(),
@@ -180,9 +182,8 @@ impl<'m> Index<'m> {
         ReceiverRef { application_id, base_url: &self.bases[m], key: None }
     }
 
-    fn manifest(&self, name: &str) -> u16 {
-        let found = self.manifests.manifests.iter().position(|manifest| manifest.name == name);
-        found.map_or(FOREIGN, |m| m as u16)
+    fn manifest(&self, name: &str) -> u32 {
+        self.names.get(name).copied().unwrap_or(FOREIGN)
     }
 
     /// Looks at a record that passes by.
@@ -296,11 +297,7 @@ impl<'i, 'm> Matches<'i, 'm> {
             })
             .max_by_key(|at| {
                 let candidate = &candidates[*at as usize];
-                (
-                    candidate.state == State::Erased,
-                    usize::from(candidate.manifest) == m,
-                    std::cmp::Reverse(candidate.id),
-                )
+                (candidate.state == State::Erased, candidate.manifest as usize == m, std::cmp::Reverse(candidate.id))
             })?;
         let (known, source) = match self.odd(best).filter(|_| candidates[best as usize].entry != number) {
             Some(odd) => {
