@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -12,24 +13,40 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::draft::Raw;
-use super::entry::Label;
-use super::finish::Item;
-use super::model::{Limits, MaxFailures, SecretRef, WorkflowChoice};
+use super::entry::{Entry, Label};
+use super::model::{Limits, Manifest, MaxFailures, SecretRef, WorkflowChoice};
 use crate::verify::Expectations;
 
 /// How many lines are held at once.
 const LINES_AT_ONCE: usize = 8192;
 
+/// The digest of a manifest, made when it is first asked for: of a million entries it takes its time.
+#[derive(Clone, Debug, Default)]
+pub struct Digest(OnceLock<String>);
+
+impl Digest {
+    /// One that is known.
+    #[must_use]
+    pub fn known(hex: String) -> Self {
+        Self(hex.into())
+    }
+
+    /// The digest of this manifest.
+    pub(super) fn of(&self, manifest: &Manifest) -> &str {
+        self.0.get_or_init(|| digest(manifest))
+    }
+}
+
 /// The digest as 64 hex digits.
-pub(super) fn digest(name: &str, raw: &Raw, items: &[Item]) -> String {
+fn digest(manifest: &Manifest) -> String {
+    let entries = &manifest.entries;
     let mut hasher = Sha256::new();
-    hasher.update(head(name, raw).to_string());
+    hasher.update(head(manifest).to_string());
     // Lines begin with the source session, or with `null`, which sorts behind them all.
-    let session = |at: &u32| items[*at as usize].entry.source_session_id;
-    let (mut known, unknown): (Vec<u32>, Vec<u32>) = (0..items.len() as u32).partition(|at| session(at).is_some());
+    let session = |at: &u32| entries[*at as usize].source_session_id;
+    let (mut known, unknown): (Vec<u32>, Vec<u32>) = (0..entries.len() as u32).partition(|at| session(at).is_some());
     known.par_sort_by_key(session);
-    let lines = |order: &[u32]| order.par_iter().map(|at| entry(&items[*at as usize])).collect::<Vec<String>>();
+    let lines = |order: &[u32]| order.par_iter().map(|at| line(&entries[*at as usize])).collect::<Vec<String>>();
     let mut add = |line: &String| {
         hasher.update("\n");
         hasher.update(line);
@@ -46,26 +63,27 @@ pub(super) fn digest(name: &str, raw: &Raw, items: &[Item]) -> String {
     })
 }
 
-fn head(name: &str, raw: &Raw) -> Value {
+fn head(manifest: &Manifest) -> Value {
+    let application = &manifest.application;
     let mut head = json!({
         "version": 1,
-        "name": name,
+        "name": manifest.name,
         "application": {
-            "id": raw.application.id,
-            "base_url": raw.application.base_url.as_str().trim_end_matches('/'),
-            "api_key": key(&raw.application.api_key),
+            "id": application.id,
+            "base_url": application.base_url.as_str().trim_end_matches('/'),
+            "api_key": key(&application.api_key),
         },
-        "limits": limits(&raw.limits),
+        "limits": limits(&manifest.limits),
     });
-    let partners = raw.partners.iter().map(|partner| {
-        let api_key = partner.api_key.good().map(key);
+    let partners = manifest.partners.iter().map(|partner| {
+        let api_key = key(&partner.api_key);
         json!({"name": partner.name, "api_key": api_key, "writes_per_minute": partner.writes_per_minute})
     });
     // What the ledger keeps for entries that leave the manifest.
-    if let Some(expect) = raw.defaults.expect.good().filter(|expect| !expect.is_empty()) {
-        head["expect"] = expect.to_json();
+    if !manifest.expect.is_empty() {
+        head["expect"] = manifest.expect.to_json();
     }
-    if !raw.partners.is_empty() {
+    if !manifest.partners.is_empty() {
         head["partners"] = partners.collect();
     }
     head
@@ -94,15 +112,14 @@ fn limits(limits: &Limits) -> Value {
 }
 
 /// An entry as one line of JSON that begins with its identity, so that lines sort by it.
-fn entry(item: &Item) -> String {
-    let entry = &item.entry;
+fn line(entry: &Entry) -> String {
     let line = Line {
         source_session_id: entry.source_session_id,
-        // A label that is only the place of the entry says nothing of it.
+        // A label that is only the place of the entry, or that of a bad row, says nothing of it.
         id: entry
             .id
             .as_ref()
-            .filter(|_| item.is_labelled())
+            .filter(|_| entry.workflow().is_some())
             .map(|id| Label::Text(id))
             .or(entry.source_session_id.map(Label::Session)),
         workflow_id: entry.workflow(),

@@ -364,6 +364,17 @@ pub enum Label<'a> {
 }
 
 impl Label<'_> {
+    /// The first eight bytes of the text, as a number that sorts as they do.
+    #[must_use]
+    pub(crate) fn beginning(self) -> u64 {
+        self.with(|text| {
+            let mut bytes = [0; 8];
+            let length = text.len().min(8);
+            bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+            u64::from_be_bytes(bytes)
+        })
+    }
+
     /// Calls `f` with the text.
     pub fn with<R>(self, f: impl FnOnce(&str) -> R) -> R {
         match self {
@@ -468,6 +479,7 @@ mod tests {
             let (la, lb) = (la.unwrap_or(Label::Text(&a)), lb.unwrap_or(Label::Text(&b)));
             prop_assert_eq!(la.cmp(&lb), a.cmp(&b));
             prop_assert_eq!(la == lb, a == b);
+            prop_assert!(la.beginning().cmp(&lb.beginning()).then_with(|| a.cmp(&b)) == a.cmp(&b));
             prop_assert_eq!(la.to_string(), a);
         }
     }

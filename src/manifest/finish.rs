@@ -57,11 +57,6 @@ impl Item {
     pub(super) fn set_token_at(&mut self, at: At) {
         self.elsewhere.get_or_insert_default().token = Some(at);
     }
-
-    /// Whether it is a good entry with an `id` of its own. The label of a bad row says nothing of it.
-    pub(super) fn is_labelled(&self) -> bool {
-        self.entry.id.is_some() && self.entry.workflow().is_some()
-    }
 }
 
 /// How the rows of a source are dealt with.

@@ -6,11 +6,9 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -27,6 +25,7 @@ use super::read::Format;
 use super::sink::{At, FileId, FileInfo, Finding, Mark, Shape, Sink};
 use super::sources::{self, Broken, Input, Row, Rows};
 use super::spot::OpenFiles;
+use crate::by_session::BySession;
 use crate::didit::Class;
 use crate::token::ShareToken;
 
@@ -49,10 +48,9 @@ pub(super) struct Gather<'a> {
     /// The files that tokens are read again from.
     pub(super) open: Arc<OpenFiles>,
     /// The items that have a source session, by it.
-    sessions: HashTable<u32>,
+    sessions: BySession,
     /// Those that have only a token, by its digest.
     tokens: HashMap<[u8; 32], usize>,
-    hasher: RandomState,
 }
 
 impl<'a> Gather<'a> {
@@ -65,9 +63,8 @@ impl<'a> Gather<'a> {
             items: Vec::new(),
             unused_tokens: 0,
             open: Arc::default(),
-            sessions: HashTable::new(),
+            sessions: BySession::default(),
             tokens: HashMap::new(),
-            hasher: RandomState::new(),
         }
     }
 
@@ -227,16 +224,11 @@ impl<'a> Gather<'a> {
                 }
             },
             Identity::Session(session) => {
-                let (items, hasher) = (&self.items, &self.hasher);
-                let of = |at: &u32| items[*at as usize].entry.source_session_id;
-                let hash = hasher.hash_one(Some(session));
-                match self.sessions.entry(hash, |at| of(at) == Some(session), |at| hasher.hash_one(of(at))) {
-                    hashbrown::hash_table::Entry::Occupied(first) => Some(*first.get() as usize),
-                    hashbrown::hash_table::Entry::Vacant(free) => {
-                        free.insert(next as u32);
-                        None
-                    }
+                let first = self.entry_of(session);
+                if first.is_none() {
+                    self.sessions.insert(session, next as u32);
                 }
+                first
             }
         };
         match earlier {
@@ -299,8 +291,8 @@ impl<'a> Gather<'a> {
 
     /// The place of the entry for a session.
     pub(super) fn entry_of(&self, session: Uuid) -> Option<usize> {
-        let is_it = |at: &u32| self.items[*at as usize].entry.source_session_id == Some(session);
-        self.sessions.find(self.hasher.hash_one(Some(session)), is_it).map(|at| *at as usize)
+        let is_of = |at| self.items[at as usize].entry.source_session_id == Some(session);
+        self.sessions.find(session, is_of).map(|at| at as usize)
     }
 
     /// Last, once tokens are known: what they say of kind and audience, and ids for invalid rows.

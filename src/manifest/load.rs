@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use url::Url;
 
 use super::bounds::Bounds;
 use super::check;
 use super::code::Code;
 use super::diagnostic::{Diagnostics, Severity};
-use super::digest;
+use super::digest::Digest;
 use super::draft::{Field, Raw, RawPartner};
 use super::gather::Gather;
 use super::imports::Written;
@@ -87,11 +86,8 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    fn into_manifest(mut self) -> Manifest {
-        // No two have the same label.
-        self.items.par_sort_unstable_by(|a, b| a.entry.label().cmp(&b.entry.label()));
+    fn into_manifest(self) -> Manifest {
         let name = self.raw.name.good().cloned().unwrap_or_default();
-        let digest = digest::digest(&name, &self.raw, &self.items);
         let application = self.raw.application;
         let partners = self.raw.partners.into_iter().filter_map(|partner| {
             let RawPartner { name, api_key, writes_per_minute, .. } = partner;
@@ -100,7 +96,7 @@ impl Loaded {
         Manifest {
             path: self.path,
             name,
-            digest,
+            digest: Digest::default(),
             application: Application {
                 id: application.id,
                 base_url: application.base_url,

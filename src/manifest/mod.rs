@@ -51,6 +51,7 @@ mod yaml;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
+pub use digest::Digest;
 pub use entry::{Entry, FileName, Label, Place, Referred, Shared, TokenSource, Vendor};
 pub use load::{LoadOptions, load, may_receive_key};
 pub use model::{

@@ -8,6 +8,7 @@ use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
+use super::digest::Digest;
 use super::entry::Entry;
 use crate::didit::Class;
 use crate::token::SessionKind;
@@ -29,9 +30,8 @@ pub struct Manifest {
     pub path: String,
     /// `name`, `[a-z0-9][a-z0-9-]{0,62}`.
     pub name: String,
-    /// SHA-256 over the parsed entries and settings with defaults filled in, as hex: comments, order, formatting
-    /// and tokens leave it alone.
-    pub digest: String,
+    /// SHA-256 over the parsed entries and settings with defaults filled in; [`Manifest::digest`] is the text.
+    pub digest: Digest,
     /// The receiving application.
     pub application: Application,
     /// Limits with defaults filled in.
@@ -40,10 +40,19 @@ pub struct Manifest {
     pub expect: Expectations,
     /// The source applications that tokens are minted in, sorted by name.
     pub partners: Vec<Partner>,
-    /// The entries of `imports` and `sources`, sorted by id.
+    /// The entries of `imports` and `sources`, in the order in which they stand.
     pub entries: Vec<Entry>,
     /// Tokens of `tokens` that agree with no entry.
     pub unused_tokens: u64,
+}
+
+impl Manifest {
+    /// SHA-256 over the parsed entries and settings with defaults filled in, as hex: comments, order, formatting and
+    /// tokens leave it alone.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        self.digest.of(self)
+    }
 }
 
 /// The variable that holds the key where nothing else is said.

@@ -8,12 +8,11 @@
 //! all have passed, each entry takes its own ([`Matches::take`]).
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
 
-use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::action::Known;
+use crate::by_session::BySession;
 use crate::ledger::records::{EntryId, Receiver, ReceiverRef, Sketch, State};
 use crate::ledger::token_hash;
 use crate::manifest::{Entry, Manifest, Manifests};
@@ -32,8 +31,7 @@ pub(super) struct Index<'m> {
     names: HashMap<&'m str, u32>,
     /// The number of each manifest's first entry, and that of all.
     starts: Vec<u32>,
-    hasher: RandomState,
-    by_source: HashTable<u32>,
+    by_source: BySession,
     /// Fingerprints of the tokens of entries without a source session, and what an erasure leaves of them.
     tokens: HashSet<Fingerprint>,
 }
@@ -128,8 +126,7 @@ impl<'m> Index<'m> {
             key: key.cloned(),
             bases: all.iter().map(|manifest| manifest.application.base()).collect(),
             names: all.iter().map(|manifest| manifest.name.as_str()).zip(0..).collect(),
-            hasher: RandomState::new(),
-            by_source: HashTable::with_capacity(starts.last().map_or(0, |count| *count as usize)),
+            by_source: BySession::with_capacity(starts.last().map_or(0, |count| *count as usize)),
             tokens: HashSet::new(),
             starts,
         };
@@ -146,12 +143,7 @@ impl<'m> Index<'m> {
             }
             return;
         };
-        let (manifests, starts, hasher) = (self.manifests, &self.starts, &self.hasher);
-        let hash = |number: &u32| {
-            let (m, e) = at(starts, *number);
-            hasher.hash_one(manifests.manifests[m].entries[e].source_session_id)
-        };
-        self.by_source.insert_unique(hasher.hash_one(Some(source)), number, hash);
+        self.by_source.insert(source, number);
     }
 
     /// The entry with this number: its manifest's place and its own.
@@ -171,8 +163,7 @@ impl<'m> Index<'m> {
     }
 
     fn by_source(&self, source: Uuid) -> Option<u32> {
-        let is = |number: &u32| self.entry(*number).1.source_session_id == Some(source);
-        self.by_source.find(self.hasher.hash_one(Some(source)), is).copied()
+        self.by_source.find(source, |number| self.entry(number).1.source_session_id == Some(source))
     }
 
     fn receiver(&self, number: u32) -> ReceiverRef<'_> {
@@ -276,6 +267,16 @@ impl<'i, 'm> Matches<'i, 'm> {
         self.seen.odd.get(at)
     }
 
+    /// The order in which entries take: that in which they stand; where a token may give a record to one of several, that
+    /// of their ids, so that the order of rows decides nothing.
+    pub(super) fn order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.index.count()).collect();
+        if !self.seen.odd.is_empty() {
+            order.sort_by_key(|number| (self.index.at(*number).0, self.index.entry(*number).1.label()));
+        }
+        order
+    }
+
     /// The record of an entry, which no other entry gets.
     pub(super) fn take(&mut self, number: u32) -> Option<Taken> {
         let receiver = self.index.receiver(number);
@@ -288,17 +289,20 @@ impl<'i, 'm> Matches<'i, 'm> {
             }
             self.odd(at).is_some_and(|odd| odd.sketch().receiver.matches(receiver))
         };
-        let best = (self.candidates(number).into_iter())
-            .filter(|at| fits(*at))
-            // An erased entry is erased for whoever asks, and whatever else is on record.
-            .filter(|at| {
-                let candidate = &candidates[*at as usize];
-                candidate.state == State::Erased || !candidate.is_taken
-            })
-            .max_by_key(|at| {
-                let candidate = &candidates[*at as usize];
-                (candidate.state == State::Erased, candidate.manifest as usize == m, std::cmp::Reverse(candidate.id))
-            })?;
+        // An erased entry is erased for whoever asks, and whatever else is on record.
+        let is_free = |at: u32| {
+            let candidate = &candidates[at as usize];
+            candidate.state == State::Erased || !candidate.is_taken
+        };
+        let rank = |at: &u32| {
+            let candidate = &candidates[*at as usize];
+            (candidate.state == State::Erased, candidate.manifest as usize == m, std::cmp::Reverse(candidate.id))
+        };
+        let best = if self.seen.odd.is_empty() {
+            self.chain(number).filter(|at| fits(*at) && is_free(*at)).max_by_key(rank)
+        } else {
+            self.candidates(number).into_iter().filter(|at| fits(*at) && is_free(*at)).max_by_key(rank)
+        }?;
         let (known, source) = match self.odd(best).filter(|_| candidates[best as usize].entry != number) {
             Some(odd) => {
                 let known = Known::new(self.index.entry(number).1, &odd.sketch(), self.index.key.as_ref());
@@ -311,16 +315,20 @@ impl<'i, 'm> Matches<'i, 'm> {
         Some(Taken { id: candidate.id, known, kind: candidate.kind, session: candidate.session, source })
     }
 
+    /// The candidates that have the source session of an entry.
+    fn chain(&self, number: u32) -> impl Iterator<Item = u32> {
+        let next = |at: u32| Some(at).filter(|at| *at != NONE);
+        std::iter::successors(next(self.first[number as usize]), move |at| {
+            next(self.seen.candidates[*at as usize].next)
+        })
+    }
+
     fn candidates(&self, number: u32) -> Vec<u32> {
         let entry = self.index.entry(number).1;
         let key = self.index.key.as_ref();
         let mut found = Vec::new();
         if let Some(source) = entry.source_session_id {
-            let mut next = self.first[number as usize];
-            while next != NONE {
-                found.push(next);
-                next = self.seen.candidates[next as usize].next;
-            }
+            found.extend(self.chain(number));
             if let Some(key) = key.filter(|_| !self.by_source_hash.is_empty()) {
                 let hash = key.fingerprint(source.to_string().as_bytes());
                 found.extend(self.by_source_hash.get(&hash).into_iter().flatten());

@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rayon::prelude::*;
 use uuid::Uuid;
 
 pub use action::{Action, Facts, Known, Token, decide};
@@ -240,7 +241,7 @@ impl Plan {
 
     /// Adds what is decided of every entry.
     fn decide_entries(&mut self, index: &Index<'_>, matches: &mut Matches<'_, '_>, now: Timestamp, retry: bool) {
-        for number in 0..index.count() {
+        for number in matches.order() {
             let entry = index.entry(number).1;
             let taken = matches.take(number);
             let facts = action::Facts::new(entry, taken.as_ref().map(|taken| taken.known), now, retry);
@@ -257,14 +258,22 @@ impl Plan {
         self.decisions.extend((0..).zip(&self.others).map(|(at, item)| Decision::other(item, at)));
     }
 
-    /// Entries stand sorted by id in each manifest, so that there is little to do.
+    /// Sorts by id and manifest: by the beginnings of the ids, and by the rest only where these are alike.
     fn sort(&mut self) {
         let (manifests, others) = (&self.manifests, &self.others);
         let key = |it: &Decision| match manifests.manifests.get(it.manifest as usize) {
             Some(manifest) => (manifest.entries[it.entry as usize].label(), manifest.name.as_str()),
             None => (Label::Text(&others[it.entry as usize].id), others[it.entry as usize].manifest.as_str()),
         };
-        self.decisions.sort_by(|a, b| key(a).cmp(&key(b)));
+        let decisions = &self.decisions;
+        let begin = |(it, at): (&Decision, u32)| (key(it).0.beginning(), at);
+        let mut order: Vec<(u64, u32)> = decisions.par_iter().zip(0..decisions.len() as u32).map(begin).collect();
+        // An entry and an orphan may have one id in one manifest; then the entry comes first.
+        order.par_sort_unstable_by(|(one, a), (two, b)| {
+            let rest = || key(&decisions[*a as usize]).cmp(&key(&decisions[*b as usize])).then(a.cmp(b));
+            one.cmp(two).then_with(rest)
+        });
+        self.decisions = order.into_iter().map(|(_, at)| decisions[at as usize]).collect();
     }
 
     fn foresee(&mut self, past: &impl Past, now: Timestamp) {

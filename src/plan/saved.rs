@@ -91,7 +91,7 @@ impl Saved {
     #[must_use]
     pub fn other_manifests(&self, manifests: &Manifests) -> Vec<String> {
         let planned: BTreeMap<_, _> = self.manifests.iter().map(|it| (it.name.as_str(), it.digest.as_str())).collect();
-        let now: BTreeMap<_, _> = manifests.manifests.iter().map(|it| (it.name.as_str(), it.digest.as_str())).collect();
+        let now: BTreeMap<_, _> = manifests.manifests.iter().map(|it| (it.name.as_str(), it.digest())).collect();
         let given = now.iter().filter_map(|(name, digest)| match planned.get(name) {
             None => Some(format!("manifest {name} is not in it")),
             Some(planned) if planned != digest => Some(format!("manifest {name} has changed")),

@@ -13,8 +13,8 @@ use super::{Action, Plan, Snapshot, receiver};
 use crate::didit::Class;
 use crate::ledger::records::{EntryId, Identity, Record, RecordedError, RunId, Session, Settings, State};
 use crate::manifest::{
-    Application, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, Shared, TokenSource, Vendor,
-    WorkflowChoice,
+    Application, Digest, Entry, Limits, Manifest, Manifests, Mint, Partner, Place, SecretRef, Shared, TokenSource,
+    Vendor, WorkflowChoice,
 };
 use crate::token::{FingerprintKey, SessionKind, ShareToken};
 use crate::verify::Expectations;
@@ -94,7 +94,7 @@ fn manifests(specs: &[Spec]) -> Manifests {
         partners: Vec::new(),
         path: "m.yaml".to_owned(),
         name: "m".to_owned(),
-        digest: String::new(),
+        digest: Digest::default(),
         application: Application {
             id: None,
             base_url: Url::parse("https://verification.didit.me").unwrap(),

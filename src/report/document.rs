@@ -70,7 +70,7 @@ impl<'a> ValidateDocument<'a> {
 impl<'a> ManifestRef<'a> {
     fn all(manifests: &'a Manifests) -> Vec<Self> {
         let all = manifests.manifests.iter();
-        all.map(|it| Self { path: &it.path, name: &it.name, digest: &it.digest }).collect()
+        all.map(|it| Self { path: &it.path, name: &it.name, digest: it.digest() }).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ledger::records::{
     Attempt, EntryId, Origin, Receiver, Record, RecordedError, Requests, Run, RunFinding, RunId, RunOutcome, Session,
     Settings, State,
 };
-use crate::manifest::{Application, Limits, Manifest, Manifests, SecretRef};
+use crate::manifest::{Application, Digest, Limits, Manifest, Manifests, SecretRef};
 use crate::plan::{Action, Forecast, Item, Late, Plan, Remedy};
 use crate::token::{FingerprintKey, SessionKind};
 use crate::verify::Expectations;
@@ -36,7 +36,7 @@ fn manifests() -> Manifests {
         partners: Vec::new(),
         path: "manifests/acme.yaml".to_owned(),
         name: "acme-2026q4".to_owned(),
-        digest: "0".repeat(64),
+        digest: Digest::known("0".repeat(64)),
         application: Application {
             id: Some(id(1)),
             base_url: Url::parse("https://verification.didit.me").unwrap(),

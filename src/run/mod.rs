@@ -561,7 +561,7 @@ pub fn facts(manifest: &crate::manifest::Manifest) -> ManifestFacts {
     ManifestFacts {
         name: manifest.name.clone(),
         path: manifest.path.clone(),
-        digest: manifest.digest.clone(),
+        digest: manifest.digest().to_owned(),
         application_id: manifest.application.id,
         base_url: manifest.application.base(),
         api_key: manifest.application.api_key.to_json(),

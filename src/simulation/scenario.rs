@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::after;
 use super::api::Spell;
 use crate::manifest::{
-    Application, Entry, Environment, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place, SecretPolicy,
-    SecretRef, Shared, TokenSource, Vendor, WorkflowChoice,
+    Application, Digest, Entry, Environment, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, Place,
+    SecretPolicy, SecretRef, Shared, TokenSource, Vendor, WorkflowChoice,
 };
 use crate::run::TimeLimit;
 use crate::token::{Claims, SessionKind};
@@ -112,7 +112,7 @@ impl Scenario {
         let manifest = Manifest {
             path: "simulated.yaml".to_owned(),
             name: "simulated".to_owned(),
-            digest: String::new(),
+            digest: Digest::default(),
             application: Application {
                 id: Some(APPLICATION),
                 base_url: "http://localhost".parse().expect("a URL"),

@@ -47,7 +47,7 @@ fn outcome(folder: &Folder) -> String {
                 let token = e.read_token().unwrap().map(|token| token.expose().to_owned());
                 format!("{} {} {token:?} {:?} {:?}\n", e.label(), e.place, e.vendor_data(), e.invalid)
             });
-            format!("{} {}{}", manifest.digest, diagnostics(&loaded.warnings), entries.collect::<String>())
+            format!("{} {}{}", manifest.digest(), diagnostics(&loaded.warnings), entries.collect::<String>())
         }
     }
 }

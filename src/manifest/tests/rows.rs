@@ -52,7 +52,7 @@ fn every_format_gives_the_same_entries() {
         let vendors: Vec<_> = manifest.entries.iter().map(|entry| entry.vendor_data().unwrap()).collect();
         assert_eq!(vendors, ["x", "y, \"z\""], "{name}");
         assert_eq!(manifest.entries[0].label(), session(1), "{name}");
-        digests.insert(manifest.digest);
+        digests.insert(manifest.digest().to_owned());
     }
     assert_eq!(digests.len(), 1);
 }
@@ -64,7 +64,7 @@ fn a_row_and_an_inline_entry_of_one_meaning_digest_alike() {
         ("m.yaml", &format!("{}sources: [{{file: p.csv}}]\n", head())),
         ("p.csv", &format!("source_session_id\n{}\n", session(1))),
     ]);
-    assert_eq!(inline.manifest().digest, row.manifest().digest);
+    assert_eq!(inline.manifest().digest(), row.manifest().digest());
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn bad_rows_are_skipped_when_asked_and_told_with_their_line() {
         .collect();
     assert_eq!(
         invalid,
-        [("a.csv:5", 5, Class::BadRequest), ("bad", 3, Class::TokenInvalid), ("worse", 4, Class::BadRequest)]
+        [("bad", 3, Class::TokenInvalid), ("worse", 4, Class::BadRequest), ("a.csv:5", 5, Class::BadRequest)]
             .map(|(label, line, class)| (label.to_owned(), line, class))
     );
     assert_eq!(manifest.entries.len(), 5);
