@@ -76,24 +76,51 @@ fn parts(last: i64) -> Vec<(i64, i64)> {
 fn pass(connection: &Connection, (from, to): (i64, i64), mut see: impl FnMut(&Sketch<'_>)) -> rusqlite::Result<()> {
     let mut query = connection.prepare(PASS)?;
     let mut rows = query.query([from, to])?;
+    let mut repeated = Repeated::default();
     while let Some(row) = rows.next()? {
-        see(&sketch(row)?);
+        see(&sketch(row, &mut repeated)?);
     }
     Ok(())
 }
 
-fn sketch<'r>(row: &'r Row<'_>) -> rusqlite::Result<Sketch<'r>> {
+/// What nearly all rows of a ledger have alike, as the last row had it.
+#[derive(Default)]
+struct Repeated {
+    application: Known,
+    workflow: Known,
+}
+
+/// An id with its text.
+#[derive(Default)]
+struct Known(String, Option<Uuid>);
+
+impl Known {
+    fn read(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
+        let Some(text) = text(row, column)? else { return Ok(None) };
+        if self.0 != text {
+            self.1 = id(row, column)?;
+            text.clone_into(&mut self.0);
+        }
+        Ok(self.1)
+    }
+}
+
+fn sketch<'r>(row: &'r Row<'_>, repeated: &mut Repeated) -> rusqlite::Result<Sketch<'r>> {
     let required = |column| text(row, column)?.ok_or_else(|| unreadable("row"));
     Ok(Sketch {
         id: EntryId(row.get(0)?),
         manifest: required(1)?,
-        receiver: ReceiverRef { application_id: id(row, 2)?, base_url: required(3)?, key: fingerprint(row, 4)? },
+        receiver: ReceiverRef {
+            application_id: repeated.application.read(row, 2)?,
+            base_url: required(3)?,
+            key: fingerprint(row, 4)?,
+        },
         source_session_id: id(row, 5)?,
         source_hash: fingerprint(row, 6)?,
         token: fingerprint(row, 7)?,
         session_kind: read(row, 8, "kind", SessionKind::parse)?,
         state: read(row, 9, "state", State::parse)?.ok_or_else(|| unreadable("state"))?,
-        workflow_id: id(row, 10)?,
+        workflow_id: repeated.workflow.read(row, 10)?,
         trust_review: row.get(11)?,
         vendor_data: text(row, 12)?,
         session_id: id(row, 13)?,
