@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -28,6 +29,9 @@ use super::spot::OpenFiles;
 use crate::by_session::BySession;
 use crate::didit::Class;
 use crate::token::ShareToken;
+
+/// Files up to this size are read side by side.
+const SMALL: u64 = 4 << 20;
 
 /// What tells entries apart.
 #[derive(Clone, Copy, Debug)]
@@ -85,35 +89,70 @@ impl<'a> Gather<'a> {
     }
 
     fn source(&mut self, source: &'a Source) {
+        let found = self.files(&source.files);
+        let files: Vec<SourceFile> = found
+            .into_iter()
+            .map(|(found, format)| {
+                let file = self.file(&found, format, &source.files);
+                let is_small = std::fs::metadata(&found.path).is_ok_and(|file| file.len() <= SMALL);
+                SourceFile { name: self.sink.name(file), found, format, file, is_small }
+            })
+            .collect();
+        // A large file keeps all cores busy by itself, and no more of it is held than is worked on.
+        for group in files.chunk_by(|one, two| one.is_small && two.is_small) {
+            if let [file] = group {
+                let read = self.reader(source)(file, &mut |part| self.take_part(part));
+                self.took(read, file, source);
+                continue;
+            }
+            let read = self.reader(source);
+            let each = group.par_iter().map(|file| {
+                let mut parts = Vec::new();
+                let result = read(file, &mut |part| parts.push(part));
+                (parts, result)
+            });
+            for (file, (parts, result)) in group.iter().zip(each.collect::<Vec<_>>()) {
+                parts.into_iter().for_each(|part| self.take_part(part));
+                self.took(result, file, source);
+            }
+        }
+    }
+
+    fn took(&mut self, read: Result<(), Broken>, file: &SourceFile, source: &Source) {
+        if let Err(broken) = read {
+            self.broken_file(broken, file.file, &source.files);
+        }
+    }
+
+    /// What reads a file of a source, part by part.
+    fn reader(
+        &self,
+        source: &'a Source,
+    ) -> impl Fn(&SourceFile, &mut (dyn FnMut(SourceRows<'a>) + Send)) -> Result<(), Broken> + Sync + use<'a> {
+        let (raw, options, bounds, open) = (self.raw, self.options, self.bounds, Arc::clone(&self.open));
         let wanted: &[usize] =
             if source.mint.is_absent() { &[sources::TOKEN, sources::SESSION] } else { &[sources::MINTED] };
         let origin = Origin { latest: source.files.latest, skip: source.files.skip };
-        for (found, format) in self.files(&source.files) {
-            let file = self.file(&found, format, &source.files);
-            let name = self.sink.name(file);
-            let (raw, options, bounds, open) = (self.raw, self.options, self.bounds, Arc::clone(&self.open));
+        move |it, take| {
             let part = || SourceRows {
-                finisher: Finisher::new(&raw.defaults, Some((&source.settings, origin)), options, name.apart()),
+                finisher: Finisher::new(&raw.defaults, Some((&source.settings, origin)), options, it.name.apart()),
                 source,
                 origin,
-                file,
+                file: it.file,
                 sink: Sink::default(),
                 items: Vec::new(),
             };
             let input = Input {
-                path: &found.path,
-                format,
+                path: &it.found.path,
+                format: it.format,
                 columns: &source.files.columns,
                 wanted,
-                name: &name,
+                name: &it.name,
                 roots: &bounds.roots,
                 files: &open,
                 chunk: options.chunk,
             };
-            let read = sources::read(input, &part, &mut |part| self.take_part(part));
-            if let Err(broken) = read {
-                self.broken_file(broken, file, &source.files);
-            }
+            sources::read(input, &part, take)
         }
     }
 
@@ -370,6 +409,15 @@ fn invalid(
         ..Entry::new(Place { file, line: at.mark.line }, Arc::default())
     };
     Item::new(entry, at, Some(origin))
+}
+
+/// One file of a source.
+struct SourceFile {
+    found: Match,
+    format: Format,
+    file: FileId,
+    name: FileName,
+    is_small: bool,
 }
 
 /// The rows of a part of a source file.

@@ -17,6 +17,29 @@ fn with_source(settings: &str, files: &[(&str, &str)]) -> Folder {
     folder
 }
 
+/// Small files are read side by side; a large one among them by itself.
+#[test]
+fn hundreds_of_files_come_in_the_order_of_their_names() {
+    let name = |n: u32| format!("people/{n:03}.csv");
+    let write = |folder: &Folder, n: u32| {
+        let padding = if n == 150 { " ".repeat(5 << 20) } else { String::new() };
+        let rows = format!("share_token,note\n{},{padding}\n{},\n", token(2 * n, 100), token(2 * n + 1, 100));
+        folder.write(&name(n), rows.as_bytes());
+    };
+    let folder = with_source("", &[]);
+    (0..300).for_each(|n| write(&folder, n));
+    let manifest = folder.manifest();
+    let found: Vec<_> = manifest.entries.iter().map(|entry| entry.source_session_id).collect();
+    let expected: Vec<_> = (0..600).map(|n| Some(session(n).parse().unwrap())).collect();
+    assert_eq!(found, expected);
+    assert!(manifest.entries.iter().all(|entry| entry.read_token().unwrap().is_some()));
+
+    // Of two rows for one session, the later is that of the later file; a file that can't be read is told as itself.
+    folder.write(&name(7), format!("share_token\n{}\n", token(2, 200)).as_bytes());
+    folder.write(&name(9), b"nothing\n1\n");
+    assert_eq!(folder.codes(), ["duplicate-session 007.csv:2:1", "missing-column 009.csv:1:1"]);
+}
+
 #[test]
 fn every_format_gives_the_same_entries() {
     let (a, b) = (token(1, 100), token(2, 200));
