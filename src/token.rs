@@ -106,11 +106,12 @@ impl fmt::Display for ShareToken {
 /// Whether `text` has the form of a JWT, as everything must that is masked in diagnostics.
 #[must_use]
 pub fn has_jwt_form(text: &str) -> bool {
-    let mut parts = text.as_bytes().split(|b| *b == b'.');
-    let is_whole = |part: Option<&[u8]>| {
-        part.is_some_and(|part| !part.is_empty() && part.iter().fold(0, |wrong, b| wrong | is_foreign(*b)) == 0)
-    };
-    text.starts_with("eyJ") && (0..3).all(|_| is_whole(parts.next())) && parts.next().is_none()
+    let bytes = text.as_bytes();
+    let is_whole = |part: &[u8]| !part.is_empty() && part.iter().fold(0, |wrong, b| wrong | is_foreign(*b)) == 0;
+    let mut dots = memchr::memchr_iter(b'.', bytes);
+    let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else { return false };
+    bytes.starts_with(b"eyJ")
+        && [&bytes[..first], &bytes[first + 1..second], &bytes[second + 1..]].into_iter().all(is_whole)
 }
 
 /// 1 where a byte stands in no part of a token: a number, so that many bytes are looked at in one step.

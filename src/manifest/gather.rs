@@ -75,6 +75,7 @@ impl<'a> Gather<'a> {
     pub(super) fn all(&mut self, imports: Vec<Item>) {
         let raw = self.raw;
         self.items.reserve(imports.len());
+        self.sessions.reserve(imports.len(), |_| 0);
         for item in imports {
             self.take(Some(item));
         }

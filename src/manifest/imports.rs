@@ -14,7 +14,7 @@ use super::yaml::{self, Node, Value};
 use crate::verify::Compiler;
 
 /// The key of the entries.
-const IMPORTS: &str = "imports";
+pub(super) const IMPORTS: &str = "imports";
 
 /// A manifest to be decoded.
 #[derive(Clone, Copy)]
@@ -56,9 +56,9 @@ impl Written<'_> {
         let rest = pieces::rest(self.text, IMPORTS, self.size)?;
         let parted = rest.parse(IMPORTS)?;
         let mut raw = self.decoder(compiler, sink).manifest(&parted.root)?;
-        let known = sink.apart();
+        let (known, shared) = (sink.apart(), compiler.clone());
         let parts = pieces::map(self.text, &parted.pieces, |nodes| {
-            let (mut compiler, mut sink) = (Compiler::default(), known.apart());
+            let (mut compiler, mut sink) = (shared.clone(), known.apart());
             let name = sink.name(self.file).apart();
             let made = self.entries(&nodes, &raw, name, &mut compiler, &mut sink);
             (made, sink)

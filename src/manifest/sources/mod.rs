@@ -11,9 +11,11 @@ mod stream;
 mod yaml;
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::code::Code;
 use super::draft::Columns;
@@ -159,9 +161,11 @@ pub(super) fn read<P: Rows + Send>(
         result
     };
     match input.format {
+        // What is not UTF-8 has no rows.
+        Format::Json if is_utf8(path)? => streamed(input, part, take),
         Format::Json => {
-            let text = text(path)?;
-            whole(&|rows| json::read(&text, columns, rows))
+            let chunk = Chunk::whole(text(path)?.into_bytes());
+            whole(&|rows| json::read(&chunk, None, columns, rows)?.check(columns))
         }
         Format::Yaml => {
             let text = text(path)?;
@@ -201,6 +205,7 @@ fn streamed<P: Rows + Send>(
                 Ok(Seen::default())
             }
             Format::Lines => lines::tokens(chunk, ground, rows),
+            Format::Json => json::read(chunk, ground, input.columns, rows),
             _ => lines::json(chunk, ground, input.columns, rows),
         }
     };
@@ -211,6 +216,7 @@ fn streamed<P: Rows + Send>(
 fn cut(format: Format) -> Cut {
     match format {
         Format::Cells(delimiter) => Cut::Records(delimiter),
+        Format::Json => Cut::Elements,
         _ => Cut::Lines,
     }
 }
@@ -243,13 +249,45 @@ fn text(path: &Path) -> Result<String, Broken> {
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
             let (line, column) = read::position(bare, error.valid_up_to());
-            Err(Broken::Format {
-                code: Code::NotUtf8,
-                mark: Mark::new(line, column, 1),
-                message: "the file is not UTF-8 from here on".to_owned(),
-                help: "save it as UTF-8".to_owned(),
-            })
+            Err(not_utf8(line, column))
         }
+    }
+}
+
+fn not_utf8(line: usize, column: usize) -> Broken {
+    Broken::Format {
+        code: Code::NotUtf8,
+        mark: Mark::new(line, column, 1),
+        message: "the file is not UTF-8 from here on".to_owned(),
+        help: "save it as UTF-8".to_owned(),
+    }
+}
+
+/// Whether a file, read through, is UTF-8 and can be read once more.
+fn is_utf8(path: &Path) -> Result<bool, Broken> {
+    if !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+        return Ok(false);
+    }
+    let mut reader = read::open(path, read::SOURCE_LIMIT)?.reader;
+    let mut buffer = Zeroizing::new(vec![0; 256 << 10]);
+    let mut held = 0;
+    loop {
+        let read = match reader.read(&mut buffer[held..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let length = held + read;
+        let valid = match std::str::from_utf8(&buffer[..length]) {
+            Ok(_) => length,
+            // A character may go on in what is read next.
+            Err(error) if error.error_len().is_none() && read > 0 => error.valid_up_to(),
+            Err(_) => return Ok(false),
+        };
+        if read == 0 {
+            return Ok(true);
+        }
+        buffer.copy_within(valid..length, 0);
+        held = length - valid;
     }
 }
 

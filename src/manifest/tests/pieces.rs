@@ -16,7 +16,7 @@ fn outcome(folder: &Folder, size: usize) -> String {
 }
 
 /// An item as people write it, or as they should not.
-fn item(n: u32, form: u8) -> String {
+pub(super) fn item(n: u32, form: u8) -> String {
     let (session, token) = (session(n), token(n, 4_000_000_000));
     match form {
         0 | 1 => format!("  - {{id: e{n}, share_token: {token}}}\n"),
@@ -99,5 +99,41 @@ fn rows_are_the_same_in_pieces() {
             (marks, nodes)
         };
         assert_eq!(told(&cut), told(&whole));
+    }
+}
+
+/// An item whose secrets are to be masked, rightly written or not.
+fn secret(n: u32, form: u8) -> String {
+    match form {
+        0 => format!("  - {{id: e{n}, share_token: {{env: TOKEN, n: \"hunter2\"}}}}\n"),
+        1 => format!("  - id: e{n}\n    share_tokn: hunter2\n"),
+        2 => "  - share_token: |\n      hunter2\n      hunter2\n    id: x\n".to_owned(),
+        3 => format!("  - {{\"share_token\" : 'hunter2', id: \"é{n}\"}}\n"),
+        4 => "  - share_token:\n      hunter2\n  - [a, {api_key: [hunter2]}]\n".to_owned(),
+        5 => "  - share_token: {exec: [vault, hunter2]}\n".to_owned(),
+        6 => "  - share_token: \"hunter2\n".to_owned(),
+        _ => item(n, form - 7),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn promise_5_what_is_masked_in_pieces_is_what_is_masked_in_the_whole(
+        forms in proptest::collection::vec(0_u8..24, 1..12),
+        is_list in any::<bool>(),
+        tail in any::<bool>(),
+        size in 1_usize..1500,
+    ) {
+        let items: String = forms.iter().zip(1..).map(|(form, n)| secret(n, *form)).collect();
+        let other = "partners: {bank: {api_key: hunter2}}\napplication:\n  api_key: hunter2\n";
+        let text = match (is_list, tail) {
+            (true, _) => items,
+            (_, true) => format!("{}{other}imports:\n{items}", head()),
+            _ => format!("imports:\n{items}{other}{}", head()),
+        };
+        let masked = |size| crate::mask::merged(crate::manifest::snippet::in_yaml(&text, "share_token", size));
+        prop_assert_eq!(masked(size), masked(usize::MAX), "{}", text);
     }
 }
