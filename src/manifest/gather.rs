@@ -72,11 +72,12 @@ impl<'a> Gather<'a> {
     }
 
     /// Everything, in order.
-    pub(super) fn all(&mut self, imports: Vec<Item>) {
+    pub(super) fn all(&mut self, imports: Vec<Vec<Item>>) {
         let raw = self.raw;
-        self.items.reserve(imports.len());
-        self.sessions.reserve(imports.len(), |_| 0);
-        for item in imports {
+        let count = imports.iter().map(Vec::len).sum();
+        self.items.reserve(count);
+        self.sessions.reserve(count, |_| 0);
+        for item in imports.into_iter().flatten() {
             self.take(Some(item));
         }
         for source in &raw.sources {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::ordinary;
-use super::yaml::{self, Gap, Node, Tree, Value};
+use super::yaml::{self, Gap, Node, Value};
 
 /// How large a piece is; less than two of them are not cut.
 pub(super) const SIZE: usize = 512 << 10;
@@ -93,20 +93,9 @@ pub(super) fn map<'t, T: Send>(
     (count <= yaml::most_values(text.len())).then(|| parsed.into_iter().map(|(made, _)| made).collect())
 }
 
-/// The tree of a text that holds a list, parsed in pieces where it can be.
-pub(super) fn parse(text: &str, size: usize) -> Tree<'_> {
-    whole(text, size).map_or_else(|| yaml::parse(text), |root| Tree { root: Some(root), problems: Vec::new() })
-}
-
 /// The pieces of a text that holds a list; `None` where it holds few items or lies otherwise.
 pub(super) fn of_list(text: &str, size: usize) -> Option<Vec<Piece>> {
     Some(list(text, 0, 0, size).filter(|list| list.bytes.end == text.len())?.pieces)
-}
-
-fn whole(text: &str, size: usize) -> Option<Node<'_>> {
-    let list = list(text, 0, 0, size).filter(|list| list.bytes.end == text.len())?;
-    let nodes = map(text, &list.pieces, |nodes| nodes)?.into_iter().flatten().collect();
-    Some(Node::list(nodes, list.lines.0 + 1))
 }
 
 impl Piece {

@@ -80,16 +80,21 @@ pub(super) fn open(path: &Path, limit: u64) -> io::Result<Opened> {
 
 /// The whole file, unpacked.
 pub(super) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    whole(path, limit).map(|(bytes, _)| bytes)
+}
+
+/// The whole file, unpacked, and the file itself, where its bytes are what it holds and can be read again.
+pub(super) fn whole(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Option<File>)> {
     let mut opened = open(path, limit)?;
     let mut bytes = Vec::new();
-    if let Some(mut file) = opened.plain
-        && let Some(read) = at_once(&file)?
+    if let Some(file) = &mut opened.plain
+        && let Some(read) = at_once(file)?
     {
         file.seek(io::SeekFrom::Start(read.len() as u64))?;
         bytes = read;
     }
     opened.reader.read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok((bytes, opened.plain)) }
 }
 
 /// As much of a large file as it says to hold, parts of it side by side; `None` where it is small or holds less.

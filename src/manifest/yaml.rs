@@ -76,13 +76,6 @@ pub(super) struct Tree<'t> {
 }
 
 impl Node<'_> {
-    /// A list whose items were parsed apart.
-    pub(super) fn list(nodes: Vec<Self>, line: usize) -> Self {
-        let mark = nodes.first().map_or(Mark::new(line, 1, 1), |node| node.mark);
-        let bytes = (0, 0);
-        Self { mark, bytes, value: Value::List(nodes) }
-    }
-
     /// Moves what stands after a gap by the lines and bytes that were left out there.
     pub(super) fn move_down(&mut self, gap: &Gap) {
         gap.move_mark(&mut self.mark);

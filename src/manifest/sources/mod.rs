@@ -11,6 +11,7 @@ mod stream;
 mod yaml;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,31 +148,30 @@ pub(super) struct Input<'a> {
     pub(super) chunk: usize,
 }
 
+impl Input<'_> {
+    /// The file, for its tokens to be read again.
+    fn keep(&self, file: File) -> Arc<TokenFile> {
+        Arc::new(self.files.keep(self.name, self.path.to_owned(), self.roots, file))
+    }
+}
+
 /// Reads all rows of a file: each part of it into a value that `part` makes, which `take` gets in order.
 pub(super) fn read<P: Rows + Send>(
     input: Input<'_>,
     part: &(dyn Fn() -> P + Sync),
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
-    let Input { path, columns, .. } = input;
-    let mut whole = |read: &dyn Fn(&mut P) -> Result<(), Broken>| {
-        let mut rows = part();
-        let result = read(&mut rows);
-        take(rows);
-        result
-    };
     match input.format {
         // What is not UTF-8 has no rows.
-        Format::Json if is_utf8(path)? => streamed(input, part, take),
-        Format::Json => {
-            let chunk = Chunk::whole(text(path)?.into_bytes());
-            whole(&|rows| json::read(&chunk, None, columns, rows)?.check(columns))
+        Format::Json if !is_utf8(input.path)? => {
+            let chunk = Chunk::whole(text(input.path)?.text.into_bytes());
+            let mut rows = part();
+            let read = json::read(&chunk, None, input.columns, &mut rows);
+            take(rows);
+            read?.check(input.columns)
         }
-        Format::Yaml => {
-            let text = text(path)?;
-            whole(&|rows| yaml::read(&text, columns, rows))
-        }
-        Format::JsonLines | Format::Lines | Format::Cells(_) => streamed(input, part, take),
+        Format::Yaml => yaml::read(&text(input.path)?, input, part, take),
+        Format::Json | Format::JsonLines | Format::Lines | Format::Cells(_) => streamed(input, part, take),
     }
 }
 
@@ -182,8 +182,7 @@ fn streamed<P: Rows + Send>(
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
     let opened = read::open(input.path, read::SOURCE_LIMIT)?;
-    let keep = |file| Arc::new(input.files.keep(input.name, input.path.to_owned(), input.roots, file));
-    let file = opened.plain.map(keep);
+    let file = opened.plain.map(|file| input.keep(file));
     let mut chunks = Chunks::new(opened.reader, cut(input.format), input.chunk);
     let (first, table) = match input.format {
         Format::Cells(delimiter) => {
@@ -241,14 +240,23 @@ fn header(chunks: &mut Chunks, delimiter: u8, input: Input<'_>) -> Result<(Chunk
     }
 }
 
-/// The whole file as text.
-fn text(path: &Path) -> Result<String, Broken> {
-    let bytes = read::bytes(path, read::SOURCE_LIMIT)?;
-    let bare = read::without_bom(&bytes);
-    match std::str::from_utf8(bare) {
-        Ok(text) => Ok(text.to_owned()),
+/// A whole file as text.
+struct Text {
+    text: String,
+    /// How many bytes stand before the text.
+    offset: u64,
+    /// The file, where it can be read again.
+    file: Option<File>,
+}
+
+fn text(path: &Path) -> Result<Text, Broken> {
+    let (mut bytes, file) = read::whole(path, read::SOURCE_LIMIT)?;
+    let offset = bytes.len() - read::without_bom(&bytes).len();
+    bytes.drain(..offset);
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Text { text, offset: offset as u64, file }),
         Err(error) => {
-            let (line, column) = read::position(bare, error.valid_up_to());
+            let (line, column) = read::position(error.as_bytes(), error.utf8_error().valid_up_to());
             Err(not_utf8(line, column))
         }
     }
@@ -313,16 +321,12 @@ impl Seen {
         }
     }
 
+    /// Complains of a named column that no row had, where there were rows at all.
     fn check(&self, columns: &Columns) -> Result<(), Broken> {
-        check_seen(columns, self.columns, self.rows)
-    }
-}
-
-/// A named column that no row had, where there were rows at all.
-fn check_seen(columns: &Columns, seen: [bool; SLOTS], rows: u64) -> Result<(), Broken> {
-    let missing = columns.0.iter().zip(seen).position(|(column, seen)| column.named.is_some() && !seen);
-    match missing {
-        Some(slot) if rows > 0 => Err(Broken::Column(slot)),
-        _ => Ok(()),
+        let missing = columns.0.iter().zip(self.columns).position(|(column, seen)| column.named.is_some() && !seen);
+        match missing {
+            Some(slot) if self.rows > 0 => Err(Broken::Column(slot)),
+            _ => Ok(()),
+        }
     }
 }

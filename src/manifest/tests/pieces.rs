@@ -85,20 +85,48 @@ fn a_list_that_lies_otherwise_is_not_cut() {
     assert!(rest.parse("imports").is_none());
 }
 
+/// What the rows of a list come to, in pieces of this size.
+fn rows(folder: &mut Folder, chunk: usize) -> String {
+    folder.options.chunk = chunk;
+    outcome(folder, usize::MAX)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_are_the_same_in_pieces(
+        forms in proptest::collection::vec(prop_oneof![9 => 0_u8..5, 1 => 5_u8..20], 1..16),
+        tail in any::<bool>(),
+        size in 1_usize..2000,
+        settings in prop_oneof![Just(""), Just(", on_invalid: skip"), Just(", columns: {vendor_data: who}")],
+    ) {
+        let mut text: String = forms.iter().zip(1..).map(|(form, n)| item(n, *form)).collect();
+        text.push_str(if tail { "" } else { "x: 1\n" });
+        let manifest = format!("{}sources: [{{file: a.yaml{settings}}}]\n", head());
+        let mut folder = Folder::new(&[("m.yaml", &manifest), ("a.yaml", &text)]);
+        prop_assert_eq!(rows(&mut folder, size), rows(&mut folder, usize::MAX), "{}", text);
+    }
+}
+
 #[test]
-fn rows_are_the_same_in_pieces() {
-    let rows: String = (1..=60).map(|n| item(n, (n % 5) as u8)).collect();
-    for text in [rows.clone(), format!("{rows}  - *a\n"), format!("{rows}x: 1\n")] {
-        let (cut, whole) = (pieces::parse(&text, 500), pieces::parse(&text, usize::MAX));
-        let told = |tree: &crate::manifest::yaml::Tree<'_>| {
-            let marks: Vec<_> = tree.problems.iter().map(|problem| (problem.code, problem.mark)).collect();
-            let nodes = tree.root.as_ref().map(|root| match &root.value {
-                crate::manifest::yaml::Value::List(nodes) => nodes.iter().map(|node| node.mark).collect(),
-                _ => Vec::new(),
-            });
-            (marks, nodes)
-        };
-        assert_eq!(told(&cut), told(&whole));
+fn a_token_of_a_list_is_read_again_where_it_stands() {
+    let text = format!(
+        "\u{feff}- share_token: {}\n- {{share_token: \"{}\"}}\n- share_token: \"\\x65{}\"\n",
+        token(1, 100),
+        token(2, 100),
+        &token(3, 100)[1..]
+    );
+    for chunk in [1, 1 << 20] {
+        let mut folder =
+            Folder::new(&[("m.yaml", &format!("{}sources: [{{file: a.yaml}}]\n", head())), ("a.yaml", &text)]);
+        folder.options.chunk = chunk;
+        let entries = folder.manifest().entries;
+        let is_held = |n: usize| matches!(entries[n].token, crate::manifest::TokenSource::Literal(_));
+        assert_eq!([is_held(0), is_held(1), is_held(2)], [false, false, true]);
+        for (entry, n) in entries.iter().zip(1..) {
+            assert_eq!(entry.read_token().unwrap().unwrap().expose(), token(n, 100));
+        }
     }
 }
 
