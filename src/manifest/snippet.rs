@@ -174,7 +174,9 @@ pub(super) fn in_yaml(text: &str, token_key: &str, size: usize) -> Vec<Range> {
 fn in_pieces(text: &str, token_key: &str, size: usize) -> Option<Vec<Range>> {
     let of = |nodes: &[Node<'_>]| {
         let mut ranges = Vec::new();
-        nodes.iter().for_each(|node| walk(node, token_key, &mut ranges));
+        for node in nodes {
+            walk(node, token_key, &mut ranges);
+        }
         ranges
     };
     if let Some(pieces) = pieces::of_list(text, size) {

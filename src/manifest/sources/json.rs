@@ -73,18 +73,17 @@ pub(super) fn read(
             return Ok(seen);
         }
         let mark = array.mark(start);
-        let (element, object) = match element(rest, columns) {
-            Some((element, object)) => (element, Ok(object)),
-            None => {
-                let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
-                match stream.next() {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(array.wrong(&error, start)),
-                    None => return Err(array.broken("the array is never closed")),
-                }
-                let element = &rest[..stream.byte_offset()];
-                (element, object(element, columns))
+        let (element, object) = if let Some((element, object)) = element(rest, columns) {
+            (element, Ok(object))
+        } else {
+            let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+            match stream.next() {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(array.wrong(&error, start)),
+                None => return Err(array.broken("the array is never closed")),
             }
+            let element = &rest[..stream.byte_offset()];
+            (element, object(element, columns))
         };
         match object {
             Ok(object) => {
@@ -129,10 +128,9 @@ fn element<'t>(rest: &'t str, columns: &Columns) -> Option<(&'t str, Object<'t>)
 /// The end of the last whole element, behind its comma. `is_begun` says whether the bytes follow such a comma, else
 /// the array begins in them.
 pub(super) fn last_element(bytes: &[u8], is_begun: bool) -> Option<usize> {
-    let mut signs = Signs { bytes, at: 0 };
     let mut depth = usize::from(is_begun);
     let mut end = None;
-    while let Some((at, sign)) = signs.next() {
+    for (at, sign) in (Signs { bytes, at: 0 }) {
         match sign {
             b'[' | b'{' => depth += 1,
             b',' if depth == 1 => end = Some(at + 1),

@@ -164,7 +164,7 @@ pub(super) fn read<P: Rows + Send>(
     match input.format {
         // What is not UTF-8 has no rows.
         Format::Json if !is_utf8(input.path)? => {
-            let chunk = Chunk::whole(text(input.path)?.text.into_bytes());
+            let chunk = Chunk::whole(text(input.path)?.content.into_bytes());
             let mut rows = part();
             let read = json::read(&chunk, None, input.columns, &mut rows);
             take(rows);
@@ -242,7 +242,7 @@ fn header(chunks: &mut Chunks, delimiter: u8, input: Input<'_>) -> Result<(Chunk
 
 /// A whole file as text.
 struct Text {
-    text: String,
+    content: String,
     /// How many bytes stand before the text.
     offset: u64,
     /// The file, where it can be read again.
@@ -254,7 +254,7 @@ fn text(path: &Path) -> Result<Text, Broken> {
     let offset = bytes.len() - read::without_bom(&bytes).len();
     bytes.drain(..offset);
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Text { text, offset: offset as u64, file }),
+        Ok(content) => Ok(Text { content, offset: offset as u64, file }),
         Err(error) => {
             let (line, column) = read::position(error.as_bytes(), error.utf8_error().valid_up_to());
             Err(not_utf8(line, column))

@@ -21,15 +21,15 @@ pub(super) fn read<P: Rows + Send>(
     let each = |nodes: &[Node<'_>]| {
         // Threads share no counters.
         let file = file.as_deref().map(|file| Arc::new(file.clone()));
-        let ground = file.as_ref().map(|file| Ground { file, offset: text.offset, bytes: text.text.as_bytes() });
+        let ground = file.as_ref().map(|file| Ground { file, offset: text.offset, bytes: text.content.as_bytes() });
         let mut rows = part();
         let seen = list(nodes, input.columns, ground, &mut rows);
         (rows, seen)
     };
-    let pieces = pieces::of_list(&text.text, input.chunk.min(pieces::SIZE));
-    let parts = match pieces.and_then(|pieces| pieces::map(&text.text, &pieces, |nodes| each(&nodes))) {
+    let pieces = pieces::of_list(&text.content, input.chunk.min(pieces::SIZE));
+    let parts = match pieces.and_then(|pieces| pieces::map(&text.content, &pieces, |nodes| each(&nodes))) {
         Some(parts) => parts,
-        None => vec![each(&whole(&text.text)?)],
+        None => vec![each(&whole(&text.content)?)],
     };
     let mut seen = Seen::default();
     for (rows, found) in parts {
