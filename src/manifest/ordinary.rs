@@ -289,11 +289,13 @@ mod tests {
 
     use super::*;
 
-    /// All that a node says. Where a map with a key a line ends, the parser tells from what comes after it.
+    /// All that a node says. Where a map with a key a line ends, the parser tells from what comes after it, and of a
+    /// block scalar whether the next line's indentation is its own.
     fn told(node: &Node<'_>, piece: &str) -> String {
         let (from, to) = node.bytes;
+        let text = &piece[from - 100..to - 100];
         let is_map = matches!(node.value, Value::Map(_));
-        let to = if is_map && piece.as_bytes().get(from - 100) != Some(&b'{') { 0 } else { to };
+        let to = if is_map && !text.starts_with('{') { 0 } else { from + text.trim_end().len() };
         let value = match &node.value {
             Value::List(nodes) => nodes.iter().map(|node| told(node, piece)).collect(),
             Value::Map(pairs) => {
