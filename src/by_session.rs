@@ -35,6 +35,11 @@ impl BySession {
         Self { slots: HashTable::with_capacity(count), ..Self::default() }
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.slots.reserve(count, |it| it.hash());
+    }
+
     /// The number of a session, where it has one: `is_of` says whether a number is of this session.
     pub(crate) fn find(&self, session: Uuid, is_of: impl Fn(u32) -> bool) -> Option<u32> {
         let slot = self.slot(session, 0);

@@ -25,6 +25,9 @@ struct Form {
     opaque: Option<usize>,
 }
 
+/// What keys begin with, of one length.
+const KEYS: [&str; 2] = ["sk_live_", "sk_test_"];
+
 const CERTAIN: Form = Form { token: 24, dotted: true, key: 16, opaque: None };
 const DOUBTFUL: Form = Form { token: 20, dotted: false, key: 4, opaque: Some(32) };
 
@@ -85,7 +88,9 @@ pub fn quoted(text: &str) -> Cow<'_, str> {
 /// Whether `text` certainly holds a share token or an API key, so that it may not be kept.
 #[must_use]
 pub fn holds_secret(text: &str) -> bool {
-    !find(text, &CERTAIN).is_empty()
+    // Labels, of which there are many, are mostly shorter than any secret.
+    let least = CERTAIN.token.min(KEYS[0].len() + CERTAIN.key);
+    text.len() >= least && !find(text, &CERTAIN).is_empty()
 }
 
 /// Where secrets may stand, in order and without overlaps.
@@ -142,8 +147,8 @@ fn tokens(text: &str, form: &Form) -> Vec<Range> {
 
 /// Runs that begin with a key's prefix (`didit-api.md` section 10).
 fn keys(text: &str, least: usize) -> Vec<Range> {
-    let long = |(start, end): &Range| end - start >= "sk_live_".len() + least;
-    ["sk_live_", "sk_test_"].into_iter().flat_map(|prefix| runs_from(text, prefix, is_base64url).filter(long)).collect()
+    let long = |(start, end): &Range| end - start >= KEYS[0].len() + least;
+    KEYS.into_iter().flat_map(|prefix| runs_from(text, prefix, is_base64url).filter(long)).collect()
 }
 
 fn runs_from<'t>(text: &'t str, prefix: &'t str, part: impl Fn(u8) -> bool + 't) -> impl Iterator<Item = Range> + 't {

@@ -107,13 +107,11 @@ impl fmt::Display for ShareToken {
 #[must_use]
 pub fn has_jwt_form(text: &str) -> bool {
     let bytes = text.as_bytes();
+    let is_whole = |part: &[u8]| !part.is_empty() && part.iter().fold(0, |wrong, b| wrong | is_foreign(*b)) == 0;
     let mut dots = memchr::memchr_iter(b'.', bytes);
     let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else { return false };
-    let is_whole = |part: &[u8]| !part.is_empty() && part.iter().fold(0, |wrong, b| wrong | is_foreign(*b)) == 0;
-    text.starts_with("eyJ")
-        && is_whole(&bytes[..first])
-        && is_whole(&bytes[first + 1..second])
-        && is_whole(&bytes[second + 1..])
+    bytes.starts_with(b"eyJ")
+        && [&bytes[..first], &bytes[first + 1..second], &bytes[second + 1..]].into_iter().all(is_whole)
 }
 
 /// 1 where a byte stands in no part of a token: a number, so that many bytes are looked at in one step.

@@ -53,6 +53,14 @@ impl Item {
         self.elsewhere.as_ref().and_then(|at| at.token).unwrap_or(self.at)
     }
 
+    /// Takes over that files have moved by so many.
+    pub(super) fn move_files(&mut self, by: u32) {
+        self.at = self.at.moved(by);
+        if let Some(at) = &mut self.elsewhere {
+            (at.id, at.token) = (at.id.map(|at| at.moved(by)), at.token.map(|at| at.moved(by)));
+        }
+    }
+
     /// Notes that its token stands there.
     pub(super) fn set_token_at(&mut self, at: At) {
         self.elsewhere.get_or_insert_default().token = Some(at);

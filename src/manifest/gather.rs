@@ -73,10 +73,12 @@ impl<'a> Gather<'a> {
     }
 
     /// Everything, in order.
-    pub(super) fn all(&mut self, imports: Vec<Item>) {
+    pub(super) fn all(&mut self, imports: Vec<Vec<Item>>) {
         let raw = self.raw;
-        self.items.reserve(imports.len());
-        for item in imports {
+        let count = imports.iter().map(Vec::len).sum();
+        self.items.reserve(count);
+        self.sessions.reserve(count);
+        for item in imports.into_iter().flatten() {
             self.take(Some(item));
         }
         for source in &raw.sources {
@@ -112,7 +114,9 @@ impl<'a> Gather<'a> {
                 (parts, result)
             });
             for (file, (parts, result)) in group.iter().zip(each.collect::<Vec<_>>()) {
-                parts.into_iter().for_each(|part| self.take_part(part));
+                for part in parts {
+                    self.take_part(part);
+                }
                 self.took(result, file, source);
             }
         }

@@ -14,7 +14,7 @@ use super::yaml::{self, Node, Value};
 use crate::verify::Compiler;
 
 /// The key of the entries.
-const IMPORTS: &str = "imports";
+pub(super) const IMPORTS: &str = "imports";
 
 /// A manifest to be decoded.
 #[derive(Clone, Copy)]
@@ -28,15 +28,14 @@ pub(super) struct Written<'a> {
 }
 
 /// The entries of some items, and what those that mint say of it.
-#[derive(Default)]
 struct Made {
     items: Vec<Item>,
     mints: Vec<(At, Field<MintSpec>)>,
 }
 
 impl Written<'_> {
-    /// The settings and the entries of `imports`; `None` where too little can be read.
-    pub(super) fn decode(&self, compiler: &mut Compiler, sink: &mut Sink) -> Option<(Raw, Vec<Item>)> {
+    /// The settings and the entries of `imports`, in parts; `None` where too little can be read.
+    pub(super) fn decode(&self, compiler: &mut Compiler, sink: &mut Sink) -> Option<(Raw, Vec<Vec<Item>>)> {
         let before = sink.len();
         if let Some(made) = self.in_pieces(compiler, sink) {
             return Some(made);
@@ -48,24 +47,24 @@ impl Written<'_> {
         let name = sink.name(self.file);
         let made = self.entries(nodes, &raw, name, compiler, sink);
         raw.mints = made.mints;
-        Some((raw, made.items))
+        Some((raw, vec![made.items]))
     }
 
     /// As above, where the entries are many and nothing is wrong with the YAML.
-    fn in_pieces(&self, compiler: &mut Compiler, sink: &mut Sink) -> Option<(Raw, Vec<Item>)> {
+    fn in_pieces(&self, compiler: &mut Compiler, sink: &mut Sink) -> Option<(Raw, Vec<Vec<Item>>)> {
         let rest = pieces::rest(self.text, IMPORTS, self.size)?;
         let parted = rest.parse(IMPORTS)?;
         let mut raw = self.decoder(compiler, sink).manifest(&parted.root)?;
-        let known = sink.apart();
+        let (known, shared) = (sink.apart(), compiler.clone());
         let parts = pieces::map(self.text, &parted.pieces, |nodes| {
-            let (mut compiler, mut sink) = (Compiler::default(), known.apart());
+            let (mut compiler, mut sink) = (shared.clone(), known.apart());
             let name = sink.name(self.file).apart();
             let made = self.entries(&nodes, &raw, name, &mut compiler, &mut sink);
             (made, sink)
         })?;
-        let mut items = Vec::with_capacity(parts.iter().map(|(made, _)| made.items.len()).sum());
+        let mut items = Vec::with_capacity(parts.len());
         for (made, found) in parts {
-            items.extend(made.items);
+            items.push(made.items);
             raw.mints.extend(made.mints);
             sink.absorb(found);
         }
@@ -74,7 +73,7 @@ impl Written<'_> {
 
     fn entries(&self, nodes: &[Node<'_>], raw: &Raw, name: FileName, compiler: &mut Compiler, sink: &mut Sink) -> Made {
         let mut finisher = Finisher::new(&raw.defaults, None, self.options, name);
-        let mut made = Made::default();
+        let mut made = Made { items: Vec::with_capacity(nodes.len()), mints: Vec::new() };
         for node in nodes {
             let Some(draft) = self.decoder(compiler, sink).entry(node) else { continue };
             if !draft.mint.is_absent() {

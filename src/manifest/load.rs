@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use url::Url;
 
 use super::bounds::Bounds;
@@ -18,6 +19,9 @@ use super::read::{self, MANIFEST_LIMIT};
 use super::secrets::Environment;
 use super::sink::{At, FileId, FileInfo, Mark, Shape, Sink};
 use crate::verify::Compiler;
+
+/// How many bytes of manifests are loaded side by side, if there is more than one.
+const AT_ONCE: u64 = 128 << 20;
 
 /// What loading may do, by options and environment; never by a manifest.
 #[derive(Clone, Debug)]
@@ -64,9 +68,21 @@ pub fn load(paths: &[String], options: &LoadOptions) -> Result<Manifests, Diagno
 pub(super) fn load_in_pieces(paths: &[String], options: &LoadOptions, size: usize) -> Result<Manifests, Diagnostics> {
     let mut sink = Sink::default();
     let mut loaded = Vec::new();
-    let mut compiler = Compiler::default();
-    for path in find(paths, &mut sink) {
-        loaded.extend(manifest(&path, options, size, &mut compiler, &mut sink));
+    let compiler = Compiler::default();
+    let paths = find(paths, &mut sink);
+    let each = |path: &String| {
+        let mut sink = Sink::default();
+        (manifest(path, options, size, &mut compiler.clone(), &mut sink), sink)
+    };
+    for batch in batches(&paths) {
+        let done: Vec<_> = match batch {
+            [path] => vec![each(path)],
+            paths => paths.par_iter().map(each).collect(),
+        };
+        for (manifest, apart) in done {
+            let by = sink.append(apart);
+            loaded.extend(manifest.map(|manifest| manifest.move_files(by)));
+        }
     }
     check::unique(&loaded, &mut sink);
     let diagnostics = sink.finish();
@@ -77,7 +93,7 @@ pub(super) fn load_in_pieces(paths: &[String], options: &LoadOptions, size: usiz
     Ok(Manifests { manifests, warnings: diagnostics })
 }
 
-/// A manifest with what only the last checks need.
+/// A manifest with what only the last checks need. Its places are those of `items` and of `raw`'s name.
 pub(super) struct Loaded {
     pub(super) path: String,
     pub(super) raw: Raw,
@@ -86,6 +102,19 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// Takes over that files have moved by so many.
+    fn move_files(mut self, by: u32) -> Self {
+        if by > 0 {
+            self.items.par_iter_mut().for_each(|item| item.move_files(by));
+            let at = self.raw.name_at().moved(by);
+            self.raw.file = at.file;
+            if let Field::Good(_, place) = &mut self.raw.name {
+                *place = at;
+            }
+        }
+        self
+    }
+
     fn into_manifest(self) -> Manifest {
         let name = self.raw.name.good().cloned().unwrap_or_default();
         let application = self.raw.application;
@@ -142,6 +171,22 @@ fn find(paths: &[String], sink: &mut Sink) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     found.retain(|path| seen.insert(path.clone()));
     found
+}
+
+/// The manifests that are loaded at once: as many as there are threads, unless they are large.
+fn batches(mut paths: &[String]) -> impl Iterator<Item = &[String]> {
+    let size = |path: &String| std::fs::metadata(path).map_or(0, |file| file.len());
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |path: &&String| {
+            bytes += size(path);
+            bytes <= AT_ONCE
+        };
+        let count = paths.iter().take(rayon::current_num_threads()).take_while(fits).count().max(1);
+        let (batch, rest) = paths.split_at_checked(count)?;
+        paths = rest;
+        Some(batch)
+    })
 }
 
 fn is_yaml(path: &Path) -> bool {

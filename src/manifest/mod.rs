@@ -34,6 +34,7 @@ mod keep;
 mod keys;
 mod load;
 mod model;
+mod ordinary;
 mod pieces;
 mod read;
 mod schema;

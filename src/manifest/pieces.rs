@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::yaml::{self, Node, Tree, Value};
+use super::ordinary;
+use super::yaml::{self, Gap, Node, Value};
 
 /// How large a piece is; less than two of them are not cut.
 pub(super) const SIZE: usize = 512 << 10;
@@ -41,8 +42,8 @@ pub(super) struct Parted<'t> {
 pub(super) struct Rest {
     text: String,
     key_line: usize,
-    /// The lines that stand before the list, and how many were left out.
-    lines: (usize, usize),
+    /// Where the list was.
+    gap: Gap,
     pieces: Vec<Piece>,
 }
 
@@ -55,8 +56,9 @@ pub(super) fn rest(text: &str, key: &str, size: usize) -> Option<Rest> {
         return None;
     }
     let rest = [&text[..list.bytes.start], after].concat();
-    let lines = (list.lines.0, list.lines.1 - list.lines.0);
-    Some(Rest { text: rest, key_line, lines, pieces: list.pieces })
+    let ((line, end), byte) = (list.lines, list.bytes.start);
+    let gap = Gap { line, byte, lines: end - line, bytes: list.bytes.len() };
+    Some(Rest { text: rest, key_line, gap, pieces: list.pieces })
 }
 
 impl Rest {
@@ -68,8 +70,7 @@ impl Rest {
         let pair = pairs.iter().find(|pair| pair.key == key)?;
         let is_it = pair.mark.line as usize == self.key_line && matches!(pair.value.value, Value::Null);
         let mut root = is_it.then_some(root)?;
-        let (before, out) = self.lines;
-        root.move_down(before, out);
+        root.move_down(&self.gap);
         Some(Parted { root, pieces: self.pieces.clone() })
     }
 }
@@ -92,20 +93,14 @@ pub(super) fn map<'t, T: Send>(
     (count <= yaml::most_values(text.len())).then(|| parsed.into_iter().map(|(made, _)| made).collect())
 }
 
-/// The tree of a text that holds a list, parsed in pieces where it can be.
-pub(super) fn parse(text: &str, size: usize) -> Tree<'_> {
-    whole(text, size).map_or_else(|| yaml::parse(text), |root| Tree { root: Some(root), problems: Vec::new() })
-}
-
-fn whole(text: &str, size: usize) -> Option<Node<'_>> {
-    let list = list(text, 0, 0, size).filter(|list| list.bytes.end == text.len())?;
-    let nodes = map(text, &list.pieces, |nodes| nodes)?.into_iter().flatten().collect();
-    Some(Node::list(nodes, list.lines.0 + 1))
+/// The pieces of a text that holds a list; `None` where it holds few items or lies otherwise.
+pub(super) fn of_list(text: &str, size: usize) -> Option<Vec<Piece>> {
+    Some(list(text, 0, 0, size).filter(|list| list.bytes.end == text.len())?.pieces)
 }
 
 impl Piece {
     fn parse<'t>(&self, text: &'t str) -> Option<(Vec<Node<'t>>, usize)> {
-        yaml::parse_piece(&text[self.bytes.clone()], self.lines)
+        ordinary::parse_piece(&text[self.bytes.clone()], self.lines, self.bytes.start)
     }
 }
 
@@ -127,13 +122,13 @@ fn list(text: &str, begin: usize, lines: usize, size: usize) -> Option<List> {
     if text.len() - begin < size.saturating_mul(2) || has_lone_return(text) {
         return None;
     }
-    let (mut at, mut number) = (begin, lines);
+    let (mut at, mut number, mut said) = (begin, lines, "");
     let mut first: Option<(usize, usize, usize)> = None;
     let mut pieces: Vec<Piece> = Vec::new();
-    for line in text[begin..].split_inclusive('\n') {
+    for line in lines_of(&text[begin..]) {
         let indent = line.bytes().take_while(|&b| b == b' ').count();
         let bare = line[indent..].trim_ascii_end();
-        let is_item = bare == "-" || bare.starts_with("- ");
+        let is_item = ordinary::begins_item(bare);
         match first {
             _ if bare.is_empty() || bare.starts_with('#') => {}
             None if is_item => {
@@ -144,12 +139,15 @@ fn list(text: &str, begin: usize, lines: usize, size: usize) -> Option<List> {
             Some((column, ..)) if indent < column || (indent == column && !is_item) => break,
             Some((column, ..)) if indent == column => {
                 let last = pieces.last_mut()?;
-                if at - last.bytes.start >= size {
+                if at - last.bytes.start >= size && !ordinary::may_open_block(said) {
                     last.bytes.end = at;
                     pieces.push(Piece { lines: number, bytes: at..at });
                 }
             }
             Some(_) => {}
+        }
+        if !bare.is_empty() && !bare.starts_with('#') {
+            said = bare;
         }
         at += line.len();
         number += 1;
@@ -159,7 +157,19 @@ fn list(text: &str, begin: usize, lines: usize, size: usize) -> Option<List> {
     Some(List { pieces, lines: (before, number), bytes: start..at })
 }
 
+/// The lines of a text, each with its end.
+fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1);
+    ends.chain((!text.ends_with('\n') && !text.is_empty()).then_some(text.len())).map(move |end| {
+        let line = &text[at..end];
+        at = end;
+        line
+    })
+}
+
 /// Whether a line ends in a carriage return alone, which only the parser counts as an end.
 fn has_lone_return(text: &str) -> bool {
-    text.contains('\r') && text.split('\r').skip(1).any(|after| !after.starts_with('\n'))
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at + 1) != Some(&b'\n'))
 }

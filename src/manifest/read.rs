@@ -1,10 +1,12 @@
 //! Files as bytes: which format a name stands for, unpacked, and never more than a limit.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use rayon::prelude::*;
 
 /// The most a manifest may hold: a million entries with literal tokens take about 560 MB.
 pub(super) const MANIFEST_LIMIT: u64 = 1 << 30;
@@ -78,9 +80,37 @@ pub(super) fn open(path: &Path, limit: u64) -> io::Result<Opened> {
 
 /// The whole file, unpacked.
 pub(super) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    whole(path, limit).map(|(bytes, _)| bytes)
+}
+
+/// The whole file, unpacked, and the file itself, where its bytes are what it holds and can be read again.
+pub(super) fn whole(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Option<File>)> {
+    let mut opened = open(path, limit)?;
     let mut bytes = Vec::new();
-    open(path, limit)?.reader.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    if let Some(file) = &mut opened.plain
+        && let Some(read) = at_once(file)?
+    {
+        file.seek(io::SeekFrom::Start(read.len() as u64))?;
+        bytes = read;
+    }
+    opened.reader.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok((bytes, opened.plain)) }
+}
+
+/// As much of a large file as it says to hold, parts of it side by side; `None` where it is small or holds less.
+fn at_once(file: &File) -> io::Result<Option<Vec<u8>>> {
+    const PART: usize = 1 << 20;
+    let length = file.metadata()?.len() as usize;
+    if length < 2 * PART {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; length];
+    let read =
+        bytes.par_chunks_mut(PART).enumerate().try_for_each(|(at, part)| file.read_exact_at(part, (at * PART) as u64));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        read => read.map(|()| Some(bytes)),
+    }
 }
 
 /// What is wrong with a file, in words without its path.
@@ -143,5 +173,15 @@ mod tests {
         std::fs::write(&path, "0123456789").unwrap();
         assert_eq!(bytes(&path, 10).unwrap().len(), 10);
         assert_eq!(bytes(&path, 9).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_large_file_is_read_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let written: Vec<u8> = (0..3_000_001_u32).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &written).unwrap();
+        assert!(bytes(&path, 3_000_001).unwrap() == written);
+        assert_eq!(bytes(&path, 3_000_000).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -42,6 +42,13 @@ pub(super) struct At {
     pub(super) mark: Mark,
 }
 
+impl At {
+    /// The same place, where files have moved by so many.
+    pub(super) fn moved(self, by: u32) -> Self {
+        Self { file: FileId(self.file.0 + by), ..self }
+    }
+}
+
 /// A file that [`Sink`] knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileId(u32);
@@ -122,6 +129,20 @@ impl Sink {
     pub(super) fn absorb(&mut self, other: Self) {
         self.errors += other.errors;
         self.findings.extend(other.findings);
+    }
+
+    /// Takes over the files and findings of another that knew nothing of this one; by how much its files move.
+    pub(super) fn append(&mut self, other: Self) -> u32 {
+        let by = self.files.len() as u32;
+        self.files.extend(other.files);
+        self.names.extend(other.names);
+        self.errors += other.errors;
+        let findings = other.findings.into_iter().map(|mut finding| {
+            finding.at.file.0 += by;
+            finding
+        });
+        self.findings.extend(findings);
+        by
     }
 
     /// `FILE:LINE` of a place, for messages about another.

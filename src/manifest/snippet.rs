@@ -5,7 +5,9 @@
 //! key's form anywhere. Where YAML can't be parsed, a rough reading by lines masks rather too much than too little.
 
 use super::diagnostic::{Diagnostic, Snippet};
+use super::imports::IMPORTS;
 use super::keys;
+use super::pieces;
 use super::read;
 use super::sink::{FileInfo, Finding, Mark, Shape};
 use super::yaml::{self, Node, Value};
@@ -53,10 +55,12 @@ impl Source {
         if info.shape == Shape::Opaque || !std::fs::metadata(&info.path).is_ok_and(|file| file.is_file()) {
             return None;
         }
-        let bytes = read::bytes(&info.path, read::SOURCE_LIMIT).ok()?;
-        let text = String::from_utf8_lossy(read::without_bom(&bytes)).into_owned();
+        let mut bytes = read::bytes(&info.path, read::SOURCE_LIMIT).ok()?;
+        bytes.drain(..bytes.len() - read::without_bom(&bytes).len());
+        let text =
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let mut secrets = match info.shape {
-            Shape::Yaml => in_yaml(&text, &info.token_key),
+            Shape::Yaml => in_yaml(&text, &info.token_key, pieces::SIZE),
             Shape::Cells(delimiter) => in_cells(&text, delimiter, &info.token_key),
             Shape::Json => in_json(&text, &info.token_key),
             Shape::Tokens => vec![(0, text.len())],
@@ -146,18 +150,43 @@ fn tail(line: &str, part: impl Fn(char) -> bool) -> Option<usize> {
 
 /// Whether a key, rightly or nearly spelt, holds a secret.
 fn is_secret_key(key: &str, token_key: &str) -> bool {
-    let near = |name: &str| strsim::damerau_levenshtein(&key.to_ascii_lowercase(), name) <= 2;
+    let length = key.chars().count();
+    let near = |name: &str| {
+        length.abs_diff(name.len()) <= 2 && strsim::damerau_levenshtein(&key.to_ascii_lowercase(), name) <= 2
+    };
     key == token_key || near("share_token") || near("api_key") || key.eq_ignore_ascii_case("token")
 }
 
-fn in_yaml(text: &str, token_key: &str) -> Vec<Range> {
-    let tree = yaml::parse(text);
-    let mut ranges = Vec::new();
-    if let Some(root) = &tree.root {
-        walk(root, token_key, &mut ranges);
-    }
-    by_lines(text, token_key, tree.root.is_none(), &mut ranges);
+pub(super) fn in_yaml(text: &str, token_key: &str, size: usize) -> Vec<Range> {
+    let (mut ranges, broken) = if let Some(ranges) = in_pieces(text, token_key, size) {
+        (ranges, false)
+    } else {
+        let mut ranges = Vec::new();
+        let tree = yaml::parse(text);
+        tree.root.iter().for_each(|root| walk(root, token_key, &mut ranges));
+        (ranges, tree.root.is_none())
+    };
+    by_lines(text, token_key, broken, &mut ranges);
     ranges
+}
+
+/// What [`walk`] finds in the whole, of which only pieces are held as trees; `None` where it can't be cut.
+fn in_pieces(text: &str, token_key: &str, size: usize) -> Option<Vec<Range>> {
+    let of = |nodes: &[Node<'_>]| {
+        let mut ranges = Vec::new();
+        for node in nodes {
+            walk(node, token_key, &mut ranges);
+        }
+        ranges
+    };
+    if let Some(pieces) = pieces::of_list(text, size) {
+        return Some(pieces::map(text, &pieces, |nodes| of(&nodes))?.concat());
+    }
+    let rest = pieces::rest(text, IMPORTS, size).filter(|_| !is_secret_key(IMPORTS, token_key))?;
+    let parted = rest.parse(IMPORTS)?;
+    let mut ranges = of(std::slice::from_ref(&parted.root));
+    ranges.extend(pieces::map(text, &parted.pieces, |nodes| of(&nodes))?.concat());
+    Some(ranges)
 }
 
 fn walk(node: &Node<'_>, token_key: &str, ranges: &mut Vec<Range>) {
@@ -338,7 +367,7 @@ mod tests {
             "partners:\n  bank:\n    api_key: {env: X, key: hunter2}",
         ] {
             for line in 1..=text.lines().count() {
-                let shown = shown(text, in_yaml(text, "share_token"), line);
+                let shown = shown(text, in_yaml(text, "share_token", usize::MAX), line);
                 assert!(!shown.contains("hunter2"), "{text:?} shows {shown:?}");
             }
         }
@@ -347,7 +376,7 @@ mod tests {
     #[test]
     fn references_and_neighbours_are_shown() {
         let text = "- {share_token: {env: NAME}, id: carmen}\n- {share_token: abc, id: carmen}";
-        let ranges = || in_yaml(text, "share_token");
+        let ranges = || in_yaml(text, "share_token", usize::MAX);
         assert_eq!(shown(text, ranges(), 1), "- {share_token: {env: NAME}, id: carmen}");
         assert_eq!(shown(text, ranges(), 2), "- {share_token: (masked), id: carmen}");
     }

@@ -76,36 +76,43 @@ pub(super) struct Tree<'t> {
 }
 
 impl Node<'_> {
-    /// A list whose items were parsed apart.
-    pub(super) fn list(nodes: Vec<Self>, line: usize) -> Self {
-        let mark = nodes.first().map_or(Mark::new(line, 1, 1), |node| node.mark);
-        let bytes = (0, 0);
-        Self { mark, bytes, value: Value::List(nodes) }
-    }
-
-    /// Moves what stands after `line` down by so many lines.
-    pub(super) fn move_down(&mut self, line: usize, by: usize) {
-        move_down(&mut self.mark, line, by);
+    /// Moves what stands after a gap by the lines and bytes that were left out there.
+    pub(super) fn move_down(&mut self, gap: &Gap) {
+        gap.move_mark(&mut self.mark);
+        if self.bytes.0 >= gap.byte {
+            self.bytes = (self.bytes.0 + gap.bytes, self.bytes.1 + gap.bytes);
+        }
         match &mut self.value {
-            Value::List(nodes) => nodes.iter_mut().for_each(|node| node.move_down(line, by)),
+            Value::List(nodes) => nodes.iter_mut().for_each(|node| node.move_down(gap)),
             Value::Map(pairs) => pairs.iter_mut().for_each(|pair| {
-                move_down(&mut pair.mark, line, by);
-                pair.value.move_down(line, by);
+                gap.move_mark(&mut pair.mark);
+                pair.value.move_down(gap);
             }),
             _ => {}
         }
     }
 }
 
-fn move_down(mark: &mut Mark, line: usize, by: usize) {
-    if mark.line as usize > line {
-        *mark = Mark::new(mark.line as usize + by, mark.column as usize, mark.width as usize);
+/// Lines that were left out of a text: where, by lines and bytes before it, and how many.
+#[derive(Clone, Debug)]
+pub(super) struct Gap {
+    pub(super) line: usize,
+    pub(super) byte: usize,
+    pub(super) lines: usize,
+    pub(super) bytes: usize,
+}
+
+impl Gap {
+    fn move_mark(&self, mark: &mut Mark) {
+        if mark.line as usize > self.line {
+            *mark = Mark::new(mark.line as usize + self.lines, mark.column as usize, mark.width as usize);
+        }
     }
 }
 
 /// Parses a text. A syntax error leaves no tree, since what follows it can't be told apart.
 pub(super) fn parse(text: &str) -> Tree<'_> {
-    let mut builder = Builder::new(text, NESTING, 0);
+    let mut builder = Builder::new(text, NESTING, (0, 0));
     match builder.document() {
         Ok(root) => Tree { root, problems: builder.problems },
         Err(error) => {
@@ -115,11 +122,11 @@ pub(super) fn parse(text: &str) -> Tree<'_> {
     }
 }
 
-/// Parses some items of a list that stand in a text after so many lines, and counts their values. `None` where
-/// anything is wrong. The bytes of the nodes are those of the piece.
-pub(super) fn parse_piece(piece: &str, lines: usize) -> Option<(Vec<Node<'_>>, usize)> {
+/// Parses some items of a list that stand in a text after so many lines and bytes, and counts their values. `None`
+/// where anything is wrong.
+pub(super) fn parse_piece(piece: &str, lines: usize, bytes: usize) -> Option<(Vec<Node<'_>>, usize)> {
     // The map around the list is not seen.
-    let mut builder = Builder::new(piece, NESTING - 1, lines);
+    let mut builder = Builder::new(piece, NESTING - 1, (lines, bytes));
     match builder.document() {
         Ok(Some(Node { value: Value::List(nodes), .. })) if builder.problems.is_empty() => Some((nodes, builder.nodes)),
         _ => None,
@@ -132,18 +139,18 @@ struct Builder<'t> {
     problems: Vec<Problem>,
     nodes: usize,
     most: usize,
-    /// How many lines stand before the text.
-    lines: usize,
+    /// How many lines and bytes stand before the text.
+    before: (usize, usize),
 }
 
 impl<'t> Builder<'t> {
-    fn new(text: &'t str, nesting: usize, lines: usize) -> Self {
+    fn new(text: &'t str, nesting: usize, before: (usize, usize)) -> Self {
         let mut options = Options::default();
         options.set_emit_comments(false);
         options.flow_nesting_limit = NESTING;
         options.block_nesting_limit = nesting;
         let parser = Parser::new_from_str_with_options(text, options);
-        Self { parser, text, problems: Vec::new(), nodes: 0, most: most_values(text.len()), lines }
+        Self { parser, text, problems: Vec::new(), nodes: 0, most: most_values(text.len()), before }
     }
 
     fn next(&mut self) -> Result<(Event<'t>, Span), ScanError> {
@@ -206,7 +213,7 @@ impl<'t> Builder<'t> {
                 Value::Broken
             }
         };
-        Ok(Node { mark, bytes: (start, end), value })
+        Ok(Node { mark, bytes: (start + self.before.1, end + self.before.1), value })
     }
 
     fn list(&mut self) -> Result<(Vec<Node<'t>>, usize), ScanError> {
@@ -294,7 +301,7 @@ impl<'t> Builder<'t> {
             let rest = span.start.byte_offset().and_then(|at| self.text.get(at..)).unwrap_or("");
             rest.lines().next().unwrap_or("").trim_end().chars().count()
         };
-        Mark::new(span.start.line() + self.lines, span.start.col() + 1, width)
+        Mark::new(span.start.line() + self.before.0, span.start.col() + 1, width)
     }
 }
 
@@ -303,7 +310,7 @@ fn end_of(span: &Span) -> usize {
 }
 
 /// YAML's core schema, with `true` and `false` as the only booleans.
-fn resolve(text: Cow<'_, str>) -> Value<'_> {
+pub(super) fn resolve(text: Cow<'_, str>) -> Value<'_> {
     match text.as_ref() {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),

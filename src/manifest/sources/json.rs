@@ -5,9 +5,11 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Broken, Cell, Row, Rows, SLOTS, check_seen};
+use super::stream::{Chunk, advanced};
+use super::{Broken, Cell, Ground, Row, Rows, SLOTS, Seen, not_utf8};
 use crate::manifest::code::Code;
 use crate::manifest::draft::Columns;
+use crate::manifest::read::{position, without_bom};
 use crate::manifest::sink::Mark;
 
 /// A row as an object.
@@ -36,41 +38,58 @@ pub(super) fn words(error: &serde_json::Error) -> String {
     }
 }
 
-/// Reads an array of objects. What is no JSON ends the file; an object that can't be taken is a bad row.
-pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result<(), Broken> {
-    let mut array = Array { text, at: 0, line: 1, line_start: 0 };
-    let (mut seen, mut count) = ([false; SLOTS], 0);
-    array.expect('[', "the file has to hold one array of objects")?;
-    if array.peek() == Some(']') {
-        array.at += 1;
-        return array.end();
+/// Reads a part of an array of objects: all of it, or some elements and the commas behind them. What is no JSON ends the
+/// file; an object that can't be taken is a bad row.
+pub(super) fn read(
+    chunk: &Chunk,
+    ground: Option<Ground<'_>>,
+    columns: &Columns,
+    rows: &mut dyn Rows,
+) -> Result<Seen, Broken> {
+    let is_first = chunk.offset == 0;
+    let bytes = if is_first { without_bom(chunk.bytes()) } else { chunk.bytes() };
+    let mut seen = Seen::default();
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let (line, column) = position(bytes, error.valid_up_to());
+            return Err(not_utf8(chunk.line + line - 1, column + if line == 1 { chunk.column } else { 0 }));
+        }
+    };
+    let mut array = Array { text, at: 0, marked: 0, line: chunk.line, column: chunk.column };
+    if is_first {
+        array.expect('[', "the file has to hold one array of objects")?;
+        if array.peek() == Some(']') {
+            array.at += 1;
+            array.end()?;
+            return Ok(seen);
+        }
     }
     loop {
         array.skip();
         let start = array.at;
-        let mark = array.mark(start);
         let rest = &text[start..];
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
-        match stream.next() {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(array.wrong(&error, start)),
-            None => return Err(array.broken("the array is never closed")),
+        if rest.is_empty() && !chunk.is_last {
+            return Ok(seen);
         }
-        let element = &rest[..stream.byte_offset()];
-        match object(element, columns) {
+        let mark = array.mark(start);
+        let (element, object) = if let Some((element, object)) = element(rest, columns) {
+            (element, Ok(object))
+        } else {
+            let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+            match stream.next() {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(array.wrong(&error, start)),
+                None => return Err(array.broken("the array is never closed")),
+            }
+            let element = &rest[..stream.byte_offset()];
+            (element, object(element, columns))
+        };
+        match object {
             Ok(object) => {
-                count += 1;
-                for (seen, cell) in seen.iter_mut().zip(&object.cells) {
-                    *seen |= cell.is_some();
-                }
-                let locate = |slot: usize| array.locate(start, element, &columns.0[slot].name, mark);
-                rows.row(&Row {
-                    start: mark,
-                    cells: object.cells,
-                    expect: object.expect,
-                    locate: &locate,
-                    ground: None,
-                });
+                seen.row(&object.cells);
+                let locate = |slot: usize| locate(element, &columns.0[slot].name, mark);
+                rows.row(&Row { start: mark, cells: object.cells, expect: object.expect, locate: &locate, ground });
             }
             Err(error) => rows.bad(mark, Code::BadRow, words(&error)),
         }
@@ -80,9 +99,74 @@ pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result
             Some(']') => {
                 array.at += 1;
                 array.end()?;
-                return check_seen(columns, seen, count);
+                return Ok(seen);
             }
             _ => return Err(array.broken("a `,` or `]` was expected here")),
+        }
+    }
+}
+
+/// The object that a text begins with, up to the next comma or the end of the array; `None` where that is in doubt.
+fn element<'t>(rest: &'t str, columns: &Columns) -> Option<(&'t str, Object<'t>)> {
+    let mut depth = 0_usize;
+    let is_end = |(_, sign): &(usize, u8)| match sign {
+        b'[' | b'{' => {
+            depth += 1;
+            false
+        }
+        b',' => depth == 0,
+        _ if depth == 0 => true,
+        _ => {
+            depth -= 1;
+            false
+        }
+    };
+    let (end, _) = Signs { bytes: rest.as_bytes(), at: 0 }.find(is_end)?;
+    Some((&rest[..end], object(&rest[..end], columns).ok()?))
+}
+
+/// The end of the last whole element, behind its comma. `is_begun` says whether the bytes follow such a comma, else
+/// the array begins in them.
+pub(super) fn last_element(bytes: &[u8], is_begun: bool) -> Option<usize> {
+    let mut depth = usize::from(is_begun);
+    let mut end = None;
+    for (at, sign) in (Signs { bytes, at: 0 }) {
+        match sign {
+            b'[' | b'{' => depth += 1,
+            b',' if depth == 1 => end = Some(at + 1),
+            b']' | b'}' if depth <= 1 => return end,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    end
+}
+
+/// The brackets, braces and commas of a JSON text, and where they stand; none of those in strings.
+struct Signs<'t> {
+    bytes: &'t [u8],
+    at: usize,
+}
+
+impl Iterator for Signs<'_> {
+    type Item = (usize, u8);
+
+    fn next(&mut self) -> Option<(usize, u8)> {
+        loop {
+            let byte = *self.bytes.get(self.at)?;
+            self.at += 1;
+            match byte {
+                b'"' => loop {
+                    let found = memchr::memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+                    self.at += found + 1;
+                    if self.bytes[self.at - 1] == b'"' {
+                        break;
+                    }
+                    self.at += 1;
+                },
+                b'[' | b'{' | b',' | b']' | b'}' => return Some((self.at - 1, byte)),
+                _ => {}
+            }
         }
     }
 }
@@ -91,8 +175,11 @@ pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result
 struct Array<'t> {
     text: &'t str,
     at: usize,
+    /// The byte whose line and column, both of the file, are known.
+    marked: usize,
     line: usize,
-    line_start: usize,
+    /// How many characters stand before it in its line.
+    column: usize,
 }
 
 impl Array<'_> {
@@ -120,12 +207,10 @@ impl Array<'_> {
 
     /// The mark of a byte at or after the last one asked for.
     fn mark(&mut self, at: usize) -> Mark {
-        let from = self.line_start;
-        for (found, _) in self.text[from..at].match_indices('\n') {
-            self.line += 1;
-            self.line_start = from + found + 1;
-        }
-        Mark::new(self.line, self.text[self.line_start..at].chars().count() + 1, 1)
+        let passed = &self.text[self.marked..at];
+        (self.line, self.column) = advanced((self.line, self.column), passed.as_bytes());
+        self.marked = at;
+        Mark::new(self.line, self.column + 1, 1)
     }
 
     fn broken(&mut self, message: &str) -> Broken {
@@ -149,15 +234,16 @@ impl Array<'_> {
         self.at = at;
         self.broken(&words(error))
     }
+}
 
-    fn locate(&self, start: usize, element: &str, key: &str, row: Mark) -> Mark {
-        let Some((from, to)) = crate::manifest::json::member(element, key) else { return row };
-        let (line, mut column) = crate::manifest::read::position(element.as_bytes(), from);
-        if line == 1 {
-            column += self.text[self.line_start..start].chars().count();
-        }
-        Mark::new(row.line as usize + line - 1, column, element[from..to].chars().count())
+/// Where the value of a key stands in an element whose first byte is marked.
+fn locate(element: &str, key: &str, row: Mark) -> Mark {
+    let Some((from, to)) = crate::manifest::json::member(element, key) else { return row };
+    let (line, mut column) = position(element.as_bytes(), from);
+    if line == 1 {
+        column += row.column as usize - 1;
     }
+    Mark::new(row.line as usize + line - 1, column, element[from..to].chars().count())
 }
 
 struct ObjectSeed<'c>(&'c Columns);

@@ -11,9 +11,12 @@ mod stream;
 mod yaml;
 
 use std::borrow::Cow;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::code::Code;
 use super::draft::Columns;
@@ -145,29 +148,30 @@ pub(super) struct Input<'a> {
     pub(super) chunk: usize,
 }
 
+impl Input<'_> {
+    /// The file, for its tokens to be read again.
+    fn keep(&self, file: File) -> Arc<TokenFile> {
+        Arc::new(self.files.keep(self.name, self.path.to_owned(), self.roots, file))
+    }
+}
+
 /// Reads all rows of a file: each part of it into a value that `part` makes, which `take` gets in order.
 pub(super) fn read<P: Rows + Send>(
     input: Input<'_>,
     part: &(dyn Fn() -> P + Sync),
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
-    let Input { path, columns, .. } = input;
-    let mut whole = |read: &dyn Fn(&mut P) -> Result<(), Broken>| {
-        let mut rows = part();
-        let result = read(&mut rows);
-        take(rows);
-        result
-    };
     match input.format {
-        Format::Json => {
-            let text = text(path)?;
-            whole(&|rows| json::read(&text, columns, rows))
+        // What is not UTF-8 has no rows.
+        Format::Json if !is_utf8(input.path)? => {
+            let chunk = Chunk::whole(text(input.path)?.content.into_bytes());
+            let mut rows = part();
+            let read = json::read(&chunk, None, input.columns, &mut rows);
+            take(rows);
+            read?.check(input.columns)
         }
-        Format::Yaml => {
-            let text = text(path)?;
-            whole(&|rows| yaml::read(&text, columns, rows))
-        }
-        Format::JsonLines | Format::Lines | Format::Cells(_) => streamed(input, part, take),
+        Format::Yaml => yaml::read(&text(input.path)?, input, part, take),
+        Format::Json | Format::JsonLines | Format::Lines | Format::Cells(_) => streamed(input, part, take),
     }
 }
 
@@ -178,8 +182,7 @@ fn streamed<P: Rows + Send>(
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
     let opened = read::open(input.path, read::SOURCE_LIMIT)?;
-    let keep = |file| Arc::new(input.files.keep(input.name, input.path.to_owned(), input.roots, file));
-    let file = opened.plain.map(keep);
+    let file = opened.plain.map(|file| input.keep(file));
     let mut chunks = Chunks::new(opened.reader, cut(input.format), input.chunk);
     let (first, table) = match input.format {
         Format::Cells(delimiter) => {
@@ -201,6 +204,7 @@ fn streamed<P: Rows + Send>(
                 Ok(Seen::default())
             }
             Format::Lines => lines::tokens(chunk, ground, rows),
+            Format::Json => json::read(chunk, ground, input.columns, rows),
             _ => lines::json(chunk, ground, input.columns, rows),
         }
     };
@@ -211,6 +215,7 @@ fn streamed<P: Rows + Send>(
 fn cut(format: Format) -> Cut {
     match format {
         Format::Cells(delimiter) => Cut::Records(delimiter),
+        Format::Json => Cut::Elements,
         _ => Cut::Lines,
     }
 }
@@ -235,21 +240,62 @@ fn header(chunks: &mut Chunks, delimiter: u8, input: Input<'_>) -> Result<(Chunk
     }
 }
 
-/// The whole file as text.
-fn text(path: &Path) -> Result<String, Broken> {
-    let bytes = read::bytes(path, read::SOURCE_LIMIT)?;
-    let bare = read::without_bom(&bytes);
-    match std::str::from_utf8(bare) {
-        Ok(text) => Ok(text.to_owned()),
+/// A whole file as text.
+struct Text {
+    content: String,
+    /// How many bytes stand before the text.
+    offset: u64,
+    /// The file, where it can be read again.
+    file: Option<File>,
+}
+
+fn text(path: &Path) -> Result<Text, Broken> {
+    let (mut bytes, file) = read::whole(path, read::SOURCE_LIMIT)?;
+    let offset = bytes.len() - read::without_bom(&bytes).len();
+    bytes.drain(..offset);
+    match String::from_utf8(bytes) {
+        Ok(content) => Ok(Text { content, offset: offset as u64, file }),
         Err(error) => {
-            let (line, column) = read::position(bare, error.valid_up_to());
-            Err(Broken::Format {
-                code: Code::NotUtf8,
-                mark: Mark::new(line, column, 1),
-                message: "the file is not UTF-8 from here on".to_owned(),
-                help: "save it as UTF-8".to_owned(),
-            })
+            let (line, column) = read::position(error.as_bytes(), error.utf8_error().valid_up_to());
+            Err(not_utf8(line, column))
         }
+    }
+}
+
+fn not_utf8(line: usize, column: usize) -> Broken {
+    Broken::Format {
+        code: Code::NotUtf8,
+        mark: Mark::new(line, column, 1),
+        message: "the file is not UTF-8 from here on".to_owned(),
+        help: "save it as UTF-8".to_owned(),
+    }
+}
+
+/// Whether a file, read through, is UTF-8 and can be read once more.
+fn is_utf8(path: &Path) -> Result<bool, Broken> {
+    if !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+        return Ok(false);
+    }
+    let mut reader = read::open(path, read::SOURCE_LIMIT)?.reader;
+    let mut buffer = Zeroizing::new(vec![0; 256 << 10]);
+    let mut held = 0;
+    loop {
+        let read = match reader.read(&mut buffer[held..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let length = held + read;
+        let valid = match std::str::from_utf8(&buffer[..length]) {
+            Ok(_) => length,
+            // A character may go on in what is read next.
+            Err(error) if error.error_len().is_none() && read > 0 => error.valid_up_to(),
+            Err(_) => return Ok(false),
+        };
+        if read == 0 {
+            return Ok(true);
+        }
+        buffer.copy_within(valid..length, 0);
+        held = length - valid;
     }
 }
 
@@ -275,16 +321,12 @@ impl Seen {
         }
     }
 
+    /// Complains of a named column that no row had, where there were rows at all.
     fn check(&self, columns: &Columns) -> Result<(), Broken> {
-        check_seen(columns, self.columns, self.rows)
-    }
-}
-
-/// A named column that no row had, where there were rows at all.
-fn check_seen(columns: &Columns, seen: [bool; SLOTS], rows: u64) -> Result<(), Broken> {
-    let missing = columns.0.iter().zip(seen).position(|(column, seen)| column.named.is_some() && !seen);
-    match missing {
-        Some(slot) if rows > 0 => Err(Broken::Column(slot)),
-        _ => Ok(()),
+        let missing = columns.0.iter().zip(self.columns).position(|(column, seen)| column.named.is_some() && !seen);
+        match missing {
+            Some(slot) if self.rows > 0 => Err(Broken::Column(slot)),
+            _ => Ok(()),
+        }
     }
 }

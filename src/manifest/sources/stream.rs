@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::lines::LINE_LIMIT;
-use super::{Broken, Seen};
+use super::{Broken, Seen, json};
 
 /// The bytes of a chunk, unless a line is longer.
 pub(in crate::manifest) const CHUNK: usize = 1 << 20;
@@ -22,6 +22,8 @@ pub(super) enum Cut {
     Lines,
     /// At the end of every record of cells that are parted by this byte.
     Records(u8),
+    /// Behind the comma after every element of a JSON array.
+    Elements,
 }
 
 /// Whole lines or records of a file.
@@ -32,11 +34,19 @@ pub(super) struct Chunk {
     pub(super) offset: u64,
     /// The number of its first line.
     pub(super) line: usize,
+    /// How many characters of that line stand before it; known only of elements.
+    pub(super) column: usize,
     /// Whether nothing follows.
     pub(super) is_last: bool,
 }
 
 impl Chunk {
+    /// A whole file.
+    pub(super) fn whole(bytes: Vec<u8>) -> Self {
+        let length = bytes.len();
+        Self { buffer: Zeroizing::new(bytes), length, offset: 0, line: 1, column: 0, is_last: true }
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
@@ -51,6 +61,7 @@ pub(super) struct Chunks {
     rest: Zeroizing<Vec<u8>>,
     offset: u64,
     line: usize,
+    column: usize,
     failed: Option<Broken>,
     is_done: bool,
     spare: Vec<Zeroizing<Vec<u8>>>,
@@ -59,7 +70,7 @@ pub(super) struct Chunks {
 impl Chunks {
     pub(super) fn new(reader: Box<dyn Read + Send>, cut: Cut, size: usize) -> Self {
         let rest = Zeroizing::new(Vec::new());
-        Self { reader, cut, size, rest, offset: 0, line: 1, failed: None, is_done: false, spare: Vec::new() }
+        Self { reader, cut, size, rest, offset: 0, line: 1, column: 0, failed: None, is_done: false, spare: Vec::new() }
     }
 
     /// The next chunk. What was read before an error comes before it.
@@ -78,7 +89,7 @@ impl Chunks {
             // A line that is too long is told by who reads it.
             let is_enough = matches!(self.cut, Cut::Lines) && length >= LINE_LIMIT;
             let mark = buffer[..length].len() - self.without_mark(&buffer[..length]).len();
-            match self.cut.last(&buffer[mark..length]).map(|end| end + mark) {
+            match self.cut.last(&buffer[mark..length], self.offset > 0).map(|end| end + mark) {
                 _ if self.is_done && self.failed.is_none() => break length,
                 Some(end) => break end,
                 None if self.failed.is_some() => break 0,
@@ -90,10 +101,14 @@ impl Chunks {
             }
         };
         self.rest = Zeroizing::new(buffer[end..length].to_vec());
-        let (offset, line) = (self.offset, self.line);
+        let (offset, line, column) = (self.offset, self.line, self.column);
+        if matches!(self.cut, Cut::Elements) {
+            (self.line, self.column) = advanced((line, column), self.without_mark(&buffer[..end]));
+        } else {
+            self.line += newlines(&buffer[..end]);
+        }
         self.offset += end as u64;
-        self.line += newlines(&buffer[..end]);
-        Ok(Some(Chunk { buffer, length: end, offset, line, is_last: self.is_done && self.failed.is_none() }))
+        Ok(Some(Chunk { buffer, length: end, offset, line, column, is_last: self.is_done && self.failed.is_none() }))
     }
 
     /// The bytes without the file's byte-order mark, behind which its first cell begins.
@@ -139,15 +154,26 @@ fn grown(buffer: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
     larger
 }
 
+/// A line and the number of characters before a place in it, after these bytes more.
+pub(super) fn advanced((line, column): (usize, usize), bytes: &[u8]) -> (usize, usize) {
+    // All but the first byte of a character goes on with it.
+    let characters = |bytes: &[u8]| bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+    match memchr::memrchr(b'\n', bytes) {
+        Some(at) => (line + newlines(bytes), characters(&bytes[at + 1..])),
+        None => (line, column + characters(bytes)),
+    }
+}
+
 /// How many lines end here.
 pub(super) fn newlines(bytes: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', bytes).count()
 }
 
 impl Cut {
-    /// The end of the last whole line or record.
-    fn last(self, bytes: &[u8]) -> Option<usize> {
+    /// The end of the last whole line, record or element.
+    fn last(self, bytes: &[u8], is_begun: bool) -> Option<usize> {
         match self {
+            Self::Elements => json::last_element(bytes, is_begun),
             Self::Records(delimiter) if memchr::memchr(b'"', bytes).is_some() => last_record(bytes, delimiter),
             Self::Lines | Self::Records(_) => memchr::memrchr(b'\n', bytes).map(|at| at + 1),
         }

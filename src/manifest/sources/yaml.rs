@@ -1,17 +1,47 @@
 //! YAML: a list of maps.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::{Broken, Cell, Row, Rows, SLOTS, check_seen};
+use super::{Broken, Cell, Ground, Input, Row, Rows, SLOTS, Seen, Text};
 use crate::manifest::code::Code;
 use crate::manifest::draft::Columns;
 use crate::manifest::pieces;
 use crate::manifest::sink::Mark;
-use crate::manifest::yaml::{Node, Pair, Value};
+use crate::manifest::yaml::{self, Node, Pair, Value};
 
-/// Reads a list of maps. A file whose YAML is wrong anywhere is broken as a whole.
-pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result<(), Broken> {
-    let tree = pieces::parse(text, pieces::SIZE);
+/// Reads a list of maps, in pieces where it is large. A file whose YAML is wrong anywhere is broken as a whole.
+pub(super) fn read<P: Rows + Send>(
+    text: &Text,
+    input: Input<'_>,
+    part: &(dyn Fn() -> P + Sync),
+    take: &mut (dyn FnMut(P) + Send),
+) -> Result<(), Broken> {
+    let file = text.file.as_ref().and_then(|file| Some(input.keep(file.try_clone().ok()?)));
+    let each = |nodes: &[Node<'_>]| {
+        // Threads share no counters.
+        let file = file.as_deref().map(|file| Arc::new(file.clone()));
+        let ground = file.as_ref().map(|file| Ground { file, offset: text.offset, bytes: text.content.as_bytes() });
+        let mut rows = part();
+        let seen = list(nodes, input.columns, ground, &mut rows);
+        (rows, seen)
+    };
+    let pieces = pieces::of_list(&text.content, input.chunk.min(pieces::SIZE));
+    let parts = match pieces.and_then(|pieces| pieces::map(&text.content, &pieces, |nodes| each(&nodes))) {
+        Some(parts) => parts,
+        None => vec![each(&whole(&text.content)?)],
+    };
+    let mut seen = Seen::default();
+    for (rows, found) in parts {
+        take(rows);
+        seen.add(&found);
+    }
+    seen.check(input.columns)
+}
+
+/// The items of the list that is the text.
+fn whole(text: &str) -> Result<Vec<Node<'_>>, Broken> {
+    let tree = yaml::parse(text);
     if let Some(problem) = tree.problems.into_iter().next() {
         return Err(Broken::Format {
             code: problem.code,
@@ -20,32 +50,37 @@ pub(super) fn read(text: &str, columns: &Columns, rows: &mut dyn Rows) -> Result
             help: problem.help,
         });
     }
-    let nodes = match tree.root {
-        None | Some(Node { value: Value::Null, .. }) => return Ok(()),
-        Some(Node { value: Value::List(nodes), .. }) => nodes,
-        Some(node) => {
-            return Err(Broken::Format {
-                code: Code::BadFormat,
-                mark: node.mark,
-                message: "the file has to hold one list of maps".to_owned(),
-                help: "begin each row with `- share_token: ...`".to_owned(),
-            });
-        }
-    };
-    let (mut seen, mut count) = ([false; SLOTS], 0);
-    for node in &nodes {
+    match tree.root {
+        None | Some(Node { value: Value::Null, .. }) => Ok(Vec::new()),
+        Some(Node { value: Value::List(nodes), .. }) => Ok(nodes),
+        Some(node) => Err(Broken::Format {
+            code: Code::BadFormat,
+            mark: node.mark,
+            message: "the file has to hold one list of maps".to_owned(),
+            help: "begin each row with `- share_token: ...`".to_owned(),
+        }),
+    }
+}
+
+fn list(nodes: &[Node<'_>], columns: &Columns, ground: Option<Ground<'_>>, rows: &mut dyn Rows) -> Seen {
+    let mut seen = Seen::default();
+    for node in nodes {
         match &node.value {
-            Value::Map(pairs) => {
-                count += 1;
-                row(pairs, node.mark, columns, &mut seen, rows);
-            }
+            Value::Map(pairs) => row(pairs, node.mark, columns, ground, &mut seen, rows),
             _ => rows.bad(node.mark, Code::BadRow, "the row is not a map".to_owned()),
         }
     }
-    check_seen(columns, seen, count)
+    seen
 }
 
-fn row(pairs: &[Pair<'_>], start: Mark, columns: &Columns, seen: &mut [bool; SLOTS], rows: &mut dyn Rows) {
+fn row(
+    pairs: &[Pair<'_>],
+    start: Mark,
+    columns: &Columns,
+    ground: Option<Ground<'_>>,
+    seen: &mut Seen,
+    rows: &mut dyn Rows,
+) {
     let mut cells: [Option<Cell<'_>>; SLOTS] = [const { None }; SLOTS];
     let mut marks = [start; SLOTS];
     let mut expect = false;
@@ -53,12 +88,12 @@ fn row(pairs: &[Pair<'_>], start: Mark, columns: &Columns, seen: &mut [bool; SLO
         if let Some(slot) = columns.slot(&pair.key) {
             cells[slot] = Some(cell(&pair.value));
             marks[slot] = pair.value.mark;
-            seen[slot] = true;
         } else {
             expect |= pair.key == "expect";
         }
     }
-    rows.row(&Row { start, cells, expect, locate: &|slot| marks[slot], ground: None });
+    seen.row(&cells);
+    rows.row(&Row { start, cells, expect, locate: &|slot| marks[slot], ground });
 }
 
 fn cell<'a>(node: &'a Node<'_>) -> Cell<'a> {

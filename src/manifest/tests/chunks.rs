@@ -36,6 +36,25 @@ fn record(kind: u8, n: u32) -> String {
     }
 }
 
+/// An element of an array, good, bad, over lines, or broken.
+fn element(kind: u8, n: u32) -> String {
+    match kind % 16 {
+        0 => format!("{{\"id\": \"{n}]\\\"}},\", \"source_session_id\": \"{}\",\n\"é\": [1, {{}}]}}", session(300 + n)),
+        1 => "\n [\"é\", {\"a\": 1}]".to_owned(),
+        2 => "12".to_owned(),
+        3 if n.is_multiple_of(3) => "{\"id\": \"open}".to_owned(),
+        4 if n.is_multiple_of(3) => "{\"id\": [}]}".to_owned(),
+        5 if n.is_multiple_of(3) => "{\"id\": 1} {}".to_owned(),
+        6 if n.is_multiple_of(3) => "{}]".to_owned(),
+        7 if n.is_multiple_of(3) => String::new(),
+        8 => "{\"é\": \"é\",\n  \"trust_review\": \"maybe\"}".to_owned(),
+        kind => {
+            let row = row(kind, n);
+            if matches!(row.as_str(), "" | "{\"id\": ") { "{}".to_owned() } else { row }
+        }
+    }
+}
+
 /// All that shows of a load.
 fn outcome(folder: &Folder) -> String {
     let diagnostics = |told: &[crate::manifest::Diagnostic]| serde_json::to_string(told).unwrap();
@@ -59,7 +78,7 @@ proptest! {
     fn the_size_of_chunks_and_the_number_of_threads_do_not_show(
         kinds in proptest::collection::vec(any::<u8>(), 0..40),
         bytes in proptest::option::of(any::<u8>()),
-        is_csv in any::<bool>(),
+        format in 0_usize..4,
         chunk in 1_usize..3000,
         threads in 1_usize..4,
         settings in prop_oneof![
@@ -68,13 +87,15 @@ proptest! {
         ],
         ending in prop_oneof![Just("\n"), Just("")],
     ) {
-        let (name, head_line, row): (_, _, fn(u8, u32) -> String) = if is_csv {
-            ("a.csv", "\u{feff}\"share_token\",source_session_id,\"vendor_data\"\r\n", record)
-        } else {
-            ("a.ndjson", "", row)
+        let (name, head_line, between, row): (_, _, _, fn(u8, u32) -> String) = match format {
+            0 => ("a.csv", "\u{feff}\"share_token\",source_session_id,\"vendor_data\"\r\n", "\n", record),
+            1 => ("a.ndjson", "", "\n", row),
+            2 => ("a.json", "\u{feff}\n[", ",", element),
+            _ => ("a.json", "[\n", " ,\n", element),
         };
         let rows: Vec<String> = kinds.iter().zip(0..).map(|(kind, n)| row(*kind, n)).collect();
-        let mut text = format!("{head_line}{}", rows.join("\n")).into_bytes();
+        let end = if format < 2 { "" } else { "]" };
+        let mut text = format!("{head_line}{}{end}", rows.join(between)).into_bytes();
         text.extend(bytes);
         text.extend(ending.as_bytes());
         let manifest = format!("{}sources: [{{file: {name}{settings}}}]\n", head());
@@ -85,6 +106,39 @@ proptest! {
         folder.options.chunk = chunk;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         prop_assert_eq!(pool.install(|| outcome(&folder)), whole);
+    }
+}
+
+#[test]
+fn a_token_of_an_array_is_read_again_where_it_stands() {
+    let text = format!(
+        "\u{feff}[{{\"é\": 1, \"share_token\": \"{}\"}}, {{\"share_token\": \"\\u0065{}\"}}]",
+        token(1, 100),
+        &token(2, 100)[1..]
+    );
+    for chunk in [1, 1 << 20] {
+        let mut folder = Folder::new(&[("m.yaml", &format!("{}sources: [{{file: a.json}}]\n", head()))]);
+        folder.write("a.json", text.as_bytes());
+        folder.options.chunk = chunk;
+        let entries = folder.manifest().entries;
+        assert!(matches!(entries[0].token, crate::manifest::TokenSource::Row(_)));
+        assert!(matches!(entries[1].token, crate::manifest::TokenSource::Literal(_)), "what is escaped is held");
+        let read = |n: usize| entries[n].read_token().unwrap().unwrap().expose().to_owned();
+        assert_eq!((read(0), read(1)), (token(1, 100), token(2, 100)));
+    }
+}
+
+#[test]
+fn an_array_in_one_line_is_told_by_its_columns_however_it_is_cut() {
+    let row = |n: u32| format!("{{\"é\": 0, \"source_session_id\": \"{}\"}}", session(n));
+    let text = format!("[{}, {{\"id\": 1}}, {}]", row(1), row(2));
+    let column = 1 + "[".len() + row(1).chars().count() + ", {\"id\": ".len();
+    for chunk in [1, 60, 1 << 20] {
+        let mut folder = Folder::new(&[("m.yaml", &format!("{}sources: [{{file: a.json}}]\n", head()))]);
+        folder.write("a.json", text.as_bytes());
+        folder.options.chunk = chunk;
+        let told = folder.codes();
+        assert!(told.contains(&format!("wrong-type a.json:1:{column}")), "{told:?}");
     }
 }
 

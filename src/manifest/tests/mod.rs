@@ -1,5 +1,6 @@
 //! Tests of the whole way from files to entries.
 
+mod beside;
 mod chunks;
 mod errors;
 mod expect;

@@ -6,7 +6,7 @@
 //! names can't be written in CEL; [`super::evaluate`] has the functions.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
@@ -142,11 +142,13 @@ pub(super) struct Compiled {
     pub(super) makes_maps: bool,
 }
 
-/// Compiles texts, each once.
-#[derive(Debug, Default)]
+/// Compiles texts, each once. A clone knows what the other does.
+#[derive(Clone, Debug, Default)]
 pub struct Compiler {
-    known: HashMap<String, Result<Arc<Compiled>, Flaw>>,
+    known: Arc<Mutex<Known>>,
 }
+
+type Known = HashMap<String, Result<Arc<Compiled>, Flaw>>;
 
 impl Compiler {
     /// The expression of a text.
@@ -157,12 +159,16 @@ impl Compiler {
         if text.len() > MAX_RULE {
             return Err(Flaw::TooLong(text.len()));
         }
-        if let Some(known) = self.known.get(text) {
+        if let Some(known) = self.known().get(text) {
             return known.clone();
         }
         let compiled = with_room(text).map(Arc::new);
-        self.known.insert(text.to_owned(), compiled.clone());
-        compiled
+        // Two threads may have compiled it: both go on with one of the results.
+        self.known().entry(text.to_owned()).or_insert(compiled).clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
