@@ -240,6 +240,6 @@ fn an_entry_is_shown_with_every_attempt() {
         end: None,
     };
     insta::assert_snapshot!("entry", text::entry(&record, &attempts, Some(&run)));
-    insta::assert_snapshot!("totals", text::totals(std::slice::from_ref(&record)));
-    insta::assert_snapshot!("entries", text::entries(std::iter::once(&record), STYLE));
+    insta::assert_snapshot!("totals", text::totals(&[(record.state, 1), (State::Refused, 0)]));
+    insta::assert_snapshot!("entries", text::entries(&[(&record).into()], STYLE));
 }

@@ -22,7 +22,7 @@ fn what_is_asked_for_each_entry_is_found_by_an_index() {
     }
     let statements = [
         pass::PASS.to_owned(),
-        format!("{} WHERE id = ?1", read::RECORDS),
+        read::RECORD.to_owned(),
         "SELECT coalesce(max(id), 0) FROM entries".to_owned(),
         "SELECT ledger_id, generation, fingerprint_key FROM meta WHERE id = 1".to_owned(),
         "SELECT id FROM entries WHERE session_id = ?1".to_owned(),
