@@ -51,7 +51,8 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console, signals: &S
         }
     };
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
-    let records = held.ledger.records().await?;
+    let asked = named.iter().flat_map(|named| [&*named.name, &*named.session]).filter(|name| !name.is_empty());
+    let records = names::candidates(&held.ledger, asked).await?;
     let mut problems = Problems::new(from);
     let mut adopted: Vec<(EntryId, Uuid)> = Vec::new();
     for name in &named {
@@ -95,7 +96,7 @@ async fn forget(args: &ForgetArgs, global: &Global, console: &Console, signals: 
     let from = args.from.as_deref();
     let named = names::all(&args.ids, from)?;
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
-    let records = held.ledger.records().await?;
+    let records = names::candidates(&held.ledger, named.iter().map(|named| &*named.name)).await?;
     let mut problems = Problems::new(from);
     let mut seen = HashSet::new();
     let mut ids = Vec::new();

@@ -51,7 +51,7 @@ pub use read::Reader;
 pub use rules::{EntryRules, KeptRules};
 pub use store::Ledger;
 pub use timeline::Sends;
-pub use walk::{Line, Listed, Walk, Which};
+pub use walk::{Auditable, Auditables, Line, Listed, Walk, Which};
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]

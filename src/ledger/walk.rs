@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::LedgerError;
-use super::read::{Reader, attempts, kind, optional_uuid, record, unreadable};
+use super::read::{Reader, attempts, kind, optional_uuid, record, record_by_id, unreadable};
 use super::records::{Attempt, EntryId, Record, State};
-use crate::token::SessionKind;
+use super::{Ledger, LedgerError};
+use crate::token::{Fingerprint, SessionKind};
 
 /// How many entries are read at once.
 const PAGE: i64 = 500;
@@ -41,13 +41,14 @@ macro_rules! line_columns {
     };
 }
 
-/// What follows an entry in the order of labels. By its index, whatever SQLite's statistics say, since each page is to be
+/// What follows an entry in the order of labels: all, or what is in a state. By its index, whatever SQLite's statistics say, since each page is to be
 /// found where the last one ended.
 macro_rules! page {
     ($columns:expr) => {
         concat!(
             $columns,
-            " INDEXED BY entries_by_label WHERE (label, manifest, id) > (?1, ?2, ?3) ORDER BY label, manifest, id LIMIT ?4"
+            " INDEXED BY entries_by_label WHERE (label, manifest, id) > (?1, ?2, ?3) AND (?5 IS NULL OR state = ?5)
+              ORDER BY label, manifest, id LIMIT ?4"
         )
     };
 }
@@ -69,11 +70,18 @@ const OF_LINES: Statements =
 /// Numbers and their place in the order are kept, and nothing else of the entries.
 const IN_STATE: &str =
     "SELECT id FROM entries INDEXED BY entries_by_state WHERE state = ?1 ORDER BY label, manifest, id";
+const SHARE_IN_STATE: &str =
+    "SELECT (SELECT count(*) FROM entries WHERE state = ?1), coalesce(max(id), 0) FROM entries";
 const NAMED: &str = "SELECT id, label, manifest, state FROM entries
    WHERE label = ?1 OR source_session_id = ?2 OR session_id = ?2 OR vendor_data = ?1";
 const COUNTED: &str = "SELECT state, count(*) FROM entries GROUP BY state";
 const ALL_LINES: &str = line_columns!();
 const LINES_IN_STATE: &str = concat!(line_columns!(), " INDEXED BY entries_by_state WHERE state = ?1");
+
+/// By what an erased entry is known again.
+const ERASED: &str = "SELECT id FROM entries WHERE source_hash = ?1";
+const IMPORTED: &str = "SELECT id, audited_at, manifest FROM entries INDEXED BY entries_by_state
+   WHERE state = 'imported' AND session_id IS NOT NULL";
 
 /// Which entries are to be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,11 +137,14 @@ impl From<&Record> for Line {
 /// Where an entry stands in the order.
 type Key = (String, String, i64);
 
+/// Before all entries.
+const START: Key = (String::new(), String::new(), i64::MIN);
+
 /// What is to be read still.
 #[derive(Debug)]
 enum Left {
-    /// All that comes after this one.
-    After(Key),
+    /// All that comes after this one, or that part of it which is in a state.
+    After(Key, Option<State>),
     These(std::vec::IntoIter<EntryId>),
     Nothing,
 }
@@ -160,10 +171,12 @@ impl<T> Walk<'_, T> {
         let (statements, read) = (self.statements, self.read);
         match &mut self.left {
             Left::Nothing => {}
-            Left::After(key) => {
-                let (rows, last) = self.reader.run_query(|connection| page(connection, statements.page, key, read))?;
+            Left::After(key, state) => {
+                let state = *state;
+                let (rows, last) =
+                    self.reader.run_query(|connection| page(connection, statements.page, key, state, read))?;
                 self.page = rows.into_iter();
-                self.left = last.map_or(Left::Nothing, Left::After);
+                self.left = last.map_or(Left::Nothing, |key| Left::After(key, state));
             }
             Left::These(ids) => {
                 let few: Vec<EntryId> = ids.take(PAGE as usize).collect();
@@ -186,10 +199,11 @@ fn page<T>(
     connection: &Connection,
     sql: &str,
     (label, manifest, id): &Key,
+    state: Option<State>,
     read: fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<(Vec<T>, Option<Key>)> {
     let mut query = connection.prepare_cached(sql)?;
-    let mut rows = query.query(params![label, manifest, id, PAGE])?;
+    let mut rows = query.query(params![label, manifest, id, PAGE, state.map(State::as_str)])?;
     let mut page = Vec::with_capacity(PAGE as usize);
     let mut last = None;
     while let Some(row) = rows.next()? {
@@ -238,11 +252,21 @@ impl Reader {
         read: fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Walk<'_, T>, LedgerError> {
         let left = match which {
-            Which::All => Left::After((String::new(), String::new(), i64::MIN)),
+            Which::All => Left::After(START, None),
+            Which::In(state) if self.is_common(state)? => Left::After(START, Some(state)),
             Which::In(state) => Left::These(self.in_state(state)?.into_iter()),
             Which::These(ids) => Left::These(ids.into_iter()),
         };
         Walk { reader: self, statements, read, left, page: Vec::new().into_iter() }.begun()
+    }
+
+    /// Whether so many entries are in a state that the others are better passed over than these sorted.
+    fn is_common(&self, state: State) -> Result<bool, LedgerError> {
+        let (count, all): (i64, i64) = self.run_query(|connection| {
+            let mut query = connection.prepare_cached(SHARE_IN_STATE)?;
+            query.query_row([state.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        })?;
+        Ok(count > all / 4)
     }
 
     fn in_state(&self, state: State) -> Result<Vec<EntryId>, LedgerError> {
@@ -298,6 +322,80 @@ impl Reader {
         })?;
         let count = |state: State| counted.iter().find(|(name, _)| *name == state.as_str()).map_or(0, |(_, n)| *n);
         Ok(State::ALL.into_iter().map(|state| (state, count(state))).collect())
+    }
+}
+
+impl Ledger {
+    /// The entries that people may mean by these names, as [`Reader::named`], and those that were erased and whose source
+    /// session had one of these keyed hashes; in the order of their numbers.
+    pub async fn meant(&self, names: Vec<String>, hashes: Vec<Fingerprint>) -> Result<Vec<Record>, LedgerError> {
+        self.writer
+            .call(move |tx| {
+                let mut ids = BTreeSet::new();
+                for name in &names {
+                    ids.extend(named(tx, name)?.into_iter().map(|(id, _)| id));
+                }
+                let mut erased = tx.prepare_cached(ERASED)?;
+                for hash in &hashes {
+                    let found = erased.query_map([hash.as_bytes()], |row| Ok(EntryId(row.get(0)?)))?;
+                    ids.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+                }
+                ids.into_iter().map(|id| record_by_id(tx, id)).collect()
+            })
+            .await
+    }
+
+    /// These entries, in the order given.
+    pub async fn records_of(&self, ids: Vec<EntryId>) -> Result<Vec<Record>, LedgerError> {
+        self.writer.call(move |tx| ids.into_iter().map(|id| record_by_id(tx, id)).collect()).await
+    }
+}
+
+/// An imported entry, and what says when it is its turn to be audited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Auditable {
+    /// When its session was last verified, in milliseconds.
+    pub audited_at: Option<i64>,
+    /// Its number.
+    pub id: EntryId,
+    /// Its manifest, as a place in [`Auditables::manifests`].
+    pub manifest: u32,
+}
+
+/// Entries that can be audited, a few bytes of each.
+#[derive(Clone, Debug, Default)]
+pub struct Auditables {
+    /// The names of their manifests, in the order in which they were met.
+    pub manifests: Vec<String>,
+    /// The entries, in the order in which they were met.
+    pub entries: Vec<Auditable>,
+}
+
+impl Auditables {
+    /// Adds an entry.
+    pub fn add(&mut self, id: EntryId, audited_at: Option<i64>, manifest: &str) {
+        // Mostly the same as the last one's.
+        let known = self.manifests.iter().rposition(|known| known == manifest);
+        let manifest = known.unwrap_or_else(|| {
+            self.manifests.push(manifest.to_owned());
+            self.manifests.len() - 1
+        });
+        self.entries.push(Auditable { audited_at, id, manifest: manifest as u32 });
+    }
+}
+
+impl Reader {
+    /// All entries that are imported and have a session.
+    pub fn auditables(&self) -> Result<Auditables, LedgerError> {
+        self.run_query(|connection| {
+            let mut all = Auditables::default();
+            let mut query = connection.prepare(IMPORTED)?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                all.add(EntryId(row.get(0)?), row.get(1)?, row.get_ref(2)?.as_str()?);
+            }
+            Ok(all)
+        })
     }
 }
 

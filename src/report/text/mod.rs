@@ -181,7 +181,9 @@ impl EntryLines {
 #[must_use]
 pub fn entries(entries: &[Line], style: Style) -> String {
     let mut measure = EntryMeasure::default();
-    entries.iter().for_each(|entry| measure.see(entry));
+    for entry in entries {
+        measure.see(entry);
+    }
     let lines = measure.lines(style);
     entries.iter().fold(lines.head(), |out, entry| out + &lines.line(entry))
 }

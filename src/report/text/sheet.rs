@@ -52,7 +52,9 @@ pub(super) fn draw(
     width: Option<u16>,
 ) -> String {
     let mut measure = Measure::new(columns);
-    rows.iter().for_each(|row| measure.see(&row.cells));
+    for row in rows {
+        measure.see(&row.cells);
+    }
     let sheet = Sheet::new(&measure, (sign, color), width);
     let mut out = sheet.head();
     for row in rows {
