@@ -91,11 +91,14 @@ fn begin(folder: &Path, small: &str, large: &str, entries: u64) {
     }
 }
 
+/// A pass, and the commands that it is the baseline of.
+type Group = (usize, Vec<(&'static str, Vec<&'static str>)>);
+
 /// Commands that read the whole ledger, each after its baseline.
 fn read_all(folder: &Path, ledger: &str) {
     let program = env!("CARGO_BIN_EXE_didit-sync");
     let this = std::env::current_exe().expect("this program").display().to_string();
-    let groups: [(usize, Vec<(&str, Vec<&str>)>); 4] = [
+    let groups: [Group; 4] = [
         (0, vec![("status", vec!["status"])]),
         (
             1,

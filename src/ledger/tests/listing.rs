@@ -1,7 +1,7 @@
 //! Entries as they are listed: the same, and in the same order, as if all were read and sorted.
 
 use super::{begin, imported, intent, place, with_entries};
-use crate::ledger::records::{EntryId, Record, State};
+use crate::ledger::records::{EntryId, Record, Sought, State};
 use crate::ledger::{Ledger, LedgerError, Reader, Which};
 
 /// More entries than are read at once, with labels that stand under several manifests, in several states.
@@ -95,4 +95,27 @@ async fn an_empty_ledger_lists_nothing() {
     let other = super::place();
     with_entries(&other).await;
     assert_eq!(Reader::require(&other.location).unwrap().listed(Which::All).unwrap().count(), 200);
+}
+
+#[tokio::test]
+async fn what_is_sought_is_seen_and_little_else() {
+    let place = place();
+    many(&place).await;
+    let connection = rusqlite::Connection::open(&place.location.path).unwrap();
+    let sql = "UPDATE entries SET source_session_id = NULL WHERE id IN (11, 12);
+       UPDATE entries SET manifest = 'rare' WHERE id IN (40, 41, 45)";
+    connection.execute_batch(sql).unwrap();
+    drop(connection);
+    let reader = Reader::require(&place.location).unwrap();
+    let all = reader.records().unwrap();
+    let mut sought = Sought {
+        sources: vec![all[6].source_session_id.unwrap(), uuid::Uuid::from_u128(77_777)],
+        tokens: vec![all[1_200].token.unwrap()],
+        manifests: vec!["rare", "none"],
+    };
+    let seen = reader.see_those(&sought, Vec::new, |seen, it| seen.push(it.id.0)).unwrap();
+    // 45 is not imported.
+    assert_eq!(seen, Some(vec![7, 11, 12, 40, 41, 1_201]));
+    sought.manifests.push("acme");
+    assert_eq!(reader.see_those(&sought, || (), |(), _| ()).unwrap(), None, "a pass over all is quicker");
 }
