@@ -86,7 +86,7 @@ pub(super) async fn run(
     let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
     let exit = view::show_run("apply", ran, origin, &args.output, global, console);
     drop(lock);
-    exit
+    Ok(exit)
 }
 
 /// What the ledger knows of the entries of a plan. Of the others, however many there are, nothing is kept.

@@ -73,7 +73,7 @@ pub(super) async fn run(
         let ran = ran.map_err(|error| view::broken_off(error, began, &args.output, global, console))?;
         let exit = view::show_run("audit", ran, origin, &args.output, global, console);
         drop(lock);
-        return exit;
+        return Ok(exit);
     }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
@@ -96,7 +96,7 @@ pub(super) async fn run(
     let ran = ran.map_err(|error| view::broken_off(error, began, &args.output, global, console))?;
     let exit = view::show_run("audit", ran, origin, &args.output, global, console);
     drop(lock);
-    exit
+    Ok(exit)
 }
 
 /// An entry on record that is meant by the manifests given, and, but of an orphan, where it stands in them.

@@ -124,11 +124,6 @@ pub(super) fn open_for_reading(location: &Location) -> Result<Option<ForReading>
     Ok(whole.then_some(opened))
 }
 
-/// What a reader sorts stays in memory: numbers and labels are not to lie about in temporary files.
-fn set_for_reading(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(|e| LedgerError::sqlite(path, &e))
-}
-
 fn open_as_it_is(path: &Path) -> Result<ForReading, LedgerError> {
     let as_of = Stamp::of(path);
     if as_of.has_log {
@@ -141,15 +136,12 @@ fn open_as_it_is(path: &Path) -> Result<ForReading, LedgerError> {
     let connection = Connection::open_with_flags(url.as_str(), flags).map_err(|e| LedgerError::sqlite(path, &e))?;
     #[cfg(test)]
     super::tests::queries::watch(&connection);
-    set_for_reading(&connection, path)?;
     Ok(ForReading { connection, as_of: Some(as_of) })
 }
 
 /// Opens an existing ledger for reading only, through its write-ahead log.
 pub(super) fn open_through_log(path: &Path) -> Result<Connection, LedgerError> {
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    set_for_reading(&connection, path)?;
-    Ok(connection)
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// By what a write to the file is noticed. Of an immutable file SQLite believes that nobody writes it; where somebody

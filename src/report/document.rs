@@ -98,14 +98,15 @@ pub struct ApplyDocument<'a> {
     summary: Counts,
     seconds: f64,
     requests: Requests,
-    imports: Vec<ImportRow<'a>>,
+    #[schemars(with = "Vec<ImportRow<'a>>")]
+    imports: Imports<'a>,
     verification: Option<AuditDocument<'a>>,
     error: Option<ErrorBody<'a>>,
     exit: &'a Exit,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct ImportRow<'a> {
+pub(super) struct ImportRow<'a> {
     manifest: &'a str,
     id: &'a str,
     #[schemars(extend("enum" = OUTCOMES))]
@@ -157,7 +158,7 @@ pub fn advice(class: Class, label: &str, is_open: bool) -> String {
 }
 
 impl<'a> ImportRow<'a> {
-    fn new(it: &'a RunOutcome) -> Self {
+    pub(super) fn new(it: &'a RunOutcome) -> Self {
         let session = it.session.as_ref();
         Self {
             manifest: &it.manifest,
@@ -217,7 +218,7 @@ impl<'a> ApplyDocument<'a> {
             summary: count_outcomes(view.outcomes).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect(),
             seconds: view.seconds,
             requests: view.requests,
-            imports: view.outcomes.iter().map(ImportRow::new).collect(),
+            imports: Imports(view.outcomes),
             verification: view
                 .verified
                 .map(|_| AuditDocument::new(RunView { error: None, exit: view.verification_exit, ..view })),
@@ -234,9 +235,30 @@ pub struct AuditDocument<'a> {
     format: &'static str,
     run: RunId,
     summary: AuditSummary,
-    findings: Vec<FindingRow<'a>>,
+    #[schemars(with = "Vec<FindingRow<'a>>")]
+    findings: Findings<'a>,
     error: Option<ErrorBody<'a>>,
     exit: &'a Exit,
+}
+
+/// The rows of an apply, made one by one as they are written.
+#[derive(Debug)]
+struct Imports<'a>(&'a [RunOutcome]);
+
+impl Serialize for Imports<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ImportRow::new))
+    }
+}
+
+/// The rows of an audit, likewise.
+#[derive(Debug)]
+struct Findings<'a>(&'a [RunFinding]);
+
+impl Serialize for Findings<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(finding_row))
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -254,7 +276,7 @@ struct SeverityCounts {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct FindingRow<'a> {
+pub(super) struct FindingRow<'a> {
     manifest: &'a str,
     id: &'a str,
     session_id: Option<Uuid>,
@@ -282,14 +304,14 @@ impl<'a> AuditDocument<'a> {
                 checked,
                 findings: SeverityCounts { error: count("error"), warning: count("warning"), info: count("info") },
             },
-            findings: view.findings.iter().map(finding_row).collect(),
+            findings: Findings(view.findings),
             error: view.error.map(ErrorBody::of_run),
             exit: view.exit,
         }
     }
 }
 
-fn finding_row(it: &RunFinding) -> FindingRow<'_> {
+pub(super) fn finding_row(it: &RunFinding) -> FindingRow<'_> {
     FindingRow {
         manifest: &it.manifest,
         id: &it.label,
