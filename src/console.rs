@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::mask::masked;
+use crate::mask::{Masking, masked};
 
 /// How lines on stderr are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -144,7 +144,18 @@ impl Console {
         self.fill_out(is_document, |stdout| stdout.write_all(text.as_bytes()));
     }
 
-    fn fill_out(&self, is_document: bool, fill: impl Fn(&mut dyn Write) -> io::Result<()>) {
+    /// Writes to stdout as it is made, secrets masked.
+    pub fn fill(&self, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        let mut fill = Some(fill);
+        self.fill_out(false, |stdout| {
+            let Some(fill) = fill.take() else { return Ok(()) };
+            let mut masking = Masking::new(io::BufWriter::with_capacity(1 << 16, stdout));
+            fill(&mut masking)?;
+            masking.end()?.flush()
+        });
+    }
+
+    fn fill_out(&self, is_document: bool, mut fill: impl FnMut(&mut dyn Write) -> io::Result<()>) {
         self.beside_drawing(&mut || {
             let mut stdout = io::stdout().lock();
             if self.is_sealed() {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::args::{ApplyArgs, Global};
-use super::setup::{Held, Receiver};
+use super::setup::{Held, Kept, Receiver};
 use super::signals::Signals;
 use super::{Failure, origin, reviewed, setup, view};
 use crate::console::{Console, Style};
 use crate::exit::{Condition, Exit};
-use crate::ledger::Purpose;
+use crate::ledger::records::EntryId;
+use crate::ledger::{LedgerError, Purpose};
 use crate::manifest::Manifests;
-use crate::plan::{self, Due, Item, Plan, Snapshot};
+use crate::plan::{self, Due, Item, Past as _, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
 use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Reviewed, TimeLimit};
@@ -35,9 +36,10 @@ pub(super) async fn run(
     }
     let Held { ledger, lock } = setup::hold(global, Purpose::Change, &args.origin)?;
     let now = Timestamp::now();
-    let (records, recent) = (ledger.records().await?, ledger.recent_imports(now).await?);
-    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent };
-    let Ok(plan) = plan::plan(&manifests, &snapshot, now, args.retry_refused);
+    let past = setup::past(global)?;
+    let plan = plan::plan(&manifests, &past, now, args.retry_refused)?;
+    let snapshot = of_plan(&plan, &past)?;
+    drop(past);
     let shown_plan = text::plan(&manifests, &plan, now, console.style());
     if !args.output.json.json {
         console.out(&format!("{shown_plan}\n"));
@@ -84,7 +86,15 @@ pub(super) async fn run(
     let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
     let exit = view::show_run("apply", ran, origin, &args.output, global, console);
     drop(lock);
-    exit
+    Ok(exit)
+}
+
+/// What the ledger knows of the entries of a plan. Of the others, however many there are, nothing is kept.
+fn of_plan(plan: &Plan, past: &Kept) -> Result<Snapshot, LedgerError> {
+    let mut ids: Vec<EntryId> = plan.items().filter_map(|item| item.record).collect();
+    ids.sort_unstable();
+    let records = past.records(&ids)?;
+    Ok(Snapshot { identity: past.identity().cloned(), records, recent: past.recent().to_vec() })
 }
 
 /// What somebody is asked about.

@@ -11,15 +11,15 @@ use super::apply::progress_mode;
 use super::args::{AuditArgs, Global};
 use super::expectations::Rules;
 use super::names::{self, Named, Problems};
-use super::setup::{Held, Receiver};
+use super::setup::{Held, Kept, Receiver};
 use super::signals::Signals;
 use super::{Failure, origin, setup, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, ManifestFacts, Record, State};
-use crate::ledger::{Ledger, Purpose};
+use crate::ledger::{Auditables, Ledger, LedgerError, Purpose, Reader};
 use crate::manifest::{Code, Limits, Manifests, SecretRef};
-use crate::plan::{self, Action, Item, Snapshot};
+use crate::plan::{self, Action, Past as _};
 use crate::progress;
 use crate::run::{self, Accept, Audit, Check, Event, Events, Lane, Means, Offline, TimeLimit};
 use crate::text::inert;
@@ -41,34 +41,45 @@ pub(super) async fn run(
     };
     setup::require_ledger(global)?;
     let Held { ledger, lock } = setup::hold(global, Purpose::Audit, &args.origin)?;
-    let records = ledger.records().await?;
     let facts: HashMap<String, ManifestFacts> =
         ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
-    let snapshot = Snapshot { identity: Some(ledger.identity().clone()), records, recent: Vec::new() };
-    let items = items(manifests.as_ref(), &snapshot);
-    let mut rules = Rules::new(manifests.as_deref(), &items, &facts, ledger.kept_rules().await?);
-    let mut chosen = chosen(manifests.as_deref(), &items, &snapshot);
-    chosen.sort_by_key(|record| (record.audited_at, record.id));
+    let past = setup::past(global)?;
+    let planned = planned(manifests.as_ref(), &past)?;
+    let mut rules = Rules::new(manifests.as_deref(), &planned, &facts, ledger.kept_rules().await?);
+    let mut chosen = match &manifests {
+        None => Reader::require(&setup::location(global))?.auditables()?,
+        Some(_) => of_manifests(&planned, &past)?,
+    };
+    chosen.entries.sort_unstable();
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let limited = chosen.len() > limit;
-    chosen.truncate(limit);
-    let accepted = accepted(args, &chosen, &snapshot, &ledger)?;
+    let limited = chosen.entries.len() > limit;
+    chosen.entries.truncate(limit);
+    let accepted = accepted(args, &chosen, &ledger).await?;
     let origin = origin::of_process(&args.origin);
     if args.offline {
-        let checks = chosen.iter().filter_map(|record| check(record, None, false, Expectations::default())).collect();
+        drop(past);
+        let entries = chosen.entries.iter().map(|it| it.id).collect();
         // One moment's work, which a signal does not cut short.
         signals.begin(Duration::ZERO)?;
-        let work = Offline { means: Means::new(ledger, Events::none()), checks, limited, origin: origin.clone() };
+        let work = Offline {
+            means: Means::new(ledger, Events::none()),
+            entries,
+            check: |record| check(record, None, false, Expectations::default()),
+            limited,
+            origin: origin.clone(),
+        };
         let began = jiff::Timestamp::now();
         let ran = run::audit_offline(work).await;
         let ran = ran.map_err(|error| view::broken_off(error, began, &args.output, global, console))?;
         let exit = view::show_run("audit", ran, origin, &args.output, global, console);
         drop(lock);
-        return exit;
+        return Ok(exit);
     }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let lanes = lanes(&chosen, &facts, manifests.as_deref(), &mut rules, global, &means, &accepted).await?;
+    let known = Known { past: &past, facts: &facts, manifests: manifests.as_deref(), accepted: &accepted };
+    let lanes = lanes(&chosen, &known, &mut rules, global, &means).await?;
+    drop((past, chosen));
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
@@ -85,37 +96,57 @@ pub(super) async fn run(
     let ran = ran.map_err(|error| view::broken_off(error, began, &args.output, global, console))?;
     let exit = view::show_run("audit", ran, origin, &args.output, global, console);
     drop(lock);
-    exit
+    Ok(exit)
 }
 
+/// An entry on record that is meant by the manifests given, and, but of an orphan, where it stands in them.
+pub(super) type Planned = (EntryId, Option<(usize, usize)>);
+
 /// What is planned of the manifests given: which entry is which record.
-fn items(manifests: Option<&Arc<Manifests>>, snapshot: &Snapshot) -> Vec<Item> {
-    let Some(manifests) = manifests else { return Vec::new() };
-    let Ok(plan) = plan::plan(manifests, snapshot, jiff::Timestamp::now(), false);
-    plan.items().collect()
+fn planned(manifests: Option<&Arc<Manifests>>, past: &Kept) -> Result<Vec<Planned>, LedgerError> {
+    let Some(manifests) = manifests else { return Ok(Vec::new()) };
+    let plan = plan::plan(manifests, past, jiff::Timestamp::now(), false)?;
+    let kept = plan.items().filter(|item| item.action != Action::Erased);
+    Ok(kept.filter_map(|item| Some((item.record?, item.entry))).collect())
+}
+
+/// How many entries are read at once.
+const AT_ONCE: usize = 1000;
+
+/// The imported ones of these.
+fn of_manifests(planned: &[Planned], past: &Kept) -> Result<Auditables, LedgerError> {
+    let mut all = Auditables::default();
+    for few in planned.chunks(AT_ONCE) {
+        let ids: Vec<EntryId> = few.iter().map(|(id, _)| *id).collect();
+        for record in past.records(&ids)?.iter().filter(|it| it.state == State::Imported && it.session.is_some()) {
+            all.add(record.id, record.audited_at.map(jiff::Timestamp::as_millisecond), &record.manifest);
+        }
+    }
+    Ok(all)
 }
 
 /// The entries whose sessions are to be accepted as they are. Each must be looked at: only what is seen is accepted.
-fn accepted(
-    args: &AuditArgs,
-    chosen: &[&Record],
-    snapshot: &Snapshot,
-    ledger: &Ledger,
-) -> Result<HashSet<EntryId>, Failure> {
-    if !args.accept.is_empty() && args.origin.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+async fn accepted(args: &AuditArgs, chosen: &Auditables, ledger: &Ledger) -> Result<HashSet<EntryId>, Failure> {
+    if args.accept.is_empty() {
+        return Ok(HashSet::new());
+    }
+    if args.origin.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
         return Err(Failure::new(Condition::Usage, "--accept needs a --reason")
             .with_help("say why what is there is right; it is kept with the run"));
     }
+    let looked_at: HashSet<EntryId> = chosen.entries.iter().map(|it| it.id).collect();
     if args.accept.iter().any(|name| name == ALL) {
-        return Ok(chosen.iter().map(|record| record.id).collect());
+        return Ok(looked_at);
     }
+    let named: Vec<Named> = args.accept.iter().map(|name| Named::given(name)).collect();
+    let records = names::candidates(ledger, named.iter().map(|named| &*named.name)).await?;
     let mut problems = Problems::new(None);
     let mut accepted = HashSet::new();
-    for name in args.accept.iter().map(|name| Named::given(name)) {
-        let Some(record) = names::find(&snapshot.records, &ledger.identity().key, &name, &mut problems) else {
+    for name in named {
+        let Some(record) = names::find(&records, &ledger.identity().key, &name, &mut problems) else {
             continue;
         };
-        if chosen.iter().any(|chosen| chosen.id == record.id) {
+        if looked_at.contains(&record.id) {
             accepted.insert(record.id);
         } else {
             let message = format!("`{}` is not among the sessions of this audit", inert(&name.name));
@@ -126,39 +157,40 @@ fn accepted(
     Ok(accepted)
 }
 
-/// The imported sessions of the manifests, or all.
-fn chosen<'s>(manifests: Option<&Manifests>, items: &[Item], snapshot: &'s Snapshot) -> Vec<&'s Record> {
-    let imported = |record: &&Record| record.state == State::Imported && record.session.is_some();
-    if manifests.is_none() {
-        return snapshot.records.iter().filter(imported).collect();
-    }
-    let kept = items.iter().filter(|item| item.action != Action::Erased);
-    kept.filter_map(|item| snapshot.record(item.record?)).filter(imported).collect()
+/// What is known of the sessions of an audit.
+struct Known<'a> {
+    past: &'a Kept,
+    facts: &'a HashMap<String, ManifestFacts>,
+    manifests: Option<&'a Manifests>,
+    accepted: &'a HashSet<EntryId>,
 }
 
+/// The lanes, each with what is to be looked at.
 async fn lanes(
-    chosen: &[&Record],
-    facts: &HashMap<String, ManifestFacts>,
-    manifests: Option<&Manifests>,
+    chosen: &Auditables,
+    known: &Known<'_>,
     rules: &mut Rules<'_>,
     global: &Global,
     means: &Means,
-    accepted: &HashSet<EntryId>,
 ) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
-    let mut names: Vec<&str> = chosen.iter().map(|record| record.manifest.as_str()).collect();
+    let is_met: HashSet<u32> = chosen.entries.iter().map(|it| it.manifest).collect();
+    let met = chosen.manifests.iter().zip(0..).filter(|(_, at)| is_met.contains(at));
+    let mut names: Vec<&str> = met.map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    names.dedup();
     let mut receivers = Vec::new();
     for name in &names {
-        receivers.push(receiver(name, facts, manifests, global)?);
+        receivers.push(receiver(name, known.facts, known.manifests, global)?);
     }
     let (lanes, of) = setup::lanes(&receivers, global, means).await?;
     let mut checks: Vec<Vec<Check>> = lanes.iter().map(|_| Vec::new()).collect();
-    for record in chosen {
-        if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
-            let lane = of[at];
-            let expect = rules.of(record)?;
-            checks[lane].extend(check(record, Some(&lanes[lane]), accepted.contains(&record.id), expect));
+    for few in chosen.entries.chunks(AT_ONCE) {
+        let ids: Vec<EntryId> = few.iter().map(|it| it.id).collect();
+        for record in known.past.records(&ids)? {
+            if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
+                let lane = of[at];
+                let expect = rules.of(&record)?;
+                checks[lane].extend(check(&record, Some(&lanes[lane]), known.accepted.contains(&record.id), expect));
+            }
         }
     }
     Ok(lanes.into_iter().zip(checks).collect())

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::args::{EraseArgs, Global};
 use super::ledger::{begin, end, tell};
-use super::names::{self, Problems};
+use super::names::{self, Named, Problems};
 use super::setup::Held;
 use super::signals::Signals;
 use super::{Failure, audit, setup};
@@ -17,7 +17,7 @@ use crate::console::{Console, Level};
 use crate::didit::{self, Class};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, ManifestFacts, Record, Requests, RunError, RunId, State};
-use crate::ledger::{Purpose, scrub};
+use crate::ledger::{Ledger, LedgerError, Purpose, scrub};
 use crate::manifest::Code;
 use crate::pace::backoff;
 use crate::run::{CallError, Events, Lane, Listener, Means, Request, wait_for};
@@ -37,7 +37,7 @@ pub(super) async fn run(
     let from = args.entries.from.as_deref();
     let named = names::all(&args.entries.ids, from)?;
     let held = setup::hold(global, Purpose::Change, origin)?;
-    let records = held.ledger.records().await?;
+    let records = with_sharers(&held.ledger, &named).await?;
     let mut problems = Problems::new(from);
     let mut asked: Vec<&Record> = Vec::new();
     for name in &named {
@@ -82,6 +82,15 @@ pub(super) async fn run(
     drop(ledger);
     scrub(&setup::location(global)).map_err(|error| unswept(error.into(), &ids))?;
     tell(lock, &ids, exit, args.entries.json.json, global, console)
+}
+
+/// The entries among which those named are, and those that share a session with one of them.
+async fn with_sharers(ledger: &Ledger, named: &[Named]) -> Result<Vec<Record>, LedgerError> {
+    let asked = || named.iter().map(|it| &*it.name);
+    let found = names::candidates(ledger, asked()).await?;
+    let sessions: Vec<String> =
+        found.iter().filter_map(|it| Some(it.session.as_ref()?.session_id.to_string())).collect();
+    names::candidates(ledger, asked().chain(sessions.iter().map(String::as_str))).await
 }
 
 /// A failure after the rows were overwritten. By their old names the entries are not known any more.

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use super::Failure;
+use super::audit::Planned;
 use crate::exit::Condition;
 use crate::ledger::KeptRules;
 use crate::ledger::records::{ManifestFacts, Record};
 use crate::manifest::Manifests;
-use crate::plan::Item;
 use crate::verify::{Compiler, Expectations};
 
 /// The rules by record.
@@ -27,16 +27,16 @@ impl<'a> Rules<'a> {
     /// Those of the manifests given, as planned, and of the ledger.
     pub(super) fn new(
         manifests: Option<&'a Manifests>,
-        items: &[Item],
+        planned: &[Planned],
         facts: &'a HashMap<String, ManifestFacts>,
         kept: KeptRules,
     ) -> Self {
-        let of_item = |item: &Item| {
-            let (manifest, entry) = item.entry?;
+        let of_entry = |(record, entry): &Planned| {
+            let (manifest, entry) = (*entry)?;
             let expect = manifests?.manifests[manifest].entries[entry].expect().clone();
-            Some((item.record?.0, expect))
+            Some((record.0, expect))
         };
-        let given = items.iter().filter_map(of_item).collect();
+        let given = planned.iter().filter_map(of_entry).collect();
         Self { manifests, given, facts, kept, read: HashMap::new(), compiler: Compiler::default() }
     }
 

@@ -12,14 +12,14 @@ use super::args::{AdoptArgs, BackupArgs, CheckArgs, ForgetArgs, Global, LedgerCo
 use super::names::{self, Named, Problems};
 use super::setup::Held;
 use super::signals::Signals;
-use super::{Failure, erase, origin, setup};
+use super::{Failure, erase, origin, setup, status};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{Counts, EntryId, Flaw, Record, Requests, RunEnd, RunError, RunId, State};
-use crate::ledger::{LedgerError, Lock, Purpose, Reader, back_up};
+use crate::ledger::{LedgerError, Line, Lock, Purpose, Reader, Which, back_up};
 use crate::manifest::Code;
+use crate::report::LedgerRef;
 use crate::report::schema::Output;
-use crate::report::{LedgerRef, StatusDocument, StatusEntry};
 use crate::text::inert;
 
 pub(super) async fn run(
@@ -51,7 +51,8 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console, signals: &S
         }
     };
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
-    let records = held.ledger.records().await?;
+    let asked = named.iter().flat_map(|named| [&*named.name, &*named.session]).filter(|name| !name.is_empty());
+    let records = names::candidates(&held.ledger, asked).await?;
     let mut problems = Problems::new(from);
     let mut adopted: Vec<(EntryId, Uuid)> = Vec::new();
     for name in &named {
@@ -95,7 +96,7 @@ async fn forget(args: &ForgetArgs, global: &Global, console: &Console, signals: 
     let from = args.from.as_deref();
     let named = names::all(&args.ids, from)?;
     let held = setup::hold(global, Purpose::Change, &args.origin)?;
-    let records = held.ledger.records().await?;
+    let records = names::candidates(&held.ledger, named.iter().map(|named| &*named.name)).await?;
     let mut problems = Problems::new(from);
     let mut seen = HashSet::new();
     let mut ids = Vec::new();
@@ -240,20 +241,17 @@ pub(super) fn tell(
     console: &Console,
 ) -> Result<Exit, Failure> {
     let reader = Reader::require(&setup::location(global))?;
-    let records = reader.records()?;
-    let changed: Vec<&Record> = records.iter().filter(|record| ids.contains(&record.id)).collect();
-    if json {
-        let runs = reader.runs()?;
-        let mut entries = Vec::with_capacity(changed.len());
-        for record in &changed {
-            let run = runs.iter().find(|run| run.id == record.run);
-            entries.push(StatusEntry::new(record, reader.attempts(record.id)?, run));
-        }
-        let ledger = LedgerRef::new(Some(&reader.identity()?));
-        console.json(&StatusDocument::new(ledger, &records, &entries, &exit));
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let told = if json {
+        let runs = reader.runs()?.into_iter().map(|run| (run.id, run)).collect();
+        status::document(&reader, Which::These(ids), &runs, &exit, console)
     } else {
-        console.out(&crate::report::text::entries(changed.into_iter(), console.style()));
-    }
+        let changed: Vec<Line> = reader.lines(Which::These(ids))?.collect::<Result<_, _>>()?;
+        console.out(&crate::report::text::entries(&changed, console.style()));
+        Ok(exit)
+    };
     drop(lock);
-    Ok(exit)
+    told
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::Failure;
 use crate::exit::Condition;
 use crate::ledger::records::{Record, State};
+use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Code, Diagnostic, Severity};
 use crate::mask::quoted;
 use crate::text::inert;
-use crate::token::FingerprintKey;
+use crate::token::{Fingerprint, FingerprintKey};
 
 /// An entry as people name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +142,19 @@ pub(super) fn all(given: &[String], file: Option<&Path>) -> Result<Vec<Named>, F
     Ok(names)
 }
 
+/// All entries among which those of these names are to be looked for.
+pub(super) async fn candidates(ledger: &Ledger, names: impl Iterator<Item = &str>) -> Result<Vec<Record>, LedgerError> {
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let key = &ledger.identity().key;
+    let hashes = names.iter().filter_map(|name| hash(name, key)).collect();
+    ledger.meant(names, hashes).await
+}
+
+/// By what an erased entry is known, if this names a source session.
+fn hash(name: &str, key: &FingerprintKey) -> Option<Fingerprint> {
+    Uuid::try_parse(name).ok().map(|id| key.fingerprint(id.to_string().as_bytes()))
+}
+
 /// The one entry of a name. An erased one is known by its source session still.
 pub(super) fn find<'r>(
     records: &'r [Record],
@@ -149,7 +163,7 @@ pub(super) fn find<'r>(
     problems: &mut Problems<'_>,
 ) -> Option<&'r Record> {
     let name = inert(&named.name);
-    let hash = Uuid::try_parse(&named.name).ok().map(|id| key.fingerprint(id.to_string().as_bytes()));
+    let hash = hash(&named.name, key);
     let is_erased = |record: &Record| record.state == State::Erased && hash.is_some() && record.source_hash == hash;
     let mut found = records.iter().filter(|record| record.is_named(&named.name) || is_erased(record));
     match (found.next(), found.next()) {

@@ -40,11 +40,11 @@ pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Resu
     };
     // The report's own exit: that of the run it shows is in the document.
     match args.format {
-        Some(kind) => console.out(&kind.render(&report).map_err(|error| view::broken(&error))?),
-        None => view::show(&report, args.output.json.json, console)?,
+        Some(kind) => console.fill(|to| Ok(kind.write(&report, to)?)),
+        None => view::show(&report, args.output.json.json, console),
     }
     let mut exit = Exit::ok();
-    exit.add_if(!view::write_all(&report, &args.output.reports, console)?, Condition::Internal);
+    exit.add_if(!view::write_all(&report, &args.output.reports, console), Condition::Internal);
     Ok(exit)
 }
 

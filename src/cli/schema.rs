@@ -30,7 +30,7 @@ pub fn of(output: Output) -> Value {
         Output::Plan => output.schema::<PlanDocument<'_>>(),
         Output::Apply => output.schema::<ApplyDocument<'_>>(),
         Output::Audit => output.schema::<AuditDocument<'_>>(),
-        Output::Status => output.schema::<StatusDocument<'_>>(),
+        Output::Status => output.schema::<StatusDocument<'_, '_>>(),
         Output::Error => output.schema::<ErrorDocument<'_>>(),
         Output::Validate => output.schema::<ValidateDocument<'_>>(),
         Output::Runs => output.schema::<RunsDocument<'_>>(),

@@ -12,7 +12,7 @@ use super::args::{Global, OriginArgs};
 use crate::console::Console;
 use crate::didit::{ApiKey, Client};
 use crate::exit::Condition;
-use crate::ledger::records::{EntryId, Identity, RecentImports, Record, Sketch};
+use crate::ledger::records::{EntryId, Identity, RecentImports, Record, Sketch, Sought};
 use crate::ledger::{Ledger, LedgerError, Location, Lock, Purpose, Reader};
 use crate::manifest::{
     self, Application, Environment, Limits, LoadOptions, Manifest, Manifests, SecretPolicy, SecretRef,
@@ -92,6 +92,19 @@ impl Past for Kept {
         see: impl Fn(&mut S, &Sketch<'_>) + Sync,
     ) -> Result<Vec<S>, LedgerError> {
         self.reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.see_all(begin, see))
+    }
+
+    fn see_those<S: Send>(
+        &self,
+        sought: &Sought<'_>,
+        begin: impl Fn() -> S + Sync,
+        see: impl Fn(&mut S, &Sketch<'_>) + Sync,
+    ) -> Result<Vec<S>, LedgerError> {
+        let Some(reader) = &self.reader else { return Ok(Vec::new()) };
+        match reader.see_those(sought, &begin, &see)? {
+            Some(seen) => Ok(vec![seen]),
+            None => reader.see_all(begin, see),
+        }
     }
 
     fn records(&self, ids: &[EntryId]) -> Result<Vec<Record>, LedgerError> {

@@ -25,7 +25,7 @@ pub(super) fn show_run(
     output: &OutputArgs,
     global: &Global,
     console: &Console,
-) -> Result<Exit, Failure> {
+) -> Exit {
     let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
     let (outcomes, findings) = (ran.outcomes, ran.findings);
     let told = Report {
@@ -38,13 +38,13 @@ pub(super) fn show_run(
         sends: Vec::new(),
         writes_per_minute: None,
     };
-    show(&told, output.json.json, console)?;
+    show(&told, output.json.json, console);
     let mut exit = told.exit();
     if !output.reports.is_empty() {
         let report = kept(&told, global).unwrap_or(told);
-        exit.add_if(!write_all(&report, &output.reports, console)?, Condition::Internal);
+        exit.add_if(!write_all(&report, &output.reports, console), Condition::Internal);
     }
-    Ok(exit)
+    exit
 }
 
 /// A run that has ended, as the ledger has it.
@@ -79,39 +79,37 @@ pub(super) fn broken_off(
         let (code, name) = (failure.exit.code(), failure.exit.name().to_owned());
         report.end.error = Some(RunError { code, name, message: failure.message.clone() });
         report.end.conditions = failure.exit.stored();
-        if let Err(error) = write_all(&report, &output.reports, console) {
-            error.say(console);
-        }
+        // What can't be written is said; the failure itself counts for the exit.
+        write_all(&report, &output.reports, console);
     }
     failure
 }
 
 /// Shows a run on stdout.
-pub(super) fn show(report: &Report, json: bool, console: &Console) -> Result<(), Failure> {
+pub(super) fn show(report: &Report, json: bool, console: &Console) {
     if json {
-        console.json(&report.document().map_err(|error| broken(&error.into()))?);
+        console.json(&report.document());
     } else {
         console.out(&report.with_view(|view| text::run(&report.run.command, &view, console.style())));
     }
-    Ok(())
 }
 
 /// Writes reports; whether all could be written. The run stands, whatever becomes of its reports.
-pub(super) fn write_all(report: &Report, targets: &[ReportTarget], console: &Console) -> Result<bool, Failure> {
+pub(super) fn write_all(report: &Report, targets: &[ReportTarget], console: &Console) -> bool {
     let mut all = true;
     for target in targets {
         let written = if target.kind == Kind::Markdown {
             write_markdown(&target.path, |budget| markdown::run(report, budget))
         } else {
-            let text = target.kind.render(report).map_err(|error| broken(&error))?;
-            file::write(&target.path, &text, target.kind.is_public())
+            let is_public = target.kind.is_public();
+            file::write_as_made(&target.path, is_public, |to| Ok(target.kind.write(report, to)?))
         };
         if let Err(error) = written {
             Failure::unwritable(&target.path, &error).say(console);
             all = false;
         }
     }
-    Ok(all)
+    all
 }
 
 pub(super) fn broken(error: &RenderError) -> Failure {

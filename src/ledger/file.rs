@@ -30,13 +30,14 @@ const CHECKPOINT_PAGES: i64 = 8 * 1024;
 const STATEMENTS: usize = 64;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
     include_str!("schema4.sql"),
     include_str!("schema5.sql"),
     include_str!("schema6.sql"),
+    include_str!("schema7.sql"),
 ];
 
 /// A ledger opened for writing.
@@ -133,6 +134,8 @@ fn open_as_it_is(path: &Path) -> Result<ForReading, LedgerError> {
     url.set_query(Some("immutable=1"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(url.as_str(), flags).map_err(|e| LedgerError::sqlite(path, &e))?;
+    #[cfg(test)]
+    super::tests::queries::watch(&connection);
     Ok(ForReading { connection, as_of: Some(as_of) })
 }
 
@@ -161,6 +164,8 @@ impl Stamp {
 
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
     let connection = Connection::open_with_flags(path, flags).map_err(|e| LedgerError::sqlite(path, &e))?;
+    #[cfg(test)]
+    super::tests::queries::watch(&connection);
     connection.busy_timeout(Duration::from_secs(30)).map_err(|e| LedgerError::sqlite(path, &e))?;
     Ok(connection)
 }

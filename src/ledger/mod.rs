@@ -34,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod walk;
 mod watch;
 mod writer;
 
@@ -50,6 +51,7 @@ pub use read::Reader;
 pub use rules::{EntryRules, KeptRules};
 pub use store::Ledger;
 pub use timeline::Sends;
+pub use walk::{Auditable, Auditables, Line, Listed, Walk, Which};
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! One pass over all entries: the columns that decide, borrowed from each row, and no text copied. Of a large ledger
 //! several parts are read side by side.
 
+use std::collections::BTreeSet;
 use std::thread;
 
 use rusqlite::types::ValueRef;
@@ -8,7 +9,7 @@ use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::read::{record_by_id, unreadable};
-use super::records::{EntryId, ReceiverRef, Record, Sketch, State};
+use super::records::{EntryId, ReceiverRef, Record, Sketch, Sought, State};
 use super::{LedgerError, Reader};
 use crate::didit::Class;
 use crate::token::{Fingerprint, SessionKind};
@@ -18,13 +19,57 @@ const PART: i64 = 20_000;
 /// More readers wait for the disk.
 const MOST_PARTS: usize = 4;
 
-/// What a pass reads, by entry's number.
-pub(super) const PASS: &str =
-    "SELECT id, manifest, application_id, base_url, key, source_session_id, source_hash, token,
+macro_rules! columns {
+    () => {
+        "SELECT id, manifest, application_id, base_url, key, source_session_id, source_hash, token,
    session_kind, state, workflow_id, trust_review, vendor_data, session_id, error_class
- FROM entries WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+ FROM entries"
+    };
+}
+
+/// What a pass reads, by entry's number.
+const PASS: &str = concat!(columns!(), " WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
+const LAST: &str = "SELECT coalesce(max(id), 0) FROM entries";
+
+/// One entry as a pass reads it.
+const ONE: &str = concat!(columns!(), " WHERE id = ?1");
+
+/// By what entries are found of which something is to be seen, if little is sought.
+const BY_SOURCE: &str = "SELECT id FROM entries WHERE source_session_id = ?1";
+const WITHOUT_SOURCE: &str = "SELECT id FROM entries WHERE source_session_id IS NULL";
+/// Whether there is any tells how tokens are held against records.
+const AN_ERASED: &str = "SELECT id FROM entries INDEXED BY entries_by_state WHERE state = 'erased' LIMIT 1";
+const BY_TOKEN: &str = "SELECT id FROM entries WHERE token = ?1";
+const OF_MANIFEST: &str =
+    "SELECT id FROM entries INDEXED BY entries_by_state WHERE state = 'imported' AND manifest = ?1";
+
+/// Where more than one of so many entries is to be seen, a pass over all is quicker.
+const SPARSE: i64 = 16;
 
 impl Reader {
+    /// Has those entries seen once, in the order of their numbers, that can be meant by what is sought: those with one of
+    /// the sources or tokens, those whose source is not known, an erased one, and those that are imported of one of the manifests.
+    /// Where that is a good part of the ledger, nothing is seen, and `None` is told.
+    pub fn see_those<S>(
+        &self,
+        sought: &Sought<'_>,
+        begin: impl Fn() -> S,
+        see: impl Fn(&mut S, &Sketch<'_>),
+    ) -> Result<Option<S>, LedgerError> {
+        self.run_query(|connection| {
+            let Some(ids) = ids(connection, sought)? else { return Ok(None) };
+            let mut query = connection.prepare_cached(ONE)?;
+            let mut seen = begin();
+            for id in ids {
+                let mut rows = query.query([id])?;
+                if let Some(row) = rows.next()? {
+                    see(&mut seen, &sketch(row)?);
+                }
+            }
+            Ok(Some(seen))
+        })
+    }
+
     /// Has every entry seen once, in the order of their numbers: in one part or in several side by side, which are given
     /// back in that order. Where a file that was read as immutable turns out to be written, the part begins anew.
     pub fn see_all<S: Send>(
@@ -40,7 +85,7 @@ impl Reader {
                 Ok(seen)
             })
         };
-        let last = self.run_query(|c| c.query_row("SELECT coalesce(max(id), 0) FROM entries", [], |row| row.get(0)))?;
+        let last = self.run_query(|connection| connection.query_row(LAST, [], |row| row.get(0)))?;
         let mut ranges = parts(last).into_iter();
         // What is added meanwhile is the last part's.
         let first = ranges.next().unwrap_or((0, i64::MAX));
@@ -71,6 +116,35 @@ fn parts(last: i64) -> Vec<(i64, i64)> {
     let count = (last / PART).clamp(1, cores);
     let start = |n: i64| last / count * n;
     (0..count).map(|n| (start(n), if n + 1 == count { i64::MAX } else { start(n + 1) - 1 })).collect()
+}
+
+/// The numbers of what is sought; `None` where they are too many.
+fn ids(connection: &Connection, sought: &Sought<'_>) -> rusqlite::Result<Option<BTreeSet<i64>>> {
+    let last: i64 = connection.query_row(LAST, [], |row| row.get(0))?;
+    let most = usize::try_from(last / SPARSE).unwrap_or(usize::MAX);
+    let mut ids = BTreeSet::new();
+    let mut add = |sql: &str, key: &[&dyn rusqlite::ToSql]| {
+        let mut query = connection.prepare_cached(sql)?;
+        let mut rows = query.query(key)?;
+        while let Some(row) = rows.next()? {
+            ids.insert(row.get(0)?);
+            if ids.len() > most {
+                return Ok(false);
+            }
+        }
+        Ok::<_, rusqlite::Error>(true)
+    };
+    let mut all = add(WITHOUT_SOURCE, &[])? && add(AN_ERASED, &[])?;
+    for name in &sought.manifests {
+        all = all && add(OF_MANIFEST, &[name])?;
+    }
+    for source in &sought.sources {
+        all = all && add(BY_SOURCE, &[&source.to_string()])?;
+    }
+    for token in &sought.tokens {
+        all = all && add(BY_TOKEN, &[token.as_bytes()])?;
+    }
+    Ok(all.then_some(ids))
 }
 
 fn pass(connection: &Connection, (from, to): (i64, i64), mut see: impl FnMut(&Sketch<'_>)) -> rusqlite::Result<()> {

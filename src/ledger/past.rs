@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row, Transaction};
 use uuid::Uuid;
 
 use super::LedgerError;
-use super::read::{Reader, error, keeps_reports, kind, optional_uuid, run_outcomes, time, unreadable};
+use super::read::{Reader, error, keeps_reports, kind, optional_uuid, time, unreadable};
 use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
 use super::store::insert_outcomes;
 
@@ -51,15 +51,19 @@ impl Reader {
     /// this run ended; when it began, if it was killed.
     pub fn waiting_tokens(&self, run: RunId) -> Result<Vec<Timestamp>, LedgerError> {
         self.run_query(|connection| {
-            let sql = "SELECT max(o.run) FROM run_outcomes o JOIN run_ends e ON e.run = o.run
-               WHERE o.run <= ?1 AND e.ended_at <= coalesce((SELECT ended_at FROM run_ends WHERE run = ?1),
-                 (SELECT started_at FROM runs WHERE id = ?1))";
+            if !keeps_reports(connection)? {
+                return Ok(Vec::new());
+            }
+            // Runs are few, and each has its outcomes in one place.
+            let sql = "SELECT max(e.run) FROM run_ends e
+               WHERE e.run <= ?1 AND e.ended_at <= coalesce((SELECT ended_at FROM run_ends WHERE run = ?1),
+                 (SELECT started_at FROM runs WHERE id = ?1))
+               AND EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = e.run)";
             let apply: Option<i64> = connection.query_row(sql, [run.0], |row| row.get(0))?;
-            let outcomes = apply.map_or(Ok(Vec::new()), |apply| run_outcomes(connection, RunId(apply)))?;
-            let waiting = outcomes.into_iter().filter(|it| {
-                matches!(it.outcome.as_str(), "not_sent" | "refused" | "unknown" | "expired" | "needs_token")
-            });
-            Ok(waiting.filter_map(|it| it.expires_at).collect())
+            let sql = "SELECT expires_at FROM run_outcomes WHERE run = ?1 AND expires_at IS NOT NULL
+               AND outcome IN ('not_sent', 'refused', 'unknown', 'expired', 'needs_token') ORDER BY label, manifest";
+            let mut query = connection.prepare(sql)?;
+            query.query_map([apply], |row| Ok(time(row.get(0)?)))?.collect()
         })
     }
 }

@@ -54,7 +54,7 @@ fn imported(connection: &Connection, span: Span) -> rusqlite::Result<Vec<ImportS
 /// refusal: the session is there.
 fn refused(connection: &Connection, span: Span) -> rusqlite::Result<Vec<RefusalSum>> {
     let sql = "WITH told (class, entry, requests) AS (
-         SELECT o.error_class, o.manifest || '/' || o.label, 0 FROM run_outcomes o JOIN runs r ON r.id = o.run
+         SELECT o.error_class, o.manifest || '/' || o.label, 0 FROM runs r CROSS JOIN run_outcomes o ON o.run = r.id
            WHERE o.outcome = 'refused' AND r.started_at >= ?1 AND r.started_at < ?2
          UNION ALL
          SELECT b.class, e.manifest || '/' || e.label, 1

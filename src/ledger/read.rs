@@ -11,6 +11,7 @@ use super::records::{
     Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run,
     RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
 };
+use super::walk::record_columns;
 use super::{LedgerError, Location, check, file};
 use crate::didit::Class;
 use crate::token::{Fingerprint, FingerprintKey, SessionKind};
@@ -137,20 +138,16 @@ pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// Whole entries; which ones is to be added.
-pub(super) const RECORDS: &str = "SELECT *, state IN ('sending', 'unknown') AND EXISTS (
-     SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id
-     WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost,
-   EXISTS (SELECT 1 FROM attempts a JOIN answers b ON b.attempt = a.id
-     WHERE a.entry = entries.id AND b.outcome = 'imported') AS answered
- FROM entries";
+/// Every entry, and one.
+const RECORDS: &str = concat!(record_columns!(), " ORDER BY id");
+pub(super) const RECORD: &str = concat!(record_columns!(), " WHERE id = ?1");
 
 pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
-    connection.prepare(&format!("{RECORDS} ORDER BY id"))?.query_map([], record)?.collect()
+    connection.prepare(RECORDS)?.query_map([], record)?.collect()
 }
 
 pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> rusqlite::Result<Record> {
-    connection.prepare_cached(&format!("{RECORDS} WHERE id = ?1"))?.query_row([id.0], record)
+    connection.prepare_cached(RECORD)?.query_row([id.0], record)
 }
 
 pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<ManifestFacts>> {
@@ -173,7 +170,7 @@ pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<Manifes
         .collect()
 }
 
-fn attempts(connection: &Connection, entry: EntryId) -> rusqlite::Result<Vec<Attempt>> {
+pub(super) fn attempts(connection: &Connection, entry: EntryId) -> rusqlite::Result<Vec<Attempt>> {
     connection
         .prepare_cached(
             "SELECT a.run, a.number, a.sent_at, b.answered_at, coalesce(b.outcome, 'open'), b.http_status, b.class, b.detail,
@@ -304,46 +301,38 @@ fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
         .collect()
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+/// An entry, of the columns of `record_columns`.
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let session = |session_id| -> rusqlite::Result<Session> {
-        Ok(Session {
-            session_id,
-            session_number: row.get("session_number")?,
-            session_url: row.get("session_url")?,
-            status: row.get("status")?,
-        })
+        Ok(Session { session_id, session_number: row.get(18)?, session_url: row.get(19)?, status: row.get(20)? })
     };
-    let state: String = row.get("state")?;
+    let state = row.get_ref(11)?.as_str()?;
     Ok(Record {
-        id: EntryId(row.get("id")?),
-        manifest: row.get("manifest")?,
-        label: row.get("label")?,
-        receiver: Receiver {
-            application_id: optional_uuid(row, "application_id")?,
-            base_url: row.get("base_url")?,
-            key: fingerprint(row, "key")?,
-        },
-        source_session_id: optional_uuid(row, "source_session_id")?,
-        source_hash: fingerprint(row, "source_hash")?,
-        token: fingerprint(row, "token")?,
-        from_application_id: optional_uuid(row, "from_application_id")?,
-        session_kind: kind(row, "session_kind")?,
-        state: State::parse(&state).ok_or_else(|| unreadable(&format!("state {state}")))?,
+        id: EntryId(row.get(0)?),
+        label: row.get(1)?,
+        manifest: row.get(2)?,
+        receiver: Receiver { application_id: optional_uuid(row, 3)?, base_url: row.get(4)?, key: fingerprint(row, 5)? },
+        source_session_id: optional_uuid(row, 6)?,
+        source_hash: fingerprint(row, 7)?,
+        token: fingerprint(row, 8)?,
+        from_application_id: optional_uuid(row, 9)?,
+        session_kind: kind(row, 10)?,
+        state: State::parse(state).ok_or_else(|| unreadable(&format!("state {state}")))?,
         settings: Settings {
-            workflow_id: optional_uuid(row, "workflow_id")?,
-            trust_review: row.get("trust_review")?,
-            vendor_data: row.get("vendor_data")?,
+            workflow_id: optional_uuid(row, 12)?,
+            trust_review: row.get(13)?,
+            vendor_data: row.get(14)?,
         },
-        answer_lost: row.get("answer_lost")?,
-        answered: row.get("answered")?,
-        attempts: row.get("attempts")?,
-        first_sent_at: row.get::<_, Option<i64>>("first_sent_at")?.map(time),
-        session: optional_uuid(row, "session_id")?.map(session).transpose()?,
-        imported_at: row.get::<_, Option<i64>>("imported_at")?.map(time),
-        error: error(row, "error_class", "error_status", "error_detail")?,
-        place: row.get("place")?,
-        run: RunId(row.get("run")?),
-        audited_at: row.get::<_, Option<i64>>("audited_at")?.map(time),
+        attempts: row.get(15)?,
+        first_sent_at: row.get::<_, Option<i64>>(16)?.map(time),
+        session: optional_uuid(row, 17)?.map(session).transpose()?,
+        imported_at: row.get::<_, Option<i64>>(21)?.map(time),
+        error: error(row, 22, 23, 24)?,
+        place: row.get(25)?,
+        run: RunId(row.get(26)?),
+        audited_at: row.get::<_, Option<i64>>(27)?.map(time),
+        answer_lost: row.get(28)?,
+        answered: row.get(29)?,
     })
 }
 

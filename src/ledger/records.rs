@@ -13,7 +13,7 @@ mod sketch;
 mod sums;
 
 pub use reported::{RunFinding, RunOutcome, StateCount};
-pub use sketch::{ReceiverRef, Sketch};
+pub use sketch::{ReceiverRef, Sketch, Sought};
 pub use sums::{FindingSum, ImportSum, PeriodSums, RefusalSum, RepairSum};
 
 /// An entry's number in the ledger.

@@ -1,7 +1,8 @@
 //! Tests of the promises that the ledger keeps by itself.
 
 mod files;
-mod queries;
+mod listing;
+pub(super) mod queries;
 mod reported;
 
 use std::fs;

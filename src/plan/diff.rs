@@ -13,13 +13,15 @@ use uuid::Uuid;
 
 use super::action::Known;
 use crate::by_session::BySession;
-use crate::ledger::records::{EntryId, Receiver, ReceiverRef, Sketch, State};
+use crate::ledger::records::{EntryId, Receiver, ReceiverRef, Sketch, Sought, State};
 use crate::ledger::token_hash;
 use crate::manifest::{Entry, Manifest, Manifests};
 use crate::token::{Fingerprint, FingerprintKey, SessionKind};
 
 /// Of a manifest that is none of those given.
 const FOREIGN: u32 = u32::MAX;
+/// Of more entries the records are not looked for one by one.
+const FEW: u32 = 10_000;
 /// No candidate.
 const NONE: u32 = u32::MAX;
 
@@ -160,6 +162,17 @@ impl<'m> Index<'m> {
     /// How many entries there are.
     pub(super) fn count(&self) -> u32 {
         self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// By what the records are found that can be an entry's, or an orphan: all others are passed over by
+    /// [`Index::see`], but that there is an erased one. `None` where there are so many entries that they are not worth looking for one by one.
+    pub(super) fn sought(&self) -> Option<Sought<'m>> {
+        let entries = || self.manifests.manifests.iter().flat_map(|manifest| &manifest.entries);
+        (self.count() <= FEW).then(|| Sought {
+            sources: entries().filter_map(|entry| entry.source_session_id).collect(),
+            tokens: self.tokens.iter().copied().collect(),
+            manifests: self.names.keys().copied().collect(),
+        })
     }
 
     fn by_source(&self, source: Uuid) -> Option<u32> {

@@ -34,7 +34,7 @@ pub use past::{Past, Snapshot};
 pub use reason::{Differing, Reason};
 pub use saved::{FORMAT, LedgerFit, Saved};
 
-use crate::ledger::records::{EntryId, Record};
+use crate::ledger::records::{EntryId, Record, Sketch};
 use crate::manifest::{Entry, Label, Manifest, Manifests};
 use crate::token::SessionKind;
 use diff::{Index, Matches, Seen, Taken};
@@ -319,7 +319,11 @@ pub fn plan<P: Past>(
     retry_refused: bool,
 ) -> Result<Plan, P::Error> {
     let index = Index::new(manifests, past.identity().map(|identity| &identity.key));
-    let seen = past.see_all(Seen::default, |seen, it| index.see(seen, it))?;
+    let see = |seen: &mut Seen, it: &Sketch<'_>| index.see(seen, it);
+    let seen = match index.sought() {
+        Some(sought) => past.see_those(&sought, Seen::default, see)?,
+        None => past.see_all(Seen::default, see)?,
+    };
     let mut matches = Matches::new(&index, seen);
     let decisions = Vec::with_capacity(index.count() as usize);
     let mut plan = Plan { manifests: Arc::clone(manifests), decisions, ..Plan::default() };

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use crate::ledger::records::{EntryId, Identity, RecentImports, Record, Sketch};
+use crate::ledger::records::{EntryId, Identity, RecentImports, Record, Sketch, Sought};
 
 /// What is on record. Reading is its affair; the planner only asks.
 pub trait Past {
@@ -22,6 +22,16 @@ pub trait Past {
         begin: impl Fn() -> S + Sync,
         see: impl Fn(&mut S, &Sketch<'_>) + Sync,
     ) -> Result<Vec<S>, Self::Error>;
+
+    /// As [`Past::see_all`], but entries that can not be meant by what is sought may be passed over.
+    fn see_those<S: Send>(
+        &self,
+        _sought: &Sought<'_>,
+        begin: impl Fn() -> S + Sync,
+        see: impl Fn(&mut S, &Sketch<'_>) + Sync,
+    ) -> Result<Vec<S>, Self::Error> {
+        self.see_all(begin, see)
+    }
 
     /// These entries, in order of their numbers.
     fn records(&self, ids: &[EntryId]) -> Result<Vec<Record>, Self::Error>;

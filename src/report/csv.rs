@@ -3,9 +3,13 @@
 //! A cell is the value as JSON has it, a text without quotes, `null` empty; an object is JSON. What a spreadsheet would
 //! take for a formula is led by an apostrophe.
 
+use std::io;
+
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Report;
+use super::document::{ImportRow, finding_row};
 use super::kind::RenderError;
 use super::text::csv_cell;
 
@@ -30,12 +34,27 @@ pub const IMPORT_KEYS: [&str; 13] = [
 pub const FINDING_KEYS: [&str; 10] =
     ["manifest", "id", "session_id", "rule", "severity", "message", "expected", "actual", "first_seen", "new"];
 
-/// The table of a run.
-pub fn render(report: &Report) -> Result<String, RenderError> {
-    let (rows, keys) = if report.is_audit() { ("findings", &FINDING_KEYS[..]) } else { ("imports", &IMPORT_KEYS[..]) };
-    let document = report.document()?;
-    let rows = document[rows].as_array().into_iter().flatten().filter_map(Value::as_object);
-    table(keys, rows)
+/// Writes the table of a run, row by row.
+pub fn write(report: &Report, to: &mut dyn io::Write) -> Result<(), RenderError> {
+    if report.is_audit() {
+        write_rows(&FINDING_KEYS, report.findings.iter().map(finding_row), to)
+    } else {
+        write_rows(&IMPORT_KEYS, report.outcomes.iter().map(ImportRow::new), to)
+    }
+}
+
+fn write_rows<R: Serialize>(
+    keys: &[&str],
+    rows: impl Iterator<Item = R>,
+    to: &mut dyn io::Write,
+) -> Result<(), RenderError> {
+    let mut writer = ::csv::Writer::from_writer(to);
+    writer.write_record(keys)?;
+    for row in rows {
+        let row = serde_json::to_value(row)?;
+        writer.write_record(keys.iter().map(|key| csv_cell(&cell(&row[*key]))))?;
+    }
+    Ok(writer.flush()?)
 }
 
 /// A header, and a line for each row.

@@ -1,6 +1,7 @@
 //! The JSON documents of spec section 4.
 
 mod plan;
+mod status;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -9,14 +10,13 @@ use uuid::Uuid;
 
 use crate::didit::Class;
 use crate::exit::Exit;
-use crate::ledger::records::{
-    Attempt, Identity, Record, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome, State,
-};
+use crate::ledger::records::{Identity, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome};
 use crate::manifest::{Diagnostic, Manifests};
-use crate::report::schema::{Output, outcomes_counted, states_counted};
+use crate::report::schema::{Output, outcomes_counted};
 use crate::token::SessionKind;
 
 pub use plan::PlanDocument;
+pub use status::{Entries, StatusDocument, StatusEntry};
 
 /// Counts by name, in a fixed order.
 type Counts = serde_json::Map<String, serde_json::Value>;
@@ -98,14 +98,15 @@ pub struct ApplyDocument<'a> {
     summary: Counts,
     seconds: f64,
     requests: Requests,
-    imports: Vec<ImportRow<'a>>,
+    #[schemars(with = "Vec<ImportRow<'a>>")]
+    imports: Imports<'a>,
     verification: Option<AuditDocument<'a>>,
     error: Option<ErrorBody<'a>>,
     exit: &'a Exit,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct ImportRow<'a> {
+pub(super) struct ImportRow<'a> {
     manifest: &'a str,
     id: &'a str,
     #[schemars(extend("enum" = OUTCOMES))]
@@ -157,7 +158,7 @@ pub fn advice(class: Class, label: &str, is_open: bool) -> String {
 }
 
 impl<'a> ImportRow<'a> {
-    fn new(it: &'a RunOutcome) -> Self {
+    pub(super) fn new(it: &'a RunOutcome) -> Self {
         let session = it.session.as_ref();
         Self {
             manifest: &it.manifest,
@@ -217,7 +218,7 @@ impl<'a> ApplyDocument<'a> {
             summary: count_outcomes(view.outcomes).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect(),
             seconds: view.seconds,
             requests: view.requests,
-            imports: view.outcomes.iter().map(ImportRow::new).collect(),
+            imports: Imports(view.outcomes),
             verification: view
                 .verified
                 .map(|_| AuditDocument::new(RunView { error: None, exit: view.verification_exit, ..view })),
@@ -234,9 +235,30 @@ pub struct AuditDocument<'a> {
     format: &'static str,
     run: RunId,
     summary: AuditSummary,
-    findings: Vec<FindingRow<'a>>,
+    #[schemars(with = "Vec<FindingRow<'a>>")]
+    findings: Findings<'a>,
     error: Option<ErrorBody<'a>>,
     exit: &'a Exit,
+}
+
+/// The rows of an apply, made one by one as they are written.
+#[derive(Debug)]
+struct Imports<'a>(&'a [RunOutcome]);
+
+impl Serialize for Imports<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ImportRow::new))
+    }
+}
+
+/// The rows of an audit, likewise.
+#[derive(Debug)]
+struct Findings<'a>(&'a [RunFinding]);
+
+impl Serialize for Findings<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(finding_row))
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -254,7 +276,7 @@ struct SeverityCounts {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct FindingRow<'a> {
+pub(super) struct FindingRow<'a> {
     manifest: &'a str,
     id: &'a str,
     session_id: Option<Uuid>,
@@ -282,14 +304,14 @@ impl<'a> AuditDocument<'a> {
                 checked,
                 findings: SeverityCounts { error: count("error"), warning: count("warning"), info: count("info") },
             },
-            findings: view.findings.iter().map(finding_row).collect(),
+            findings: Findings(view.findings),
             error: view.error.map(ErrorBody::of_run),
             exit: view.exit,
         }
     }
 }
 
-fn finding_row(it: &RunFinding) -> FindingRow<'_> {
+pub(super) fn finding_row(it: &RunFinding) -> FindingRow<'_> {
     FindingRow {
         manifest: &it.manifest,
         id: &it.label,
@@ -301,142 +323,6 @@ fn finding_row(it: &RunFinding) -> FindingRow<'_> {
         actual: it.actual.as_deref(),
         first_seen: it.first_seen,
         new: it.new,
-    }
-}
-
-/// `didit-sync/status.v1`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct StatusDocument<'a> {
-    #[schemars(extend("const" = Output::Status.format()))]
-    format: &'static str,
-    ledger: LedgerRef,
-    #[schemars(schema_with = "states_counted")]
-    summary: Counts,
-    entries: &'a [StatusEntry<'a>],
-    exit: &'a Exit,
-}
-
-/// An entry as `status` shows it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct StatusEntry<'a> {
-    manifest: &'a str,
-    id: &'a str,
-    state: State,
-    source_session_id: Option<Uuid>,
-    session_id: Option<Uuid>,
-    session_number: Option<i64>,
-    session_kind: Option<SessionKind>,
-    status: Option<&'a str>,
-    workflow_id: Option<Uuid>,
-    trust_review: Option<bool>,
-    vendor_data: Option<&'a str>,
-    imported_at: Option<Timestamp>,
-    attempts: Vec<Attempt>,
-    error: Option<EntryError<'a>>,
-    provenance: Provenance<'a>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct Provenance<'a> {
-    run: RunId,
-    actor: Option<&'a str>,
-    reason: Option<&'a str>,
-    #[serde(rename = "ref")]
-    reference: Option<&'a str>,
-    place: &'a str,
-    from_application_id: Option<Uuid>,
-    token: Option<String>,
-}
-
-impl<'a> StatusEntry<'a> {
-    /// An entry with its attempts and the run that last changed it.
-    #[must_use]
-    pub fn new(record: &'a Record, attempts: Vec<Attempt>, run: Option<&'a Run>) -> Self {
-        let session = record.session.as_ref();
-        let origin = run.map(|run| &run.origin);
-        Self {
-            manifest: &record.manifest,
-            id: &record.label,
-            state: record.state,
-            source_session_id: record.source_session_id,
-            session_id: session.map(|session| session.session_id),
-            session_number: session.and_then(|session| session.session_number),
-            session_kind: record.session_kind,
-            status: session.and_then(|session| session.status.as_deref()),
-            workflow_id: record.settings.workflow_id,
-            trust_review: record.settings.trust_review,
-            vendor_data: record.settings.vendor_data.as_deref(),
-            imported_at: record.imported_at,
-            attempts,
-            error: record.error.as_ref().map(|error| {
-                let is_open = matches!(record.state, State::Unknown | State::Sending);
-                EntryError::new(error, &record.label, is_open)
-            }),
-            provenance: Provenance {
-                run: record.run,
-                actor: origin.map(|origin| origin.actor.as_str()),
-                reason: origin.and_then(|origin| origin.reason.as_deref()),
-                reference: origin.and_then(|origin| origin.reference.as_deref()),
-                place: &record.place,
-                from_application_id: record.from_application_id,
-                token: record.token.filter(|_| record.state != State::Erased).map(|token| token.to_string()),
-            },
-        }
-    }
-
-    /// The header of the CSV form: the keys in their order.
-    pub const CSV_HEADER: [&'static str; 15] = [
-        "manifest",
-        "id",
-        "state",
-        "source_session_id",
-        "session_id",
-        "session_number",
-        "session_kind",
-        "status",
-        "workflow_id",
-        "trust_review",
-        "vendor_data",
-        "imported_at",
-        "attempts",
-        "error",
-        "provenance",
-    ];
-
-    /// The cells of the CSV form: `attempts` is their number, `error` its class, `provenance` JSON.
-    #[must_use]
-    pub fn csv_cells(&self) -> Vec<String> {
-        fn cell<T: ToString>(value: Option<T>) -> String {
-            value.map(|value| value.to_string()).unwrap_or_default()
-        }
-        let cells = [
-            self.manifest.to_owned(),
-            self.id.to_owned(),
-            self.state.to_string(),
-            cell(self.source_session_id),
-            cell(self.session_id),
-            cell(self.session_number),
-            cell(self.session_kind),
-            cell(self.status),
-            cell(self.workflow_id),
-            cell(self.trust_review),
-            cell(self.vendor_data),
-            cell(self.imported_at),
-            self.attempts.len().to_string(),
-            cell(self.error.as_ref().map(|error| error.class)),
-            serde_json::to_string(&self.provenance).unwrap_or_default(),
-        ];
-        cells.map(|text| crate::report::text::csv_cell(&text)).into()
-    }
-}
-
-impl<'a> StatusDocument<'a> {
-    /// The document: `summary` counts all entries of the ledger, `entries` are those asked for.
-    #[must_use]
-    pub fn new(ledger: LedgerRef, all: &[Record], entries: &'a [StatusEntry<'a>], exit: &'a Exit) -> Self {
-        let count = |state: State| all.iter().filter(|record| record.state == state).count() as u64;
-        let summary = State::ALL.into_iter().map(|s| (s.as_str().to_owned(), count(s).into())).collect();
-        Self { format: Output::Status.format(), ledger, summary, entries, exit }
     }
 }
 

@@ -24,12 +24,26 @@ pub fn write_json_whole(path: &Path, document: &impl serde::Serialize) -> io::Re
 /// Writes a report: as [`write_whole`], for everybody to read if it is `public`. A link stays one, and what is no file,
 /// such as `/dev/stdout` or a pipe, is written to.
 pub fn write(path: &Path, text: &str, public: bool) -> io::Result<()> {
+    write_as_made(path, public, |to| to.write_all(text.as_bytes()))
+}
+
+/// Writes a report as [`write()`] does, as it is made.
+pub fn write_as_made(
+    path: &Path,
+    public: bool,
+    make: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let write = |file: &mut fs::File| {
+        let mut masking = Masking::new(io::BufWriter::with_capacity(1 << 16, file));
+        make(&mut masking)?;
+        masking.end()?.flush()
+    };
     let is_special = fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
     if is_special || path.starts_with("/dev") || path.starts_with("/proc") {
-        return fs::OpenOptions::new().append(true).open(path)?.write_all(masked(text).as_bytes());
+        return write(&mut fs::OpenOptions::new().append(true).open(path)?);
     }
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace(&target, text, if public { 0o644 } else { 0o600 })
+    fill(&target, if public { 0o644 } else { 0o600 }, write)
 }
 
 /// Adds `text`, secrets masked, to a file by one write.

@@ -1,9 +1,12 @@
 //! `json`: the run's document, on several lines.
 
+use std::io;
+
 use super::Report;
 use super::kind::RenderError;
 
-/// The document that `--json` prints.
-pub fn render(report: &Report) -> Result<String, RenderError> {
-    Ok(crate::text::json(&report.document()?)? + "\n")
+/// Writes the document that `--json` prints.
+pub fn write(report: &Report, to: &mut dyn io::Write) -> Result<(), RenderError> {
+    crate::text::write_json(&report.document(), &mut *to)?;
+    Ok(to.write_all(b"\n")?)
 }

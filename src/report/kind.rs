@@ -1,5 +1,7 @@
 //! The kinds of reports: one small file for each, all of the one [`Report`].
 
+use std::io;
+
 use super::{Report, csv, html, json, junit, markdown, prometheus, remint};
 
 /// A kind of report.
@@ -33,9 +35,23 @@ pub enum RenderError {
     /// XML.
     #[error(transparent)]
     Junit(#[from] quick_junit::SerializeError),
+    /// What is written to.
+    #[error(transparent)]
+    Io(#[from] io::Error),
     /// A form that is written line by line.
     #[error(transparent)]
     Text(#[from] std::fmt::Error),
+}
+
+impl From<RenderError> for io::Error {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Io(error) => error,
+            RenderError::Json(error) => error.into(),
+            RenderError::Csv(error) => error.into(),
+            other => io::Error::other(other),
+        }
+    }
 }
 
 impl Kind {
@@ -64,17 +80,19 @@ impl Kind {
         self == Self::Prometheus
     }
 
-    /// The whole text of the report. Ends with a line end.
-    pub fn render(self, report: &Report) -> Result<String, RenderError> {
-        match self {
-            Self::Json => json::render(report),
-            Self::Csv => csv::render(report),
-            Self::Junit => junit::render(report),
-            Self::Markdown => Ok(markdown::run(report, markdown::COMMENT)),
-            Self::Html => html::render(report),
-            Self::Prometheus => prometheus::render(report),
-            Self::Remint => remint::render(report),
-        }
+    /// Writes the report, which ends with a line end: row by row, where its form has no totals before its rows that only
+    /// the rows tell.
+    pub fn write(self, report: &Report, to: &mut dyn io::Write) -> Result<(), RenderError> {
+        let text = match self {
+            Self::Json => return json::write(report, to),
+            Self::Csv => return csv::write(report, to),
+            Self::Junit => junit::render(report)?,
+            Self::Markdown => markdown::run(report, markdown::COMMENT),
+            Self::Html => html::render(report)?,
+            Self::Prometheus => prometheus::render(report)?,
+            Self::Remint => remint::render(report)?,
+        };
+        Ok(to.write_all(text.as_bytes())?)
     }
 }
 

@@ -22,8 +22,8 @@ mod tests;
 pub mod text;
 
 pub use document::{
-    ApplyDocument, AuditDocument, ErrorDocument, LedgerRef, OUTCOMES, PlanDocument, RunsDocument, StatusDocument,
-    StatusEntry, ValidateDocument,
+    ApplyDocument, AuditDocument, Entries, ErrorDocument, LedgerRef, OUTCOMES, PlanDocument, RunsDocument,
+    StatusDocument, StatusEntry, ValidateDocument,
 };
 pub use kind::{Kind, RenderError};
 pub use model::Report;

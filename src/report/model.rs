@@ -1,6 +1,7 @@
 //! A run as the ledger has it, from which every form is made: so that a report made later has the same bytes.
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
 use super::document::{ApplyDocument, AuditDocument, RunView};
 use crate::exit::{Condition, Exit};
@@ -26,6 +27,22 @@ pub struct Report {
     pub sends: Vec<Sends>,
     /// The least of its manifests' `writes_per_minute`, where known.
     pub writes_per_minute: Option<u32>,
+}
+
+/// The document of a run, whose rows are made one by one as they are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a>(&'a Report);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.with_view(|view| {
+            if self.0.is_audit() {
+                AuditDocument::new(view).serialize(serializer)
+            } else {
+                ApplyDocument::new(view).serialize(serializer)
+            }
+        })
+    }
 }
 
 impl Report {
@@ -79,14 +96,9 @@ impl Report {
     }
 
     /// The JSON document: `didit-sync/apply.v1` or `didit-sync/audit.v1`.
-    pub fn document(&self) -> serde_json::Result<serde_json::Value> {
-        self.with_view(|view| {
-            if self.is_audit() {
-                serde_json::to_value(AuditDocument::new(view))
-            } else {
-                serde_json::to_value(ApplyDocument::new(view))
-            }
-        })
+    #[must_use]
+    pub fn document(&self) -> Document<'_> {
+        Document(self)
     }
 
     /// Shows it to who makes a document or a text of it.

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
-use super::document::RunView;
+use super::document::{Entries, LedgerRef, RunView, StatusDocument};
 use super::text;
 use crate::console::{LogFormat, Style};
 use crate::didit::Class;
 use crate::exit::{Condition, Exit};
+use crate::ledger::LedgerError;
 use crate::ledger::records::{
     Attempt, EntryId, Origin, Receiver, Record, RecordedError, Requests, Run, RunFinding, RunId, RunOutcome, Session,
     Settings, State,
@@ -240,6 +241,21 @@ fn an_entry_is_shown_with_every_attempt() {
         end: None,
     };
     insta::assert_snapshot!("entry", text::entry(&record, &attempts, Some(&run)));
-    insta::assert_snapshot!("totals", text::totals(std::slice::from_ref(&record)));
-    insta::assert_snapshot!("entries", text::entries(std::iter::once(&record), STYLE));
+    insta::assert_snapshot!("totals", text::totals(&[(record.state, 1), (State::Refused, 0)]));
+    insta::assert_snapshot!("entries", text::entries(&[(&record).into()], STYLE));
+}
+
+/// A document that is begun is ended: of a ledger that turns out to be damaged, its exit says so.
+#[test]
+fn a_document_of_entries_says_at_its_end_that_not_all_could_be_read() {
+    let damaged = LedgerError::Corrupt { path: "state/ledger.db".into(), detail: "page 7".to_owned() };
+    let (ledger, counts, exit) = (LedgerRef::new(None), [(State::Imported, 2)], Exit::ok());
+    let runs = std::collections::HashMap::new();
+    for (rows, code) in [(vec![], 0), (vec![Err(damaged)], 12)] {
+        let entries = Entries::new(rows.into_iter(), &runs);
+        let document = serde_json::to_value(StatusDocument::new(ledger, &counts, &entries, &exit)).unwrap();
+        assert_eq!((&document["entries"], &document["summary"]["imported"]), (&serde_json::json!([]), &2.into()));
+        assert_eq!(document["exit"]["code"], code);
+        assert_eq!(entries.failed().is_some(), code == 12);
+    }
 }

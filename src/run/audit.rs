@@ -19,7 +19,7 @@ use super::time_limit::{self, TimeLimit};
 use super::verifier::{Check, Verified, Verifier, duplicate};
 use super::{Ran, add_verification, dispatch, round, run_error};
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{EntryId, Origin, Requests, RunEnd, RunFinding, RunId};
+use crate::ledger::records::{EntryId, Origin, Record, Requests, RunEnd, RunFinding, RunId};
 use crate::ledger::{Acceptance, LedgerError, Location, Lock, Purpose, Verdict};
 use crate::verify::{self, Case, Fetched, Finding, Measure, Rule};
 
@@ -158,8 +158,10 @@ fn is_taken(finding: &RunFinding, taken: &[EntryId]) -> bool {
 pub struct Offline {
     /// What it works with.
     pub means: Means,
-    /// The sessions.
-    pub checks: Vec<Check>,
+    /// The entries whose sessions are to be judged, least recently audited first.
+    pub entries: Vec<EntryId>,
+    /// What is to be judged of an entry's session; `None` where it has none by now.
+    pub check: fn(&Record) -> Option<Check>,
     /// Whether `--limit` left sessions out.
     pub limited: bool,
     /// Who runs.
@@ -170,24 +172,43 @@ pub struct Offline {
 /// looked. No session counts as looked at.
 pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
     let started = Instant::now();
-    let Offline { means, checks, limited, origin } = work;
+    let Offline { means, entries, check, limited, origin } = work;
     let run = means.ledger.begin_run("audit", origin, means.clock.now()).await?;
     means.events.tell(Event::Began { run, command: "audit" });
-    let sessions = checks.len() as u64;
-    let found = recorded(&means, checks).await?;
+    let mut sessions = 0;
+    let mut found = Recorded::default();
+    for few in entries.chunks(AT_ONCE) {
+        let records = means.ledger.records_of(few.to_vec()).await?;
+        let checks: Vec<Check> = records.iter().filter_map(check).collect();
+        sessions += checks.len() as u64;
+        recorded(&means, checks, &mut found).await?;
+    }
+    let found = found.standing.into_iter().chain(found.judged).collect();
     let verdict = Verdict { found, ..Verdict::default() };
     let findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
     let verified = Verified { sessions, checked: sessions, findings, ..Verified::default() };
     Ok(end(&means, run, verified, limited, Requests::default(), started).await)
 }
 
-async fn recorded(means: &Means, checks: Vec<Check>) -> Result<Vec<(EntryId, Finding)>, LedgerError> {
+/// How many sessions are judged at once: of all that the ledger knows, no more is in memory.
+const AT_ONCE: usize = 1000;
+
+/// What was found in the ledger.
+#[derive(Default)]
+struct Recorded {
+    /// Before, and not undone.
+    standing: Vec<(EntryId, Finding)>,
+    /// By its own facts.
+    judged: Vec<(EntryId, Finding)>,
+}
+
+async fn recorded(means: &Means, checks: Vec<Check>, found: &mut Recorded) -> Result<(), LedgerError> {
     let ledger = &means.ledger;
     let entries: Vec<EntryId> = checks.iter().map(|check| check.entry).collect();
     let shared = ledger.shared_sessions(checks.iter().map(|check| check.subject.session_id).collect()).await?;
     let mut baselines = ledger.baselines(entries.clone()).await?;
-    let mut found = ledger.standing(entries).await?;
-    found.retain(|(_, finding)| !is_judged_anew(&finding.rule));
+    let standing = ledger.standing(entries).await?.into_iter();
+    found.standing.extend(standing.filter(|(_, finding)| !is_judged_anew(&finding.rule)));
     let today = means.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let measure = Measure { today, key: ledger.identity().key.clone() };
     for Check { entry, subject, .. } in checks {
@@ -195,9 +216,9 @@ async fn recorded(means: &Means, checks: Vec<Check>) -> Result<Vec<(EntryId, Fin
         let twice = duplicate(&subject, &shared, baseline.as_ref());
         let case = Case { subject, fetched: Fetched::NotChecked, baseline };
         let judged = verify::judge_all(&[case], &measure).findings.into_iter().chain(twice);
-        found.extend(judged.map(|finding| (entry, finding)));
+        found.judged.extend(judged.map(|finding| (entry, finding)));
     }
-    Ok(found)
+    Ok(())
 }
 
 /// What follows from the ledger alone, and what is news of one moment.

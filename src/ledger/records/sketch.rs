@@ -37,6 +37,17 @@ pub struct Sketch<'r> {
     pub class: Option<Class>,
 }
 
+/// By what the records of a few entries are found.
+#[derive(Clone, Debug, Default)]
+pub struct Sought<'m> {
+    /// Their source sessions, where known.
+    pub sources: Vec<Uuid>,
+    /// The tokens of those whose source session is not known, and what an erasure leaves of them.
+    pub tokens: Vec<Fingerprint>,
+    /// The names of their manifests.
+    pub manifests: Vec<&'m str>,
+}
+
 /// A [`Receiver`], borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiverRef<'r> {

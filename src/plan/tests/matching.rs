@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::super::{Item, Past, Snapshot, receiver};
 use super::{Spec, identity, manifests, now, token};
-use crate::ledger::records::{EntryId, Identity, Receiver, RecentImports, Record, RunId, Settings, Sketch, State};
+use crate::ledger::records::{
+    EntryId, Identity, Receiver, RecentImports, Record, RunId, Settings, Sketch, Sought, State,
+};
 use crate::ledger::token_hash;
 use crate::manifest::{Entry, Manifest, Manifests};
 use crate::token::Fingerprint;
@@ -164,6 +166,24 @@ impl Past for Parted<'_> {
             seen
         };
         Ok(self.0.records.chunks(self.1).map(part).collect())
+    }
+
+    /// No more than what has to be seen.
+    fn see_those<S: Send>(
+        &self,
+        sought: &Sought<'_>,
+        begin: impl Fn() -> S + Sync,
+        see: impl Fn(&mut S, &Sketch<'_>) + Sync,
+    ) -> Result<Vec<S>, Self::Error> {
+        let erased = self.0.records.iter().find(|it| it.state == State::Erased).map(|it| it.id);
+        let is_sought = |it: &&Record| {
+            it.source_session_id.is_none_or(|source| sought.sources.contains(&source))
+                || Some(it.id) == erased
+                || it.token.is_some_and(|token| sought.tokens.contains(&token))
+                || it.state == State::Imported && sought.manifests.contains(&&*it.manifest)
+        };
+        let records = self.0.records.iter().filter(is_sought).cloned().collect();
+        Parted(&Snapshot { records, ..self.0.clone() }, self.1).see_all(begin, see)
     }
 
     fn records(&self, ids: &[EntryId]) -> Result<Vec<Record>, Self::Error> {

@@ -6,9 +6,10 @@ mod sheet;
 
 use std::fmt::Write as _;
 
-use self::sheet::{Column, Row};
+use self::sheet::{Column, Measure, Row, Sheet};
 use super::document::{RunView, advice, count_outcomes};
 use crate::console::{Style, paint};
+use crate::ledger::Line;
 use crate::ledger::records::{Attempt, Record, Run, RunOutcome, State};
 use crate::text::inert;
 
@@ -102,44 +103,89 @@ fn findings(view: &RunView<'_>, style: Style) -> String {
     out
 }
 
-/// Totals of the ledger.
+/// Totals of the ledger: how many entries are in each state.
 #[must_use]
-pub fn totals(records: &[Record]) -> String {
-    let mut out = format!("{} entries\n", records.len());
-    for state in State::ALL {
-        let count = records.iter().filter(|record| record.state == state).count();
-        if count > 0 {
+pub fn totals(counts: &[(State, u64)]) -> String {
+    let all: u64 = counts.iter().map(|(_, count)| count).sum();
+    let mut out = format!("{all} entries\n");
+    for (state, count) in counts {
+        if *count > 0 {
             let _ = writeln!(out, "  {state:9} {count}");
         }
     }
     out
 }
 
+const ENTRY_COLUMNS: [Column; 6] = [
+    Column::shortened("id", 0, 12),
+    Column::whole("state", 1),
+    Column::whole("kind", 4),
+    Column::whole("session", 2),
+    Column::whole("status", 3),
+    Column::shortened("vendor_data", 5, 12),
+];
+
+fn entry_cells(it: &Line) -> Vec<String> {
+    vec![
+        inert(&it.label),
+        it.state.to_string(),
+        short(it.session_kind),
+        short(it.session_id),
+        short(it.status.as_deref()),
+        short(it.vendor_data.as_deref()),
+    ]
+}
+
+/// What entries need on their lines. All are seen before the first is shown.
+#[derive(Debug)]
+pub struct EntryMeasure(Measure<'static>);
+
+impl Default for EntryMeasure {
+    fn default() -> Self {
+        Self(Measure::new(&ENTRY_COLUMNS))
+    }
+}
+
+impl EntryMeasure {
+    /// Sees an entry.
+    pub fn see(&mut self, entry: &Line) {
+        self.0.see(&entry_cells(entry));
+    }
+
+    /// The lines for entries like these.
+    #[must_use]
+    pub fn lines(&self, style: Style) -> EntryLines {
+        EntryLines(Sheet::new(&self.0, ("", None), style.width))
+    }
+}
+
 /// Entries, one a line.
+#[derive(Debug)]
+pub struct EntryLines(Sheet<'static>);
+
+impl EntryLines {
+    /// The titles.
+    #[must_use]
+    pub fn head(&self) -> String {
+        self.0.head()
+    }
+
+    /// The line of an entry.
+    #[must_use]
+    pub fn line(&self, entry: &Line) -> String {
+        self.0.row(&Row { cells: entry_cells(entry), below: None })
+    }
+}
+
+/// A few entries, one a line.
 #[must_use]
-pub fn entries<'a>(records: impl Iterator<Item = &'a Record>, style: Style) -> String {
-    const COLUMNS: [Column; 6] = [
-        Column::shortened("id", 0, 12),
-        Column::whole("state", 1),
-        Column::whole("kind", 4),
-        Column::whole("session", 2),
-        Column::whole("status", 3),
-        Column::shortened("vendor_data", 5, 12),
-    ];
-    let row = |record: &Record| {
-        let session = record.session.as_ref();
-        let cells = vec![
-            inert(&record.label),
-            record.state.to_string(),
-            short(record.session_kind),
-            short(session.map(|session| session.session_id)),
-            short(session.and_then(|session| session.status.as_deref())),
-            short(record.settings.vendor_data.as_deref()),
-        ];
-        Row { cells, below: None }
-    };
-    let rows: Vec<Row> = records.map(row).collect();
-    sheet::draw(&COLUMNS, &rows, ("", None), style.width)
+pub fn entries(entries: &[Line], style: Style) -> String {
+    let mut measure = EntryMeasure::default();
+    for entry in entries {
+        measure.see(entry);
+    }
+    let lines = measure.lines(style);
+    entries.iter().fold(lines.head(), |out, entry| out + &lines.line(entry))
 }
 
 /// One entry with every attempt.

@@ -51,54 +51,109 @@ pub(super) fn draw(
     (sign, color): (&str, Option<&str>),
     width: Option<u16>,
 ) -> String {
-    let lead = if sign.is_empty() { GAP } else { sign.width() + GAP + 1 };
-    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(lead));
-    let widths = widths(columns, rows, room);
-    let line = |lead: String, cells: &[String], color: Option<&str>| {
-        let mut line = String::new();
-        for (cell, width) in cells.iter().zip(&widths) {
-            if let Some(width) = width {
-                let cell = shortened(cell, *width);
-                line.push_str(&cell);
-                line.push_str(&" ".repeat(width - cell.width() + GAP));
-            }
-        }
-        let text = lead + line.trim_end();
-        color.map_or_else(|| text.clone(), |code| paint(true, code, &text)) + "\n"
-    };
-    let titles: Vec<String> = columns.iter().map(|column| column.title.to_owned()).collect();
-    let mut out = line(" ".repeat(lead), &titles, color.map(|_| "2"));
+    let mut measure = Measure::new(columns);
     for row in rows {
-        let painted = format!("{:lead$}", format!("  {sign}"), lead = lead);
-        let painted = color.filter(|_| !sign.is_empty()).map_or(painted.clone(), |code| paint(true, code, &painted));
-        out += &line(painted, &row.cells, None);
-        let fallen = columns.iter().zip(&row.cells).zip(&widths);
-        let fallen = fallen.filter(|((column, cell), width)| column.falls && width.is_none() && !cell.is_empty());
-        for words in fallen.map(|((_, cell), _)| cell).chain(&row.below) {
-            out += &wrapped(words, width, lead + GAP);
-        }
+        measure.see(&row.cells);
+    }
+    let sheet = Sheet::new(&measure, (sign, color), width);
+    let mut out = sheet.head();
+    for row in rows {
+        out += &sheet.row(row);
     }
     out
 }
 
-/// The width of each column; `None` where it is left out. A column without a word in it is.
-fn widths(columns: &[Column], rows: &[Row], room: usize) -> Vec<Option<usize>> {
-    let of = |at: usize| rows.iter().filter_map(|row| row.cells.get(at)).map(|cell| cell.width()).max().unwrap_or(0);
-    let is_blank = |at: usize| rows.iter().all(|row| row.cells.get(at).is_none_or(|cell| matches!(&**cell, "" | "-")));
-    let mut order: Vec<usize> = (0..columns.len()).filter(|at| !is_blank(*at)).collect();
-    order.sort_by_key(|at| columns[*at].rank);
-    let (mut left, mut widths) = (room, vec![None; columns.len()]);
-    for at in order {
-        let wanted = of(at).max(columns[at].title.width());
-        let width = match columns[at].least {
-            _ if wanted <= left => wanted,
-            Some(least) if least.max(columns[at].title.width()) <= left => left,
-            _ => continue,
-        };
-        widths[at] = Some(width);
-        left = left.saturating_sub(width + GAP);
+/// What rows need, seen one by one.
+#[derive(Debug)]
+pub(super) struct Measure<'c> {
+    columns: &'c [Column],
+    widest: Vec<usize>,
+    /// Columns with a word in them.
+    told: Vec<bool>,
+}
+
+impl<'c> Measure<'c> {
+    pub(super) fn new(columns: &'c [Column]) -> Self {
+        Self { columns, widest: vec![0; columns.len()], told: vec![false; columns.len()] }
     }
-    widths
+
+    pub(super) fn see(&mut self, cells: &[String]) {
+        for ((cell, widest), told) in cells.iter().zip(&mut self.widest).zip(&mut self.told) {
+            *widest = cell.width().max(*widest);
+            *told |= !matches!(&**cell, "" | "-");
+        }
+    }
+
+    /// The width of each column; `None` where it is left out. A column without a word in it is.
+    fn widths(&self, room: usize) -> Vec<Option<usize>> {
+        let columns = self.columns;
+        let mut order: Vec<usize> = (0..columns.len()).filter(|at| self.told[*at]).collect();
+        order.sort_by_key(|at| columns[*at].rank);
+        let (mut left, mut widths) = (room, vec![None; columns.len()]);
+        for at in order {
+            let wanted = self.widest[at].max(columns[at].title.width());
+            let width = match columns[at].least {
+                _ if wanted <= left => wanted,
+                Some(least) if least.max(columns[at].title.width()) <= left => left,
+                _ => continue,
+            };
+            widths[at] = Some(width);
+            left = left.saturating_sub(width + GAP);
+        }
+        widths
+    }
+}
+
+/// Columns whose widths are settled. A row that was not measured is shortened to them.
+#[derive(Debug)]
+pub(super) struct Sheet<'c> {
+    columns: &'c [Column],
+    widths: Vec<Option<usize>>,
+    sign: &'c str,
+    color: Option<&'c str>,
+    lead: usize,
+    width: Option<u16>,
+}
+
+impl<'c> Sheet<'c> {
+    pub(super) fn new(measure: &Measure<'c>, (sign, color): (&'c str, Option<&'c str>), width: Option<u16>) -> Self {
+        let lead = if sign.is_empty() { GAP } else { sign.width() + GAP + 1 };
+        let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(lead));
+        Self { columns: measure.columns, widths: measure.widths(room), sign, color, lead, width }
+    }
+
+    /// The titles.
+    pub(super) fn head(&self) -> String {
+        let titles: Vec<String> = self.columns.iter().map(|column| column.title.to_owned()).collect();
+        self.line(" ".repeat(self.lead), &titles, self.color.map(|_| "2"))
+    }
+
+    /// A row, with what stands below it.
+    pub(super) fn row(&self, row: &Row) -> String {
+        let painted = format!("{:lead$}", format!("  {}", self.sign), lead = self.lead);
+        let color = self.color.filter(|_| !self.sign.is_empty());
+        let painted = color.map_or(painted.clone(), |code| paint(true, code, &painted));
+        let mut out = self.line(painted, &row.cells, None);
+        let fallen = self.columns.iter().zip(&row.cells).zip(&self.widths);
+        let fallen = fallen.filter(|((column, cell), width)| column.falls && width.is_none() && !cell.is_empty());
+        for words in fallen.map(|((_, cell), _)| cell).chain(&row.below) {
+            out += &wrapped(words, self.width, self.lead + GAP);
+        }
+        out
+    }
+
+    fn line(&self, lead: String, cells: &[String], color: Option<&str>) -> String {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(&self.widths) {
+            if let Some(width) = width {
+                let cell = shortened(cell, *width);
+                line.push_str(&cell);
+                line.extend(std::iter::repeat_n(' ', width - cell.width() + GAP));
+            }
+        }
+        let text = lead + line.trim_end();
+        color.map_or_else(|| text.clone(), |code| paint(true, code, &text)) + "\n"
+    }
 }
 
 /// `text` in at most `width` columns; what is cut out of its middle is shown.
