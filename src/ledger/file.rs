@@ -30,13 +30,14 @@ const CHECKPOINT_PAGES: i64 = 8 * 1024;
 const STATEMENTS: usize = 64;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
     include_str!("schema4.sql"),
     include_str!("schema5.sql"),
     include_str!("schema6.sql"),
+    include_str!("schema7.sql"),
 ];
 
 /// A ledger opened for writing.
