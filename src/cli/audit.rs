@@ -1,7 +1,7 @@
 //! `audit`: fetches imported sessions again. Needs no token, and, for what the ledger keeps of each manifest, no
 //! manifest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,9 +53,12 @@ pub(super) async fn run(
     let limited = chosen.len() > limit;
     chosen.truncate(limit);
     let accepted = accepted(args, &chosen, &snapshot, &ledger)?;
+    let chosen: HashSet<EntryId> = chosen.iter().map(|record| record.id).collect();
+    let chosen = only(snapshot.records, &chosen);
     let origin = origin::of_process(&args.origin);
     if args.offline {
-        let checks = chosen.iter().filter_map(|record| check(record, None, false, Expectations::default())).collect();
+        let checks =
+            chosen.into_iter().filter_map(|record| check(record, None, false, Expectations::default())).collect();
         // One moment's work, which a signal does not cut short.
         signals.begin(Duration::ZERO)?;
         let work = Offline { means: Means::new(ledger, Events::none()), checks, limited, origin: origin.clone() };
@@ -68,7 +71,7 @@ pub(super) async fn run(
     }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let lanes = lanes(&chosen, &facts, manifests.as_deref(), &mut rules, global, &means, &accepted).await?;
+    let lanes = lanes(chosen, &facts, manifests.as_deref(), &mut rules, global, &means, &accepted).await?;
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let stop = signals.begin(Duration::ZERO)?;
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
@@ -136,8 +139,15 @@ fn chosen<'s>(manifests: Option<&Manifests>, items: &[Item], snapshot: &'s Snaps
     kept.filter_map(|item| snapshot.record(item.record?)).filter(imported).collect()
 }
 
+/// The chosen ones of these records, those first that were audited longest ago.
+fn only(mut records: Vec<Record>, chosen: &HashSet<EntryId>) -> Vec<Record> {
+    records.retain(|record| chosen.contains(&record.id));
+    records.sort_unstable_by_key(|record| (record.audited_at, record.id));
+    records
+}
+
 async fn lanes(
-    chosen: &[&Record],
+    chosen: Vec<Record>,
     facts: &HashMap<String, ManifestFacts>,
     manifests: Option<&Manifests>,
     rules: &mut Rules<'_>,
@@ -145,9 +155,8 @@ async fn lanes(
     means: &Means,
     accepted: &HashSet<EntryId>,
 ) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
-    let mut names: Vec<&str> = chosen.iter().map(|record| record.manifest.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
+    let names: BTreeSet<&str> = chosen.iter().map(|record| record.manifest.as_str()).collect();
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let mut receivers = Vec::new();
     for name in &names {
         receivers.push(receiver(name, facts, manifests, global)?);
@@ -155,10 +164,11 @@ async fn lanes(
     let (lanes, of) = setup::lanes(&receivers, global, means).await?;
     let mut checks: Vec<Vec<Check>> = lanes.iter().map(|_| Vec::new()).collect();
     for record in chosen {
-        if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
+        if let Ok(at) = names.binary_search(&record.manifest) {
             let lane = of[at];
-            let expect = rules.of(record)?;
-            checks[lane].extend(check(record, Some(&lanes[lane]), accepted.contains(&record.id), expect));
+            let expect = rules.of(&record)?;
+            let accept = accepted.contains(&record.id);
+            checks[lane].extend(check(record, Some(&lanes[lane]), accept, expect));
         }
     }
     Ok(lanes.into_iter().zip(checks).collect())
@@ -187,24 +197,24 @@ pub(super) fn receiver(
     })
 }
 
-fn check(record: &Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expectations) -> Option<Check> {
-    let session = record.session.as_ref()?;
-    let sent = &record.settings;
+fn check(record: Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expectations) -> Option<Check> {
+    let session = record.session?;
+    let sent = record.settings;
     Some(Check {
         entry: record.id,
         subject: Subject {
-            manifest: record.manifest.clone(),
-            id: record.label.clone(),
+            manifest: record.manifest,
+            id: record.label,
             session_id: session.session_id,
             source_session_id: record.source_session_id,
             kind: record.session_kind,
             sent: Sent {
                 workflow_id: sent.workflow_id,
                 trust_review: sent.trust_review,
-                vendor_data: sent.vendor_data.clone(),
+                vendor_data: sent.vendor_data,
             },
             // Of a session that was looked up, the import's own answer is lost.
-            import_status: session.status.clone().filter(|_| record.answered),
+            import_status: session.status.filter(|_| record.answered),
             key_environment: lane.and_then(|lane| lane.client.environment()),
             expect,
         },

@@ -3,15 +3,13 @@
 
 use std::thread;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
-use uuid::Uuid;
 
-use super::read::{record_by_id, unreadable};
+use super::read::{borrowed, fingerprint, optional_uuid, record_by_id, unreadable};
 use super::records::{EntryId, ReceiverRef, Record, Sketch, State};
 use super::{LedgerError, Reader};
 use crate::didit::Class;
-use crate::token::{Fingerprint, SessionKind};
+use crate::token::SessionKind;
 
 /// A part is no smaller: another reader takes its time to begin.
 const PART: i64 = 20_000;
@@ -83,42 +81,28 @@ fn pass(connection: &Connection, (from, to): (i64, i64), mut see: impl FnMut(&Sk
 }
 
 fn sketch<'r>(row: &'r Row<'_>) -> rusqlite::Result<Sketch<'r>> {
-    let required = |column| text(row, column)?.ok_or_else(|| unreadable("row"));
+    let required = |column| borrowed(row, column)?.ok_or_else(|| unreadable("row"));
     Ok(Sketch {
         id: EntryId(row.get(0)?),
         manifest: required(1)?,
-        receiver: ReceiverRef { application_id: id(row, 2)?, base_url: required(3)?, key: fingerprint(row, 4)? },
-        source_session_id: id(row, 5)?,
+        receiver: ReceiverRef {
+            application_id: optional_uuid(row, 2)?,
+            base_url: required(3)?,
+            key: fingerprint(row, 4)?,
+        },
+        source_session_id: optional_uuid(row, 5)?,
         source_hash: fingerprint(row, 6)?,
         token: fingerprint(row, 7)?,
         session_kind: read(row, 8, "kind", SessionKind::parse)?,
         state: read(row, 9, "state", State::parse)?.ok_or_else(|| unreadable("state"))?,
-        workflow_id: id(row, 10)?,
+        workflow_id: optional_uuid(row, 10)?,
         trust_review: row.get(11)?,
-        vendor_data: text(row, 12)?,
-        session_id: id(row, 13)?,
-        class: text(row, 14)?.and_then(Class::parse),
+        vendor_data: borrowed(row, 12)?,
+        session_id: optional_uuid(row, 13)?,
+        class: borrowed(row, 14)?.and_then(Class::parse),
     })
 }
 
-fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<Option<&'r str>> {
-    row.get_ref(column)?.as_str_or_null().map_err(|_| unreadable("text"))
-}
-
 fn read<T>(row: &Row<'_>, column: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
-    text(row, column)?.map(|text| parse(text).ok_or_else(|| unreadable(what))).transpose()
-}
-
-fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
-    read(row, column, "id", |text| text.parse().ok())
-}
-
-fn fingerprint(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Fingerprint>> {
-    match row.get_ref(column)? {
-        ValueRef::Null => Ok(None),
-        // An erasure leaves empty ones.
-        ValueRef::Blob([]) => Ok(None),
-        ValueRef::Blob(bytes) => Fingerprint::from_slice(bytes).map(Some).ok_or_else(|| unreadable("fingerprint")),
-        _ => Err(unreadable("fingerprint")),
-    }
+    borrowed(row, column)?.map(|text| parse(text).ok_or_else(|| unreadable(what))).transpose()
 }

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use jiff::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
@@ -137,8 +138,13 @@ pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// Whole entries; which ones is to be added.
-pub(super) const RECORDS: &str = "SELECT *, state IN ('sending', 'unknown') AND EXISTS (
+/// Whole entries; which ones is to be added. [`record`] reads the columns by their places here.
+pub(super) const RECORDS: &str =
+    "SELECT id, manifest, label, application_id, base_url, key, source_session_id, source_hash, token,
+   from_application_id, session_kind, state, workflow_id, trust_review, vendor_data, attempts, first_sent_at,
+   session_id, session_number, session_url, status, imported_at, error_class, error_status, error_detail, place, run,
+   audited_at,
+   state IN ('sending', 'unknown') AND EXISTS (
      SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id
      WHERE a.entry = entries.id AND coalesce(b.outcome, 'unknown') = 'unknown') AS answer_lost,
    EXISTS (SELECT 1 FROM attempts a JOIN answers b ON b.attempt = a.id
@@ -146,7 +152,13 @@ pub(super) const RECORDS: &str = "SELECT *, state IN ('sending', 'unknown') AND 
  FROM entries";
 
 pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
-    connection.prepare(&format!("{RECORDS} ORDER BY id"))?.query_map([], record)?.collect()
+    let count: usize = connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
+    // Made to size: growing it would take up to three times its memory.
+    let mut records = Vec::with_capacity(count);
+    for record in connection.prepare(&format!("{RECORDS} ORDER BY id"))?.query_map([], record)? {
+        records.push(record?);
+    }
+    Ok(records)
 }
 
 pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> rusqlite::Result<Record> {
@@ -306,45 +318,41 @@ fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let session = |session_id| -> rusqlite::Result<Session> {
-        Ok(Session {
-            session_id,
-            session_number: row.get("session_number")?,
-            session_url: row.get("session_url")?,
-            status: row.get("status")?,
-        })
+        Ok(Session { session_id, session_number: row.get(18)?, session_url: row.get(19)?, status: row.get(20)? })
     };
-    let state: String = row.get("state")?;
+    let state = borrowed(row, 11)?.unwrap_or_default();
     Ok(Record {
-        id: EntryId(row.get("id")?),
-        manifest: row.get("manifest")?,
-        label: row.get("label")?,
-        receiver: Receiver {
-            application_id: optional_uuid(row, "application_id")?,
-            base_url: row.get("base_url")?,
-            key: fingerprint(row, "key")?,
-        },
-        source_session_id: optional_uuid(row, "source_session_id")?,
-        source_hash: fingerprint(row, "source_hash")?,
-        token: fingerprint(row, "token")?,
-        from_application_id: optional_uuid(row, "from_application_id")?,
-        session_kind: kind(row, "session_kind")?,
-        state: State::parse(&state).ok_or_else(|| unreadable(&format!("state {state}")))?,
+        id: EntryId(row.get(0)?),
+        manifest: row.get(1)?,
+        label: row.get(2)?,
+        receiver: Receiver { application_id: optional_uuid(row, 3)?, base_url: row.get(4)?, key: fingerprint(row, 5)? },
+        source_session_id: optional_uuid(row, 6)?,
+        source_hash: fingerprint(row, 7)?,
+        token: fingerprint(row, 8)?,
+        from_application_id: optional_uuid(row, 9)?,
+        session_kind: kind(row, 10)?,
+        state: State::parse(state).ok_or_else(|| unreadable(&format!("state {state}")))?,
         settings: Settings {
-            workflow_id: optional_uuid(row, "workflow_id")?,
-            trust_review: row.get("trust_review")?,
-            vendor_data: row.get("vendor_data")?,
+            workflow_id: optional_uuid(row, 12)?,
+            trust_review: row.get(13)?,
+            vendor_data: row.get(14)?,
         },
-        answer_lost: row.get("answer_lost")?,
-        answered: row.get("answered")?,
-        attempts: row.get("attempts")?,
-        first_sent_at: row.get::<_, Option<i64>>("first_sent_at")?.map(time),
-        session: optional_uuid(row, "session_id")?.map(session).transpose()?,
-        imported_at: row.get::<_, Option<i64>>("imported_at")?.map(time),
-        error: error(row, "error_class", "error_status", "error_detail")?,
-        place: row.get("place")?,
-        run: RunId(row.get("run")?),
-        audited_at: row.get::<_, Option<i64>>("audited_at")?.map(time),
+        attempts: row.get(15)?,
+        first_sent_at: row.get::<_, Option<i64>>(16)?.map(time),
+        session: optional_uuid(row, 17)?.map(session).transpose()?,
+        imported_at: row.get::<_, Option<i64>>(21)?.map(time),
+        error: error(row, 22, 23, 24)?,
+        place: row.get(25)?,
+        run: RunId(row.get(26)?),
+        audited_at: row.get::<_, Option<i64>>(27)?.map(time),
+        answer_lost: row.get(28)?,
+        answered: row.get(29)?,
     })
+}
+
+/// A text where it stands; no copy is made of what is only looked at.
+pub(super) fn borrowed<'r>(row: &'r Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<&'r str>> {
+    row.get_ref(index)?.as_str_or_null().map_err(|_| unreadable("text"))
 }
 
 pub(super) fn unreadable(what: &str) -> rusqlite::Error {
@@ -352,28 +360,29 @@ pub(super) fn unreadable(what: &str) -> rusqlite::Error {
 }
 
 fn uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Uuid> {
-    let text: String = row.get(index)?;
-    text.parse().map_err(|_| unreadable("id"))
+    optional_uuid(row, index)?.ok_or_else(|| unreadable("id"))
 }
 
 pub(super) fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Uuid>> {
-    let text: Option<String> = row.get(index)?;
-    text.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
+    borrowed(row, index)?.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
 }
 
 pub(super) fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
-    let text: Option<String> = row.get(index)?;
-    text.map(|text| SessionKind::parse(&text).ok_or_else(|| unreadable("kind"))).transpose()
+    borrowed(row, index)?.map(|text| SessionKind::parse(text).ok_or_else(|| unreadable("kind"))).transpose()
 }
 
 pub(super) fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
-    Ok(row.get::<_, Option<String>>(index)?.as_deref().and_then(Class::parse))
+    Ok(borrowed(row, index)?.and_then(Class::parse))
 }
 
-fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
-    // An erasure leaves empty ones.
-    let bytes = row.get::<_, Option<Vec<u8>>>(index)?.filter(|bytes| !bytes.is_empty());
-    bytes.map(|bytes| Fingerprint::from_slice(&bytes).ok_or_else(|| unreadable("fingerprint"))).transpose()
+pub(super) fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
+    match row.get_ref(index)? {
+        ValueRef::Null => Ok(None),
+        // An erasure leaves empty ones.
+        ValueRef::Blob([]) => Ok(None),
+        ValueRef::Blob(bytes) => Fingerprint::from_slice(bytes).map(Some).ok_or_else(|| unreadable("fingerprint")),
+        _ => Err(unreadable("fingerprint")),
+    }
 }
 
 pub(super) fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {
