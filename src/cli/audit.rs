@@ -189,7 +189,8 @@ async fn lanes(
             if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
                 let lane = of[at];
                 let expect = rules.of(&record)?;
-                checks[lane].extend(check(&record, Some(&lanes[lane]), known.accepted.contains(&record.id), expect));
+                let accept = known.accepted.contains(&record.id);
+                checks[lane].extend(check(record, Some(&lanes[lane]), accept, expect));
             }
         }
     }
@@ -219,24 +220,24 @@ pub(super) fn receiver(
     })
 }
 
-fn check(record: &Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expectations) -> Option<Check> {
-    let session = record.session.as_ref()?;
-    let sent = &record.settings;
+fn check(record: Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expectations) -> Option<Check> {
+    let session = record.session?;
+    let sent = record.settings;
     Some(Check {
         entry: record.id,
         subject: Subject {
-            manifest: record.manifest.clone(),
-            id: record.label.clone(),
+            manifest: record.manifest,
+            id: record.label,
             session_id: session.session_id,
             source_session_id: record.source_session_id,
             kind: record.session_kind,
             sent: Sent {
                 workflow_id: sent.workflow_id,
                 trust_review: sent.trust_review,
-                vendor_data: sent.vendor_data.clone(),
+                vendor_data: sent.vendor_data,
             },
             // Of a session that was looked up, the import's own answer is lost.
-            import_status: session.status.clone().filter(|_| record.answered),
+            import_status: session.status.filter(|_| record.answered),
             key_environment: lane.and_then(|lane| lane.client.environment()),
             expect,
         },

@@ -1,6 +1,7 @@
 //! Showing what a run came to: on stdout, and in report files.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::{fs, io};
 
 use super::args::{Global, OutputArgs, ReportTarget};
@@ -27,7 +28,7 @@ pub(super) fn show_run(
     console: &Console,
 ) -> Exit {
     let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
-    let (outcomes, findings) = (ran.outcomes, ran.findings);
+    let (outcomes, findings) = (Arc::unwrap_or_clone(ran.outcomes), ran.findings);
     let told = Report {
         run,
         end: ran.end,

@@ -104,6 +104,8 @@ pub struct Client {
     transport: Transport,
     /// Without a trailing slash, and without `/v3`.
     base: String,
+    /// Where imports go.
+    imports: Url,
     origin: url::Origin,
     environment: Option<Environment>,
     application: Option<Uuid>,
@@ -137,25 +139,20 @@ impl Client {
     #[expect(clippy::needless_pass_by_value, reason = "the caller's copy of the key is wiped here")]
     pub fn new(base: &Url, key: ApiKey, timeout: Duration) -> Result<Self, ClientError> {
         let text = base.as_str().trim_end_matches('/');
-        Ok(Self {
-            transport: Transport::Http(Http::new(base, &key, timeout)?),
-            base: text.strip_suffix("/v3").unwrap_or(text).to_owned(),
-            origin: base.origin(),
-            environment: key.environment(),
-            application: None,
-        })
+        let transport = Transport::Http(Http::new(base, &key, timeout)?);
+        let client = Self::at_base(transport, text.strip_suffix("/v3").unwrap_or(text), base.origin());
+        Ok(Self { environment: key.environment(), ..client })
     }
 
     /// A client of a server within the process, which has no key and takes any address at `base`.
     #[must_use]
     pub fn in_process(base: &Url, server: Arc<dyn Server>) -> Self {
-        Self {
-            transport: Transport::InProcess(server),
-            base: base.as_str().trim_end_matches('/').to_owned(),
-            origin: base.origin(),
-            environment: None,
-            application: None,
-        }
+        Self::at_base(Transport::InProcess(server), base.as_str().trim_end_matches('/'), base.origin())
+    }
+
+    fn at_base(transport: Transport, base: &str, origin: url::Origin) -> Self {
+        let imports = plain(&format!("{base}/v3/session/import-shared/"));
+        Self { transport, base: base.to_owned(), imports, origin, environment: None, application: None }
     }
 
     /// Says which application receives, so that refusals can be explained by a token's audience.
@@ -179,8 +176,7 @@ impl Client {
             workflow_id: request.workflow_id,
             vendor_data: request.vendor_data,
         };
-        let url = self.v3(&["session", "import-shared"]);
-        self.call(Verb::Post, url, Some(json(&body)), |raw, head| {
+        self.call(Verb::Post, self.imports.clone(), Some(json(&body)), |raw, head| {
             read_success(raw, Decision::read_head).unwrap_or_else(|| {
                 let claims = request.token.unverified_claims();
                 let now = head.server_date.unwrap_or_else(Timestamp::now);
@@ -296,8 +292,13 @@ impl Client {
     }
 
     fn at(&self, path: &str) -> Url {
-        Url::parse(&format!("{}{path}", self.base)).expect("a base URL with a plain path after it is a URL")
+        plain(&format!("{}{path}", self.base))
     }
+}
+
+/// A base URL with a plain path after it.
+fn plain(text: &str) -> Url {
+    Url::parse(text).expect("a base URL with a plain path after it is a URL")
 }
 
 fn finish<T>(

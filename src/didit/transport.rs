@@ -58,7 +58,7 @@ pub enum Verb {
 /// An answer that came whole, of any status.
 pub(super) struct Raw {
     pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
 }
 
 /// A server within the process.
@@ -122,7 +122,7 @@ impl Transport {
                 None => (Head::default(), Err(lost())),
                 Some(Response { status, headers, body }) => {
                     let text = |name: &str| headers.iter().find(|header| header.0 == name).map(|it| it.1.as_str());
-                    (read_head(text), Ok(Raw { status, body }))
+                    (read_head(text), Ok(Raw { status, body: body.into() }))
                 }
             },
         }
@@ -194,14 +194,27 @@ impl Http {
         }
     }
 
-    async fn read_body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
+    async fn read_body(&self, mut response: reqwest::Response) -> Result<Bytes, Failure> {
         let status = response.status().as_u16();
-        let mut body = Vec::new();
+        let announced = response.content_length().unwrap_or(0).min(MAX_BODY as u64) as usize;
+        // Most bodies come in one piece, which is taken as it is.
+        let (mut first, mut body) = (Bytes::new(), Vec::new());
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_BODY => body.extend_from_slice(&chunk),
+                Ok(Some(chunk)) if first.len() + body.len() + chunk.len() <= MAX_BODY => {
+                    if first.is_empty() && body.is_empty() {
+                        first = chunk;
+                        continue;
+                    }
+                    if body.is_empty() {
+                        body.reserve(announced.max(first.len() + chunk.len()));
+                        body.extend_from_slice(&std::mem::take(&mut first));
+                    }
+                    body.extend_from_slice(&chunk);
+                }
                 Ok(Some(_)) => return lost_body(status, &Failure::protocol(status, "an answer of more than 8 MiB")),
-                Ok(None) => return Ok(body),
+                Ok(None) if body.is_empty() => return Ok(first),
+                Ok(None) => return Ok(body.into()),
                 Err(error) if error.is_timeout() => {
                     let detail = format!("HTTP {status}, but its body did not end {}", self.in_time());
                     return lost_body(status, &Failure::unknown(Class::Timeout, Some(status), detail));
@@ -241,8 +254,8 @@ fn lost() -> Failure {
 }
 
 /// A body that did not come whole matters less where the status alone decides: 429 and 5xx.
-fn lost_body(status: u16, failure: &Failure) -> Result<Vec<u8>, Failure> {
-    if status == 429 || status >= 500 { Ok(Vec::new()) } else { Err(failure.clone()) }
+fn lost_body(status: u16, failure: &Failure) -> Result<Bytes, Failure> {
+    if status == 429 || status >= 500 { Ok(Bytes::new()) } else { Err(failure.clone()) }
 }
 
 /// Why no connection came to be, in fixed words.

@@ -4,15 +4,14 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::read::{record_by_id, unreadable};
+use super::read::{borrowed, fingerprint, optional_uuid, record_by_id, unreadable};
 use super::records::{EntryId, ReceiverRef, Record, Sketch, Sought, State};
 use super::{LedgerError, Reader};
 use crate::didit::Class;
-use crate::token::{Fingerprint, SessionKind};
+use crate::token::SessionKind;
 
 /// A part is no smaller: another reader takes its time to begin.
 const PART: i64 = 20_000;
@@ -59,11 +58,11 @@ impl Reader {
         self.run_query(|connection| {
             let Some(ids) = ids(connection, sought)? else { return Ok(None) };
             let mut query = connection.prepare_cached(ONE)?;
-            let mut seen = begin();
+            let (mut seen, mut repeated) = (begin(), Repeated::default());
             for id in ids {
                 let mut rows = query.query([id])?;
                 if let Some(row) = rows.next()? {
-                    see(&mut seen, &sketch(row)?);
+                    see(&mut seen, &sketch(row, &mut repeated)?);
                 }
             }
             Ok(Some(seen))
@@ -170,9 +169,9 @@ struct Known(String, Option<Uuid>);
 
 impl Known {
     fn read(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
-        let Some(text) = text(row, column)? else { return Ok(None) };
+        let Some(text) = borrowed(row, column)? else { return Ok(None) };
         if self.0 != text {
-            self.1 = id(row, column)?;
+            self.1 = optional_uuid(row, column)?;
             text.clone_into(&mut self.0);
         }
         Ok(self.1)
@@ -180,7 +179,7 @@ impl Known {
 }
 
 fn sketch<'r>(row: &'r Row<'_>, repeated: &mut Repeated) -> rusqlite::Result<Sketch<'r>> {
-    let required = |column| text(row, column)?.ok_or_else(|| unreadable("row"));
+    let required = |column| borrowed(row, column)?.ok_or_else(|| unreadable("row"));
     Ok(Sketch {
         id: EntryId(row.get(0)?),
         manifest: required(1)?,
@@ -189,37 +188,19 @@ fn sketch<'r>(row: &'r Row<'_>, repeated: &mut Repeated) -> rusqlite::Result<Ske
             base_url: required(3)?,
             key: fingerprint(row, 4)?,
         },
-        source_session_id: id(row, 5)?,
+        source_session_id: optional_uuid(row, 5)?,
         source_hash: fingerprint(row, 6)?,
         token: fingerprint(row, 7)?,
         session_kind: read(row, 8, "kind", SessionKind::parse)?,
         state: read(row, 9, "state", State::parse)?.ok_or_else(|| unreadable("state"))?,
         workflow_id: repeated.workflow.read(row, 10)?,
         trust_review: row.get(11)?,
-        vendor_data: text(row, 12)?,
-        session_id: id(row, 13)?,
-        class: text(row, 14)?.and_then(Class::parse),
+        vendor_data: borrowed(row, 12)?,
+        session_id: optional_uuid(row, 13)?,
+        class: borrowed(row, 14)?.and_then(Class::parse),
     })
 }
 
-fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<Option<&'r str>> {
-    row.get_ref(column)?.as_str_or_null().map_err(|_| unreadable("text"))
-}
-
 fn read<T>(row: &Row<'_>, column: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
-    text(row, column)?.map(|text| parse(text).ok_or_else(|| unreadable(what))).transpose()
-}
-
-fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
-    read(row, column, "id", |text| text.parse().ok())
-}
-
-fn fingerprint(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Fingerprint>> {
-    match row.get_ref(column)? {
-        ValueRef::Null => Ok(None),
-        // An erasure leaves empty ones.
-        ValueRef::Blob([]) => Ok(None),
-        ValueRef::Blob(bytes) => Fingerprint::from_slice(bytes).map(Some).ok_or_else(|| unreadable("fingerprint")),
-        _ => Err(unreadable("fingerprint")),
-    }
+    borrowed(row, column)?.map(|text| parse(text).ok_or_else(|| unreadable(what))).transpose()
 }

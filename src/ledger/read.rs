@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use jiff::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
@@ -306,7 +307,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let session = |session_id| -> rusqlite::Result<Session> {
         Ok(Session { session_id, session_number: row.get(18)?, session_url: row.get(19)?, status: row.get(20)? })
     };
-    let state = row.get_ref(11)?.as_str()?;
+    let state = borrowed(row, 11)?.unwrap_or_default();
     Ok(Record {
         id: EntryId(row.get(0)?),
         label: row.get(1)?,
@@ -336,33 +337,39 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
+/// A text where it stands; no copy is made of what is only looked at.
+pub(super) fn borrowed<'r>(row: &'r Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<&'r str>> {
+    row.get_ref(index)?.as_str_or_null().map_err(|_| unreadable("text"))
+}
+
 pub(super) fn unreadable(what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("unreadable {what}").into())
 }
 
 fn uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Uuid> {
-    let text: String = row.get(index)?;
-    text.parse().map_err(|_| unreadable("id"))
+    optional_uuid(row, index)?.ok_or_else(|| unreadable("id"))
 }
 
 pub(super) fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Uuid>> {
-    let text: Option<String> = row.get(index)?;
-    text.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
+    borrowed(row, index)?.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
 }
 
 pub(super) fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
-    let text: Option<String> = row.get(index)?;
-    text.map(|text| SessionKind::parse(&text).ok_or_else(|| unreadable("kind"))).transpose()
+    borrowed(row, index)?.map(|text| SessionKind::parse(text).ok_or_else(|| unreadable("kind"))).transpose()
 }
 
 pub(super) fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
-    Ok(row.get::<_, Option<String>>(index)?.as_deref().and_then(Class::parse))
+    Ok(borrowed(row, index)?.and_then(Class::parse))
 }
 
-fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
-    // An erasure leaves empty ones.
-    let bytes = row.get::<_, Option<Vec<u8>>>(index)?.filter(|bytes| !bytes.is_empty());
-    bytes.map(|bytes| Fingerprint::from_slice(&bytes).ok_or_else(|| unreadable("fingerprint"))).transpose()
+pub(super) fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
+    match row.get_ref(index)? {
+        ValueRef::Null => Ok(None),
+        // An erasure leaves empty ones.
+        ValueRef::Blob([]) => Ok(None),
+        ValueRef::Blob(bytes) => Fingerprint::from_slice(bytes).map(Some).ok_or_else(|| unreadable("fingerprint")),
+        _ => Err(unreadable("fingerprint")),
+    }
 }
 
 pub(super) fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {

@@ -1,6 +1,8 @@
 //! The ledger opened for writing: what runs and repairs record.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
@@ -181,7 +183,7 @@ impl Ledger {
     }
 
     /// Keeps what a run reports of its entries.
-    pub async fn report(&self, run: RunId, outcomes: Vec<RunOutcome>) -> Result<(), LedgerError> {
+    pub async fn report(&self, run: RunId, outcomes: Arc<Vec<RunOutcome>>) -> Result<(), LedgerError> {
         self.writer.call(move |tx| insert_outcomes(tx, run, &outcomes)).await
     }
 
@@ -289,7 +291,8 @@ pub(super) fn insert_outcomes(tx: &Transaction<'_>, run: RunId, outcomes: &[RunO
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
            coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)",
     )?;
-    for it in outcomes.iter().map(as_kept) {
+    for it in outcomes {
+        let it = as_kept(it);
         let session = it.session.as_ref();
         insert.execute(params![
             run.0,
@@ -318,9 +321,9 @@ pub(super) fn insert_outcomes(tx: &Transaction<'_>, run: RunId, outcomes: &[RunO
 }
 
 /// An erased entry that a manifest still lists is told by its number alone: its label may name the source session.
-fn as_kept(it: &RunOutcome) -> RunOutcome {
+fn as_kept(it: &RunOutcome) -> Cow<'_, RunOutcome> {
     match it.entry {
-        Some(entry) if it.outcome == State::Erased.as_str() => RunOutcome {
+        Some(entry) if it.outcome == State::Erased.as_str() => Cow::Owned(RunOutcome {
             manifest: it.manifest.clone(),
             label: format!("erased-{}", entry.0),
             entry: it.entry,
@@ -335,8 +338,8 @@ fn as_kept(it: &RunOutcome) -> RunOutcome {
             from_application_id: None,
             for_application_id: None,
             expires_at: None,
-        },
-        _ => it.clone(),
+        }),
+        _ => Cow::Borrowed(it),
     }
 }
 

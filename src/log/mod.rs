@@ -71,30 +71,37 @@ pub fn record(run: Option<RunId>, event: &Event) {
 /// What is told of one entry.
 fn record_entry(run: Option<i64>, event: &Event) {
     match event {
-        Event::Sent { who: Who { manifest, entry }, attempt } => {
+        Event::Sent { who, attempt } => {
+            let (manifest, entry) = names(Some(who));
             debug!(run, manifest, entry, attempt, "import sent");
         }
-        Event::Answered { who: Who { manifest, entry }, attempt, class, took } => {
+        Event::Answered { who, attempt, class, took } => {
+            let (manifest, entry) = names(Some(who));
             let (class, duration_ms) = (class.map(Class::as_str), millis(*took));
             debug!(run, manifest, entry, attempt, class, duration_ms, "import answered");
         }
-        Event::LookedUp { who: Who { manifest, entry }, evidence, session } => {
+        Event::LookedUp { who, evidence, session } => {
+            let (manifest, entry) = names(Some(who));
             let session_id = session.map(|id| id.to_string());
             info!(run, manifest, entry, session_id, "session looked for: {evidence}");
         }
-        Event::Imported { who: Who { manifest, entry }, attempts, session, took } => {
-            let (session_id, duration_ms) = (session.to_string(), millis(*took));
+        Event::Imported { who, attempts, session, took } => {
+            let (manifest, entry) = names(Some(who));
+            let (session_id, duration_ms) = (tracing::field::display(session), millis(*took));
             info!(run, manifest, entry, attempt = attempts, session_id, duration_ms, "imported");
         }
-        Event::Failed { who: Who { manifest, entry }, attempts, error, took } => {
+        Event::Failed { who, attempts, error, took } => {
+            let (manifest, entry) = names(Some(who));
             let (class, http_status, duration_ms) = (error.class.as_str(), error.http_status, millis(*took));
             let detail = &error.detail;
             warn!(run, manifest, entry, attempt = attempts, class, http_status, duration_ms, "not imported: {detail}");
         }
-        Event::Verified { who: Who { manifest, entry }, is_bad: true } => {
+        Event::Verified { who, is_bad: true } => {
+            let (manifest, entry) = names(Some(who));
             warn!(run, manifest, entry, "verified, with findings of severity error");
         }
-        Event::Verified { who: Who { manifest, entry }, is_bad: false } => {
+        Event::Verified { who, is_bad: false } => {
+            let (manifest, entry) = names(Some(who));
             debug!(run, manifest, entry, "verified");
         }
         _ => {}
@@ -102,7 +109,7 @@ fn record_entry(run: Option<i64>, event: &Event) {
 }
 
 fn names(who: Option<&Who>) -> (Option<&str>, Option<&str>) {
-    (who.map(|who| who.manifest.as_str()), who.map(|who| who.entry.as_str()))
+    (who.map(|who| &*who.manifest), who.map(|who| &*who.entry))
 }
 
 fn millis(time: std::time::Duration) -> u64 {

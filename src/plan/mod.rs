@@ -205,6 +205,29 @@ impl Plan {
         Ok((manifest, &manifest.entries[decision.entry as usize]))
     }
 
+    /// What an item is called by: its manifest's name, and its own.
+    #[must_use]
+    pub fn names(&self, index: usize) -> (Arc<str>, Arc<str>) {
+        match self.source(index) {
+            Ok((manifest, entry)) => (manifest.name.as_str().into(), entry.label().to_string().into()),
+            Err(item) => (item.manifest.as_str().into(), item.id.as_str().into()),
+        }
+    }
+
+    /// The source session of an item, where it is known.
+    #[must_use]
+    pub fn source_session(&self, index: usize) -> Option<Uuid> {
+        match self.source(index) {
+            Ok((_, entry)) => entry.source_session_id.or_else(|| self.learned_source(&self.decisions[index])),
+            Err(item) => item.source_session_id,
+        }
+    }
+
+    /// The source session of an entry that only the ledger knows.
+    fn learned_source(&self, it: &Decision) -> Option<Uuid> {
+        self.learned.get(&(it.manifest, it.entry)).copied()
+    }
+
     /// All items, in order.
     #[must_use]
     pub fn items(&self) -> impl ExactSizeIterator<Item = Item> {
@@ -226,7 +249,7 @@ impl Plan {
             id: entry.label().to_string(),
             action: it.action,
             reason: it.reason.map(|reason| reason.words(invalid)),
-            source_session_id: entry.source_session_id.or_else(|| self.learned.get(&(it.manifest, it.entry)).copied()),
+            source_session_id: entry.source_session_id.or_else(|| self.learned_source(it)),
             session_kind,
             workflow_id: entry.workflow().and_then(|choice| choice.resolve(session_kind)),
             trust_review: entry.trust_review(),

@@ -42,6 +42,9 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How often bars move.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Events taken at a time.
+const AT_ONCE: usize = 256;
+
 /// A pause that is worth a line.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
@@ -52,12 +55,15 @@ pub async fn show(mode: Mode, console: Console, mut events: mpsc::UnboundedRecei
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut asked = signal(SignalKind::user_defined1()).ok();
     let mut resized = signal(SignalKind::window_change()).ok();
+    let mut heard = Vec::new();
     loop {
         tokio::select! {
-            event = events.recv() => match event {
-                None | Some(Event::Finished) => break,
-                Some(event) => display.on(event),
-            },
+            count = events.recv_many(&mut heard, AT_ONCE) => {
+                let is_over = heard.drain(..).any(|event| display.on(event));
+                if is_over || count == 0 {
+                    break;
+                }
+            }
             () = next(&mut asked) => display.tell(),
             () = next(&mut resized) => display.on_resize(),
             _ = tick.tick() => display.on_tick(),
@@ -112,7 +118,8 @@ impl Display {
         }
     }
 
-    fn on(&mut self, event: Event) {
+    /// Takes an event; whether it is the last.
+    fn on(&mut self, event: Event) -> bool {
         self.tally.count(&event);
         if let Event::Began { run, .. } = event {
             self.run = Some(run);
@@ -142,8 +149,10 @@ impl Display {
                 );
             }
             Event::Warning(message) => self.console.say(Level::Warning, &message),
+            Event::Finished => return true,
             _ => {}
         }
+        false
     }
 
     /// Says where the run is: somebody asks, so that `-q` is no reason not to.

@@ -113,7 +113,7 @@ mod tests {
     use crate::run::Who;
 
     fn who() -> Who {
-        Who { manifest: "acme".to_owned(), entry: "1".to_owned() }
+        Who { manifest: "acme".into(), entry: "1".into() }
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::events::Event;
@@ -16,7 +15,7 @@ use super::means::Means;
 use super::points::Point;
 use super::stop::{Halt, Listener, wait_for};
 use super::time_limit::{self, TimeLimit};
-use super::verifier::{Check, Verified, Verifier, duplicate};
+use super::verifier::{Check, Incoming, Verified, Verifier, duplicate};
 use super::{Ran, add_verification, dispatch, round, run_error};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, Origin, Record, Requests, RunEnd, RunFinding, RunId};
@@ -65,33 +64,30 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         writes_per_minute: 0,
         reads_per_minute: work.lanes.iter().map(|(lane, _)| lane.limits.reads_per_minute).sum(),
     });
-    let lanes = work.lanes.iter().map(|(lane, checks)| {
-        let (sender, incoming) = mpsc::unbounded_channel();
-        for check in checks {
-            // The receiver is alive: it is passed on below.
-            let _ = sender.send(check.clone());
-        }
-        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(lane) };
-        let (lane, sessions, mut stop) = (Arc::clone(lane), checks.len() as u64, stop.clone());
-        tokio::spawn(async move {
+    let (mut lanes, mut tasks) = (Vec::new(), Vec::new());
+    for (lane, checks) in work.lanes {
+        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(&lane) };
+        let (sessions, mut stop) = (checks.len() as u64, stop.clone());
+        lanes.push(Arc::clone(&lane));
+        tasks.push(tokio::spawn(async move {
             let mut verified = match dispatch::first_read(&lane, &mut stop).await {
-                Ok(()) => checking.run(incoming, stop).await,
+                Ok(()) => checking.run(Incoming::Listed(checks.into_iter()), stop).await,
                 Err(halt) => Verified::unbegun(sessions, halt),
             };
             verified.halts.extend(lane.close().await.err().map(Halt::Ledger));
             verified
-        })
-    });
+        }));
+    }
     let mut verified = Verified::default();
-    for lane in lanes.collect::<Vec<_>>() {
+    for task in tasks {
         let end =
-            lane.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
+            task.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
         verified = verified.and(end);
     }
     if let Some(accept) = work.accept {
         take(&work.means, run, &accept, &mut verified, stop).await;
     }
-    let requests = work.lanes.iter().map(|(lane, _)| lane.requests()).sum();
+    let requests = lanes.iter().map(|lane| lane.requests()).sum();
     Ok(end(&work.means, run, verified, work.limited, requests, started).await)
 }
 
@@ -161,7 +157,7 @@ pub struct Offline {
     /// The entries whose sessions are to be judged, least recently audited first.
     pub entries: Vec<EntryId>,
     /// What is to be judged of an entry's session; `None` where it has none by now.
-    pub check: fn(&Record) -> Option<Check>,
+    pub check: fn(Record) -> Option<Check>,
     /// Whether `--limit` left sessions out.
     pub limited: bool,
     /// Who runs.
@@ -179,7 +175,7 @@ pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
     let mut found = Recorded::default();
     for few in entries.chunks(AT_ONCE) {
         let records = means.ledger.records_of(few.to_vec()).await?;
-        let checks: Vec<Check> = records.iter().filter_map(check).collect();
+        let checks: Vec<Check> = records.into_iter().filter_map(check).collect();
         sessions += checks.len() as u64;
         recorded(&means, checks, &mut found).await?;
     }
@@ -255,5 +251,5 @@ async fn end(
         end.conditions = exit.stored();
     }
     super::tell_end(means, &exit, verified.halts.iter(), started);
-    Ran { run, outcomes: Vec::new(), findings: verified.findings, end, exit }
+    Ran { run, outcomes: Arc::default(), findings: verified.findings, end, exit }
 }

@@ -53,8 +53,8 @@ impl Context {
     /// An item by the names that people know it by.
     #[must_use]
     pub fn who(&self, index: usize) -> Who {
-        let item = self.item(index);
-        Who { manifest: item.manifest, entry: item.id }
+        let (manifest, entry) = self.plan.names(index);
+        Who { manifest, entry }
     }
 
     /// The entry's token as it is now: read again where it is referred to. `None` without one, and where one is to be
@@ -73,8 +73,8 @@ impl Context {
 
     /// Says so when an answer names another source session than the entry's.
     pub fn check_source(&self, item: usize, named: Uuid) {
-        let item = self.item(item);
-        if item.source_session_id.is_some_and(|source| source != named) {
+        if self.plan.source_session(item).is_some_and(|source| source != named) {
+            let item = self.item(item);
             let id = crate::text::inert(&item.id);
             self.means
                 .events

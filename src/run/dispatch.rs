@@ -163,6 +163,7 @@ impl Dispatcher {
                 Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_minted(minted),
                 halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
                 slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
+                () = self.lane.answered(), if self.is_full() => {}
                 () = self.lane.writes.imminent(ahead as u32, self.lead), if may_ask => self.launch_program(),
                 (at, turn) = minting_turn(&self.lane, &self.unminted, ahead), if may_mint => self.launch_mint(at, turn),
                 () = tokio::time::sleep_until(next_due.unwrap_or_else(far)), if next_due.is_some() => self.on_time(),
@@ -194,7 +195,15 @@ impl Dispatcher {
     }
 
     fn may_launch(&self) -> bool {
-        self.halt.is_none() && self.sendable() > 0 && self.steps.len() < self.width()
+        self.halt.is_none() && self.sendable() > 0 && !self.is_full()
+    }
+
+    /// Whether there are as many steps as may be. Those that only record an outcome hold up no request: the disk is
+    /// waited for, and the next requests are on their way.
+    fn is_full(&self) -> bool {
+        let width = self.width();
+        let recording = if self.tried { self.lane.recorded_now().min(width) } else { 0 };
+        self.steps.len() >= width + recording
     }
 
     fn sendable(&self) -> usize {

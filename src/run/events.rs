@@ -1,5 +1,6 @@
 //! What a run tells whoever watches: the only contract between the work and its display.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -8,13 +9,13 @@ use crate::didit::Class;
 use crate::exit::Condition;
 use crate::ledger::records::{BudgetKind, RecordedError, RunId};
 
-/// An entry, by the names that people know it by.
+/// An entry, by the names that people know it by. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
     /// Its manifest.
-    pub manifest: String,
+    pub manifest: Arc<str>,
     /// Its id.
-    pub entry: String,
+    pub entry: Arc<str>,
 }
 
 /// Something happened.

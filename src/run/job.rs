@@ -277,7 +277,10 @@ impl Job {
             _ => Some(Ok(())),
         };
         let step = match answer.result {
-            Ok(decision) => self.succeed(context, attempt, &decision).await?,
+            Ok(decision) => {
+                let _recording = lane.recording();
+                self.succeed(context, attempt, &decision).await?
+            }
             Err(failure) => self.fail(context, lane, attempt, failure).await?,
         };
         Ok((step, health))

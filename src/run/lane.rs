@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -43,6 +43,9 @@ pub struct Lane {
     /// Limits, the narrowest of the lane's manifests.
     pub limits: Limits,
     in_flight: Semaphore,
+    /// Imports that were answered, and whose outcome is being recorded.
+    recording: AtomicUsize,
+    answered: Notify,
     workflows: Mutex<Option<Arc<Workflows>>>,
     seen: Mutex<HashMap<Uuid, Arc<Decision>>>,
     pub(super) lists: Lists,
@@ -59,6 +62,18 @@ pub struct Lane {
 #[derive(Debug)]
 pub struct Place<'l> {
     _permit: Option<SemaphorePermit<'l>>,
+}
+
+/// An outcome that is being recorded, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Recording<'l> {
+    lane: &'l Lane,
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.lane.recording.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Why a call gave nothing.
@@ -87,6 +102,8 @@ impl Lane {
             key,
             base_url,
             in_flight: Semaphore::new(limits.concurrency as usize),
+            recording: AtomicUsize::new(0),
+            answered: Notify::new(),
             log: SendLog::new(means.clone(), key).reading(limits.reads_per_minute),
             limits,
             workflows: Mutex::new(None),
@@ -137,6 +154,23 @@ impl Lane {
     pub async fn place(&self) -> Place<'_> {
         // Never closed.
         Place { _permit: self.in_flight.acquire().await.ok() }
+    }
+
+    /// Notes that an import was answered: its place is free while its outcome is being recorded.
+    pub(super) fn recording(&self) -> Recording<'_> {
+        self.recording.fetch_add(1, Ordering::Relaxed);
+        self.answered.notify_one();
+        Recording { lane: self }
+    }
+
+    /// How many outcomes are being recorded.
+    pub(super) fn recorded_now(&self) -> usize {
+        self.recording.load(Ordering::Relaxed)
+    }
+
+    /// Waits until an import was answered.
+    pub(super) async fn answered(&self) {
+        self.answered.notified().await;
     }
 
     /// Sends one request that has its slot and its place, so that nothing is waited for between its being noted and its

@@ -54,7 +54,7 @@ pub use mint::{Partner, Partners};
 pub use reviewed::{Refusal, Reviewed};
 pub use stop::{Halt, Listener, Request, wait_for};
 pub use time_limit::TimeLimit;
-pub use verifier::{Check, Verified, Verifier};
+pub use verifier::{Check, Incoming, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
@@ -122,7 +122,7 @@ pub struct Ran {
     /// Its number.
     pub run: RunId,
     /// Every entry, sorted by label; empty for an audit.
-    pub outcomes: Vec<RunOutcome>,
+    pub outcomes: Arc<Vec<RunOutcome>>,
     /// The findings, sorted.
     pub findings: Vec<RunFinding>,
     /// Its end.
@@ -230,7 +230,7 @@ async fn drive_lane(
     let checking = Verifier { means: context.means.clone(), run: context.run, lane: Arc::clone(&lane) };
     let closing = Arc::clone(&lane);
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
-    let task = tokio::spawn(checking.run(incoming, stop.clone()));
+    let task = tokio::spawn(checking.run(Incoming::Made(incoming), stop.clone()));
     let mut end = dispatcher.run(stop).await;
     let verified =
         task.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
@@ -319,6 +319,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     let outcomes: Vec<RunOutcome> = (work.plan.with(|action| action != Action::Orphan))
         .map(|index| outcome(work, index, ends.done.get(&index)))
         .collect();
+    let outcomes = Arc::new(outcomes);
     let mut findings =
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(RunFinding::order);
@@ -358,7 +359,7 @@ async fn keep(
     work: &Apply,
     context: &Context,
     selected: &Selection,
-    outcomes: &[RunOutcome],
+    outcomes: &Arc<Vec<RunOutcome>>,
     end: &RunEnd,
 ) -> Result<(), LedgerError> {
     let unsent = work.plan.with(|action| action == Action::Expired).filter(|index| selected.is_in(*index));
@@ -369,7 +370,7 @@ async fn keep(
     if !expired.is_empty() {
         context.means.ledger.keep_expired(expired, context.run, job::expired()).await?;
     }
-    context.means.ledger.report(context.run, outcomes.to_vec()).await?;
+    context.means.ledger.report(context.run, Arc::clone(outcomes)).await?;
     context.means.ledger.end_run(context.run, end.clone()).await
 }
 

@@ -108,6 +108,33 @@ pub struct Verifier {
     pub lane: Arc<Lane>,
 }
 
+/// Where the sessions to verify come from.
+#[derive(Debug)]
+pub enum Incoming {
+    /// All of them are known.
+    Listed(std::vec::IntoIter<Check>),
+    /// They come as they are made.
+    Made(mpsc::UnboundedReceiver<Check>),
+}
+
+impl Incoming {
+    /// The next one; `None` once there is none to come.
+    async fn recv(&mut self) -> Option<Check> {
+        match self {
+            Self::Listed(checks) => checks.next(),
+            Self::Made(checks) => checks.recv().await,
+        }
+    }
+
+    /// How many were not taken.
+    fn left(mut self) -> u64 {
+        match &mut self {
+            Self::Listed(checks) => checks.len() as u64,
+            Self::Made(checks) => std::iter::from_fn(|| checks.try_recv().ok()).count() as u64,
+        }
+    }
+}
+
 /// What was heard from outside, and, once the time is up, until when what is being fetched is waited for.
 #[derive(Default)]
 struct Winding {
@@ -144,11 +171,11 @@ impl Winding {
 type Fetch = (Check, Result<Fetched, CallError>);
 
 impl Verifier {
-    /// Works until `incoming` is closed and everything is judged, or until it is stopped.
+    /// Works until no more is `incoming` and everything is judged, or until it is stopped.
     ///
     /// While batches are judged and kept, the next are fetched; where that falls behind, no more are fetched, so that
     /// memory holds a few batches whatever there is to verify.
-    pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Check>, mut stop: Listener) -> Verified {
+    pub async fn run(self, mut incoming: Incoming, mut stop: Listener) -> Verified {
         let this = Arc::new(self);
         let mut verified = Verified::default();
         let mut fetches: JoinSet<Fetch> = JoinSet::new();
@@ -201,9 +228,7 @@ impl Verifier {
         while let Some(judged) = judgements.join_next().await {
             verified.take(judged);
         }
-        while let Ok(_left) = incoming.try_recv() {
-            verified.sessions += 1;
-        }
+        verified.sessions += incoming.left();
         if verified.halts.is_empty() {
             verified.halts.extend(streak.verdict().map(Halt::Unavailable));
         }
@@ -244,23 +269,25 @@ impl Verifier {
         let shared = ledger.shared_sessions(sessions).await.map_err(Halt::Ledger)?;
         let entries = batch.iter().map(|(check, _)| check.entry).collect();
         let mut baselines = ledger.baselines(entries).await.map_err(Halt::Ledger)?;
-        let mut looked = Vec::with_capacity(batch.len());
+        let mut asked = Vec::with_capacity(batch.len());
         let mut cases = Vec::with_capacity(batch.len());
         let mut duplicates = Vec::new();
-        for (check, fetched) in batch {
-            let baseline = baselines.remove(&check.entry);
-            duplicates.extend(duplicate(&check.subject, &shared, baseline.as_ref()));
-            cases.push(Case { subject: check.subject.clone(), fetched, baseline: baseline.clone() });
-            looked.push(Looked { check, baseline, seen: None });
+        for (Check { entry, subject, accept, .. }, fetched) in batch {
+            let baseline = baselines.remove(&entry);
+            duplicates.extend(duplicate(&subject, &shared, baseline.as_ref()));
+            cases.push(Case { subject, fetched, baseline });
+            asked.push((entry, accept));
         }
         // By the server's clock: ours may have been wrong from the start.
         let today = self.lane.server_now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let measure = Measure { today, key: ledger.identity().key.clone() };
         let judged = verify::judge_in_background(self.means.judging, cases, measure).await;
-        let Judged { mut findings, seen } = judged.map_err(|error| Halt::Internal(error.to_string()))?;
-        for (looked, seen) in looked.iter_mut().zip(seen) {
-            looked.seen = seen;
-        }
+        let (Judged { mut findings, seen }, cases) = judged.map_err(|error| Halt::Internal(error.to_string()))?;
+        let looked = asked.into_iter().zip(cases).zip(seen).map(|(((entry, accept), case), seen)| {
+            let Case { subject, baseline, .. } = case;
+            Looked { entry, subject, accept, baseline, seen }
+        });
+        let looked = looked.collect();
         // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
         findings.extend(duplicates);
@@ -283,9 +310,9 @@ impl Verifier {
         let findings = self.means.ledger.keep_findings(self.run, now, verdict).await.map_err(Halt::Ledger)?;
         #[cfg(debug_assertions)]
         Point::Kept.pass();
-        for Looked { check, .. } in &batch.looked {
-            let who = Who { manifest: check.subject.manifest.clone(), entry: check.subject.id.clone() };
-            self.means.events.tell(Event::Verified { who, is_bad: bad.contains(&check.entry) });
+        for Looked { entry, subject, .. } in &batch.looked {
+            let who = Who { manifest: subject.manifest.as_str().into(), entry: subject.id.as_str().into() };
+            self.means.events.tell(Event::Verified { who, is_bad: bad.contains(entry) });
         }
         Ok(Verified { checked, findings, acceptances, ..Verified::default() })
     }
@@ -301,7 +328,10 @@ pub(super) fn duplicate(subject: &Subject, shared: &HashSet<Uuid>, baseline: Opt
 
 /// A session that was looked at.
 struct Looked {
-    check: Check,
+    entry: EntryId,
+    subject: Subject,
+    /// Whether what is there is to be accepted.
+    accept: bool,
     baseline: Option<Baseline>,
     seen: Option<Evidence>,
 }
@@ -314,19 +344,21 @@ struct Batch {
 
 impl Batch {
     fn verdict(&self) -> Verdict {
+        // Most batches have none.
+        let named = if self.findings.is_empty() { &[][..] } else { &self.looked[..] };
         let rows: HashMap<(&str, &str, Uuid), EntryId> =
-            self.looked.iter().map(|Looked { check, .. }| (name(&check.subject), check.entry)).collect();
+            named.iter().map(|looked| (name(&looked.subject), looked.entry)).collect();
         let row = |finding: &Finding| {
             let row = rows.get(&(finding.manifest.as_str(), finding.id.as_str(), finding.session_id))?;
             Some((*row, finding.clone()))
         };
         let baseline = |looked: &Looked| {
             let known = looked.baseline.as_ref();
-            let after = Baseline::after(known, looked.check.subject.session_id, looked.seen.as_ref()?)?;
-            Some((looked.check.entry, after))
+            let after = Baseline::after(known, looked.subject.session_id, looked.seen.as_ref()?)?;
+            Some((looked.entry, after))
         };
         Verdict {
-            checked: self.looked.iter().map(|looked| looked.check.entry).collect(),
+            checked: self.looked.iter().map(|looked| looked.entry).collect(),
             found: self.findings.iter().filter_map(row).collect(),
             baselines: self.looked.iter().filter_map(baseline).collect(),
         }
@@ -334,14 +366,14 @@ impl Batch {
 
     /// What is to be accepted of the sessions that were asked for, where anything was found.
     fn acceptances(&self, found: &[(EntryId, Finding)]) -> Vec<Acceptance> {
-        let asked = self.looked.iter().filter(|looked| looked.check.accept);
+        let asked = self.looked.iter().filter(|looked| looked.accept);
         asked.filter_map(|looked| looked.acceptance(found)).collect()
     }
 }
 
 impl Looked {
     fn acceptance(&self, found: &[(EntryId, Finding)]) -> Option<Acceptance> {
-        let entry = self.check.entry;
+        let entry = self.entry;
         let here = || found.iter().filter(|(row, _)| *row == entry).map(|(_, finding)| finding);
         let mut told: Vec<String> =
             here().filter(|finding| !matches!(finding.rule, Rule::Expect(_))).map(named).collect();
@@ -350,7 +382,7 @@ impl Looked {
         }
         told.sort_unstable();
         let known = self.baseline.as_ref();
-        let baseline = Baseline::accepting(known, self.check.subject.session_id, self.seen.as_ref(), here());
+        let baseline = Baseline::accepting(known, self.subject.session_id, self.seen.as_ref(), here());
         Some(Acceptance { entry, baseline, told: told.join(", ") })
     }
 }

@@ -53,8 +53,20 @@ pub struct Judged {
 /// Judges many sessions on all cores, those that stand under two entries too.
 #[must_use]
 pub fn judge_all(cases: &[Case], measure: &Measure) -> Judged {
-    let judged: Vec<(Vec<Finding>, Option<Evidence>)> =
-        cases.par_iter().map(|case| judge_case(case, measure)).collect();
+    gather(cases.par_iter().map(|case| judge_case(case, measure)).collect(), cases)
+}
+
+/// The same, with each decision dropped where it was judged.
+fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Judged {
+    let judge = |case: &mut Case| {
+        let judged = judge_case(case, measure);
+        case.fetched = Fetched::NotChecked;
+        judged
+    };
+    gather(cases.par_iter_mut().map(judge).collect(), cases)
+}
+
+fn gather(judged: Vec<(Vec<Finding>, Option<Evidence>)>, cases: &[Case]) -> Judged {
     let mut all = Judged { findings: Vec::new(), seen: Vec::with_capacity(cases.len()) };
     for (findings, seen) in judged {
         all.findings.extend(findings);
@@ -89,17 +101,21 @@ pub enum Judging {
     InPlace,
 }
 
-/// [`judge_all`], where it is to be done.
-pub async fn judge_in_background(judging: Judging, cases: Vec<Case>, measure: Measure) -> Result<Judged, Interrupted> {
+/// [`judge_all`], where it is to be done; the cases come back without the decisions, which are large.
+pub async fn judge_in_background(
+    judging: Judging,
+    mut cases: Vec<Case>,
+    measure: Measure,
+) -> Result<(Judged, Vec<Case>), Interrupted> {
     if judging == Judging::InPlace {
-        return Ok(judge_all(&cases, &measure));
+        return Ok((judge_and_strip(&mut cases, &measure), cases));
     }
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         // A panic on a rayon thread would end the process, and with it outcomes that are not yet recorded.
-        if let Ok(judged) = catch_unwind(AssertUnwindSafe(|| judge_all(&cases, &measure))) {
+        if let Ok(judged) = catch_unwind(AssertUnwindSafe(|| judge_and_strip(&mut cases, &measure))) {
             // Whoever asked may have gone; then nobody is to be told.
-            let _ = sender.send(judged);
+            let _ = sender.send((judged, cases));
         }
     });
     receiver.await.map_err(|_| Interrupted)

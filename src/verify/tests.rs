@@ -207,7 +207,9 @@ async fn the_background_finds_the_same() {
     let judged = judge_all(&sessions, &measure());
     assert_eq!((judged.findings.len(), judged.seen.len()), (1000, 500));
     assert!(judged.findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
-    assert_eq!(judge_in_background(Judging::OnAllCores, sessions, measure()).await, Ok(judged));
+    let (in_background, sessions) = judge_in_background(Judging::OnAllCores, sessions, measure()).await.unwrap();
+    assert_eq!(in_background, judged);
+    assert!(sessions.iter().all(|case| case.fetched == Fetched::NotChecked), "the decisions are dropped");
 }
 
 #[test]
