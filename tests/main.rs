@@ -53,6 +53,7 @@ mod refusals;
 mod repairs;
 mod reports;
 mod resolution;
+mod rewritten;
 mod schedule;
 mod secrets;
 mod status;
