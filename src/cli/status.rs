@@ -18,7 +18,7 @@ pub(super) fn run(args: &StatusArgs, global: &Global, console: &Console) -> Resu
     let which = which(args, &reader)?;
     let is_listed = args.json.json || args.csv || !args.ids.is_empty();
     if !is_listed && args.state.is_none() && console.style().verbose == 0 {
-        console.out(&text::totals(&reader.state_counts()?));
+        console.out(&text::totals(&reader.state_totals()?));
         return Ok(Exit::ok());
     }
     if !is_listed {

@@ -37,7 +37,7 @@ impl Reader {
     pub fn run_states(&self, run: RunId) -> Result<Vec<StateCount>, LedgerError> {
         self.run_query(|connection| match (is_past(connection, run)?, keeps_reports(connection)?) {
             (false, _) => {
-                states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 1, 2 ORDER BY 1, 2", [])
+                states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 2, 1 ORDER BY 1, 2", [])
             }
             (true, true) => {
                 let sql = "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state";
@@ -84,7 +84,7 @@ pub(super) fn keep_states(tx: &Transaction<'_>, run: RunId) -> rusqlite::Result<
     tx.execute("DELETE FROM run_states WHERE run = ?1", [run.0])?;
     tx.execute(
         "INSERT INTO run_states (run, manifest, state, entries)
-         SELECT ?1, manifest, state, count(*) FROM entries GROUP BY manifest, state",
+         SELECT ?1, manifest, state, count(*) FROM entries GROUP BY state, manifest",
         [run.0],
     )
     .map(drop)

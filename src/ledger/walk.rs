@@ -75,6 +75,10 @@ const SHARE_IN_STATE: &str =
 const NAMED: &str = "SELECT id, label, manifest, state FROM entries
    WHERE label = ?1 OR source_session_id = ?2 OR session_id = ?2 OR vendor_data = ?1";
 const COUNTED: &str = "SELECT state, count(*) FROM entries GROUP BY state";
+/// The same of the entries themselves: where nothing else is read, damage is to be met all the same.
+const SUMMED: &str = "SELECT coalesce(sum(state = 'imported'), 0), coalesce(sum(state = 'refused'), 0),
+   coalesce(sum(state = 'expired'), 0), coalesce(sum(state = 'unknown'), 0), coalesce(sum(state = 'sending'), 0),
+   coalesce(sum(state = 'erased'), 0) FROM entries NOT INDEXED";
 const ALL_LINES: &str = line_columns!();
 const LINES_IN_STATE: &str = concat!(line_columns!(), " INDEXED BY entries_by_state WHERE state = ?1");
 
@@ -315,7 +319,16 @@ impl Reader {
         Ok(keys.into_iter().map(|(.., id)| EntryId(id)).collect())
     }
 
-    /// How many entries are in each state, in the order of outputs.
+    /// How many entries are in each state, in the order of outputs: by a pass over all, which meets what is damaged.
+    pub fn state_totals(&self) -> Result<Vec<(State, u64)>, LedgerError> {
+        self.run_query(|connection| {
+            connection.query_row(SUMMED, [], |row| {
+                State::ALL.into_iter().enumerate().map(|(at, state)| Ok((state, row.get(at)?))).collect()
+            })
+        })
+    }
+
+    /// The same, by their index.
     pub fn state_counts(&self) -> Result<Vec<(State, u64)>, LedgerError> {
         let counted: Vec<(String, u64)> = self.run_query(|connection| {
             connection.prepare_cached(COUNTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()

@@ -45,6 +45,7 @@ async fn what_is_listed_is_what_is_there_in_order() {
     }
     let count = |state: State| all.iter().filter(|it| it.state == state).count() as u64;
     assert_eq!(reader.state_counts().unwrap(), State::ALL.map(|state| (state, count(state))));
+    assert_eq!(reader.state_totals().unwrap(), reader.state_counts().unwrap());
     let upper = all[0].session.as_ref().map(|it| it.session_id.to_string().to_uppercase()).unwrap_or_default();
     for name in ["again", "shared", "é7", "nobody", &upper, &all[5].source_session_id.unwrap().to_string()] {
         let named: Vec<EntryId> =
