@@ -176,11 +176,13 @@ impl Console {
         self.voice.lost.get().map(String::as_str)
     }
 
-    /// Writes one JSON document to stdout, as it is made.
+    /// Writes one JSON document to stdout, as it is made, secrets masked.
     pub fn json(&self, document: &impl serde::Serialize) {
         self.fill_out(true, |stdout| {
-            crate::text::write_json(document, &mut *stdout)?;
-            stdout.write_all(b"\n")
+            let mut masking = Masking::new(stdout);
+            crate::text::write_json(document, &mut masking)?;
+            masking.write_all(b"\n")?;
+            masking.end().map(|_| ())
         });
     }
 

@@ -154,7 +154,7 @@ fn keys(text: &str, least: usize) -> Vec<Range> {
 fn runs_from<'t>(text: &'t str, prefix: &'t str, part: impl Fn(u8) -> bool + 't) -> impl Iterator<Item = Range> + 't {
     let mut from = 0;
     std::iter::from_fn(move || {
-        let start = from + text.get(from..)?.find(prefix)?;
+        let start = from + memchr::memmem::find(text.as_bytes().get(from..)?, prefix.as_bytes())?;
         from = start + text.as_bytes()[start..].iter().take_while(|&&b| part(b)).count();
         Some((start, from))
     })

@@ -18,7 +18,8 @@ fn rows(signature: &str) -> String {
         let (signed, _) = token.rsplit_once('.').unwrap();
         format!("{signed}.{signature}")
     };
-    (1..=ENTRIES).map(|n| format!("{}\n", json!({"id": format!("e{n:02}"), "share_token": token(n)}))).collect()
+    let row = |n| json!({"id": format!("e{n:02}"), "share_token": token(n)}).to_string() + "\n";
+    (1..=ENTRIES).map(row).collect()
 }
 
 /// A server that has `change` done to the source by the time that the first import arrives.

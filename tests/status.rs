@@ -122,3 +122,20 @@ fn repairs_raise_the_generation_and_plans_do_not() {
     let nothing = scene.run(&["apply", "m.yaml", "--yes", "--only", "carmen"]).exits(0);
     assert_eq!(generation(), first + 1, "a run that sent nothing: {}", nothing.stdout);
 }
+
+#[test]
+fn promise_5_a_token_that_got_into_the_ledger_is_in_no_output() {
+    let scene = scene();
+    let secret = crate::support::Token::new(uuid::Uuid::from_u128(7)).text();
+    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+    ledger.execute("UPDATE entries SET vendor_data = ?1 WHERE label = 'zoe'", [&secret]).unwrap();
+    drop(ledger);
+    for args in
+        [vec!["status", "zoe"], vec!["status", "--json"], vec!["status", "--csv"], vec!["plan", "m.yaml", "--json"]]
+    {
+        let told = scene.run(&args);
+        assert!(told.stdout.contains("zoe"), "{args:?}: {}", told.stdout);
+        assert!(!told.stdout.contains("eyJ") && !told.stderr.contains("eyJ"), "{args:?}: {}", told.stdout);
+    }
+    assert!(json_of(&scene, &["zoe"])["entries"][0]["vendor_data"].is_string());
+}
