@@ -6,11 +6,11 @@
 
 #![expect(clippy::print_stdout, reason = "its tables are for people")]
 
+#[path = "support/process.rs"]
+mod process;
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -157,39 +157,10 @@ fn measured(folder: &Path, command: &[&str]) -> (f64, f64) {
     let mut took = Vec::new();
     let mut peak = 0;
     for _ in 0..rounds {
-        let (time, most) = run(folder, command);
+        let (time, most) = process::run(folder, command);
         took.push(time);
         peak = most.max(peak);
     }
     took.sort_unstable();
     (took[took.len() / 2].as_secs_f64(), peak as f64 / 1024.0)
-}
-
-/// How long a process takes, and its peak memory in kB, as its own status last said.
-fn run(folder: &Path, command: &[&str]) -> (Duration, u64) {
-    let began = Instant::now();
-    let mut child = Command::new(command[0])
-        .args(&command[1..])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut peak = 0;
-    let status = loop {
-        peak = peak_of(child.id()).unwrap_or(peak);
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let took = began.elapsed();
-    assert!(status.success(), "{command:?}: {status}");
-    (took, peak)
-}
-
-fn peak_of(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }

@@ -6,13 +6,13 @@
 
 #![expect(clippy::print_stdout, reason = "its table is for people")]
 
+#[path = "support/process.rs"]
+mod process;
 mod support;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ fn main() {
     let mut peaks = vec![0; cases.len()];
     for _ in 0..rounds {
         for (at, (_, command)) in cases.iter().enumerate() {
-            let (time, peak) = run(folder.path(), command);
+            let (time, peak) = process::run(folder.path(), command);
             took[at].push(time);
             peaks[at] = peak.max(peaks[at]);
         }
@@ -84,34 +84,6 @@ fn parse_only(rows: &str) {
         line.clear();
     }
     std::hint::black_box(bytes);
-}
-
-/// How long a process takes, and its peak memory in kB, as its own status last said.
-fn run(folder: &Path, command: &[&str]) -> (Duration, u64) {
-    let began = Instant::now();
-    let mut child = Command::new(command[0])
-        .args(&command[1..])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut peak = 0;
-    let status = loop {
-        peak = peak_of(child.id()).unwrap_or(peak);
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let took = began.elapsed();
-    assert!(status.success(), "{command:?}: {status}");
-    (took, peak)
-}
-
-fn peak_of(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn middle(all: &mut [Duration]) -> Duration {

@@ -41,8 +41,8 @@ macro_rules! line_columns {
     };
 }
 
-/// What follows an entry in the order of labels: all, or what is in a state. By its index, whatever SQLite's statistics say, since each page is to be
-/// found where the last one ended.
+/// What follows an entry in the order of labels: all, or what is in a state. By its index, whatever SQLite's statistics
+/// say, since each page is to be found where the last one ended.
 macro_rules! page {
     ($columns:expr) => {
         concat!(

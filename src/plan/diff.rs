@@ -165,7 +165,8 @@ impl<'m> Index<'m> {
     }
 
     /// By what the records are found that can be an entry's, or an orphan: all others are passed over by
-    /// [`Index::see`], but that there is an erased one. `None` where there are so many entries that they are not worth looking for one by one.
+    /// [`Index::see`], but that there is an erased one. `None` where there are so many entries that they are not worth
+    /// looking for one by one.
     pub(super) fn sought(&self) -> Option<Sought<'m>> {
         let entries = || self.manifests.manifests.iter().flat_map(|manifest| &manifest.entries);
         (self.count() <= FEW).then(|| Sought {
