@@ -91,7 +91,7 @@ pub(super) async fn run(
 
 /// What the ledger knows of the entries of a plan. Of the others, however many there are, nothing is kept.
 fn of_plan(plan: &Plan, past: &Kept) -> Result<Snapshot, LedgerError> {
-    let mut ids: Vec<EntryId> = plan.items().filter_map(|item| item.record).collect();
+    let mut ids: Vec<EntryId> = (0..plan.len()).filter_map(|index| plan.record(index)).collect();
     ids.sort_unstable();
     let records = past.records(&ids)?;
     Ok(Snapshot { identity: past.identity().cloned(), records, recent: past.recent().to_vec() })

@@ -106,8 +106,8 @@ pub(super) type Planned = (EntryId, Option<(usize, usize)>);
 fn planned(manifests: Option<&Arc<Manifests>>, past: &Kept) -> Result<Vec<Planned>, LedgerError> {
     let Some(manifests) = manifests else { return Ok(Vec::new()) };
     let plan = plan::plan(manifests, past, jiff::Timestamp::now(), false)?;
-    let kept = plan.items().filter(|item| item.action != Action::Erased);
-    Ok(kept.filter_map(|item| Some((item.record?, item.entry))).collect())
+    let kept = plan.with(|action| action != Action::Erased);
+    Ok(kept.filter_map(|index| Some((plan.record(index)?, plan.entry(index)))).collect())
 }
 
 /// How many entries are read at once.

@@ -47,8 +47,8 @@ const SPARSE: i64 = 16;
 
 impl Reader {
     /// Has those entries seen once, in the order of their numbers, that can be meant by what is sought: those with one of
-    /// the sources or tokens, those whose source is not known, an erased one, and those that are imported of one of the manifests.
-    /// Where that is a good part of the ledger, nothing is seen, and `None` is told.
+    /// the sources or tokens, those whose source is not known, an erased one, and those that are imported of one of the
+    /// manifests. Where that is a good part of the ledger, nothing is seen, and `None` is told.
     pub fn see_those<S>(
         &self,
         sought: &Sought<'_>,

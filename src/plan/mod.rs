@@ -195,6 +195,13 @@ impl Plan {
         }
     }
 
+    /// The record of an item in the ledger.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Option<EntryId> {
+        let record = self.decisions[index].record;
+        (record != 0).then_some(EntryId(record))
+    }
+
     /// Its entry with the manifest, or the item itself.
     fn source(&self, index: usize) -> Result<(&Manifest, &Entry), &Item> {
         let decision = &self.decisions[index];
@@ -258,7 +265,7 @@ impl Plan {
             session_id: it.session,
             place: entry.place.to_string(),
             entry: Some((it.manifest as usize, it.entry as usize)),
-            record: (it.record != 0).then_some(EntryId(it.record)),
+            record: self.record(index),
         }
     }
 
