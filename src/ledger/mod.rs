@@ -30,6 +30,7 @@ mod read;
 pub mod records;
 mod rules;
 mod sends;
+mod server;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use rules::{EntryRules, KeptRules};
+pub use server::{Server, ServerError};
 pub use store::Ledger;
 pub use timeline::Sends;
 pub use walk::{Auditable, Auditables, Line, Listed, Walk, Which};
