@@ -48,6 +48,7 @@ mod manifest_errors;
 mod minting;
 mod pacing;
 mod planning;
+mod postgres;
 mod process;
 mod refusals;
 mod repairs;
