@@ -168,7 +168,7 @@ impl<'t> Round<'t> {
     }
 
     fn ledger(&self) -> String {
-        format!("{}/ledger.db", self.name)
+        self.scene.ledger_at(&format!("{}/ledger.db", self.name))
     }
 
     fn command(&self, with: &[(&str, String)]) -> std::process::Command {

@@ -50,17 +50,13 @@ fn promise_2_an_answer_lost_after_the_commit_is_found_again() {
 fn promise_2_the_evidence_of_what_was_found_is_kept() {
     let scene = with_faults("import.lost-after=x1", true);
     scene.apply().exits(0);
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
     let told = "SELECT e.source_session_id, v.session_id, v.verdict FROM evidence v JOIN entries e ON e.id = v.entry";
-    let mut query = ledger.prepare(told).unwrap();
-    let mut rows = query.query([]).unwrap();
-    let mut kept = 0;
-    while let Some(row) = rows.next().unwrap() {
-        let text = |at: usize| row.get::<_, String>(at).unwrap();
+    let kept = scene.sql().rows(told, &[]);
+    for row in &kept {
+        let text = |at: usize| row.get::<String>(at);
         assert_eq!(scene.imported_from(text(0).parse().unwrap()).unwrap().to_string(), text(1), "{}", text(2));
-        kept += 1;
     }
-    assert_eq!(kept, 5);
+    assert_eq!(kept.len(), 5);
 }
 
 #[test]

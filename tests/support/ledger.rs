@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
+use didit_sync::ledger::{Location, Lock, Purpose};
 use postgres::types::Type;
 use rusqlite::types::{FromSql, Value, ValueRef};
 
@@ -42,7 +44,20 @@ pub struct Ledgers(Mutex<BTreeMap<String, Database<'static>>>);
 impl Folder {
     /// What `--ledger` says for the ledger of this file.
     pub fn ledger_at(&self, file: &str) -> String {
-        if is_postgres() { self.with_database(file, |database| database.url()) } else { file.to_owned() }
+        if is_postgres() { self.with_database(file, Database::url) } else { file.to_owned() }
+    }
+
+    /// Tells a program that is run in this folder of the ledger, unless it finds it by itself.
+    pub fn tell_ledger(&self, command: &mut std::process::Command) {
+        if is_postgres() {
+            command.env("DIDIT_SYNC_LEDGER", self.ledger_at(USUAL));
+        }
+    }
+
+    /// Holds the usual ledger as an apply or a repair does, until it is dropped.
+    pub fn hold(&self) -> Lock {
+        let location = Location { path: self.ledger(), allow_network_fs: false };
+        Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap()
     }
 
     /// The folder's usual ledger, to be asked and changed behind the program's back.
@@ -57,6 +72,16 @@ impl Folder {
         } else {
             Sql::File(rusqlite::Connection::open(self.path(file)).unwrap())
         }
+    }
+
+    /// The usual ledger, for changes after which rows refer to none.
+    pub fn sql_without_references(&self) -> Sql {
+        if is_postgres() {
+            return Sql::Server(Box::new(self.with_database(USUAL, Database::connect_without_references)));
+        }
+        let file = rusqlite::Connection::open(self.ledger()).unwrap();
+        file.pragma_update(None, "foreign_keys", false).unwrap();
+        Sql::File(file)
     }
 
     /// Makes a copy of a ledger that nobody uses.

@@ -241,6 +241,13 @@ impl Database<'_> {
         self.cluster.connect("didit", &self.name).unwrap()
     }
 
+    /// A session in which references between tables are not looked at.
+    pub fn connect_without_references(&self) -> Client {
+        let mut client = self.cluster.connect("admin", &self.name).unwrap();
+        client.batch_execute("SET session_replication_role = replica").unwrap();
+        client
+    }
+
     /// How many sessions others have with it.
     pub fn sessions(&self) -> i64 {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";

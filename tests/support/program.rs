@@ -66,9 +66,7 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_didit-sync"));
         command.args(args).current_dir(self.dir.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.dir.path());
-        if ledger::is_postgres() {
-            command.env("DIDIT_SYNC_LEDGER", self.ledger_at(ledger::USUAL));
-        }
+        self.tell_ledger(&mut command);
         command.envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -87,7 +85,7 @@ impl Folder {
         self.command(args).spawn().unwrap()
     }
 
-    /// Every file in a folder of this folder, with its bytes. A ledger in a database counts as a folder where its file
+    /// Every file in a folder of this folder, or the one of this name, with its bytes. A ledger in a database counts as a folder where its file
     /// would be, and its tables as files.
     pub fn bytes_under(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
@@ -151,14 +149,12 @@ impl Output {
 }
 
 fn collect(path: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
-    let Ok(listed) = fs::read_dir(path) else { return };
-    for entry in listed {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else {
-            found.insert(path.clone(), fs::read(&path).unwrap());
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            collect(&entry.unwrap().path(), found);
         }
+    } else if path.exists() {
+        found.insert(path.to_owned(), fs::read(path).unwrap());
     }
 }
 
