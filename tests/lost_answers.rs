@@ -133,7 +133,7 @@ fn promise_3_already_imported_on_a_first_attempt_is_found_by_proof() {
     let scene = Scene::new(sandbox(3));
     scene.write_all();
     scene.apply().exits(0);
-    std::fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.remove_ledgers("state");
     let document = scene.apply().exits(0).json();
     assert_eq!(document["summary"]["recovered"], 3);
     assert_all_settled(&scene, &document);
@@ -144,7 +144,7 @@ fn promise_3_already_imported_on_a_first_attempt_is_found_by_vendor_data() {
     let scene = Scene::new(Config { reads_show_source: false, ..sandbox(3) });
     scene.write_all();
     scene.apply().exits(0);
-    std::fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.remove_ledgers("state");
     let document = scene.apply().exits(0).json();
     assert_eq!(document["summary"]["recovered"], 3);
     assert_all_settled(&scene, &document);
@@ -155,7 +155,7 @@ fn promise_2_what_stays_ambiguous_is_unknown_until_a_person_settles_it() {
     let scene = Scene::new(Config { reads_show_source: false, ..sandbox(2) });
     one(&scene, ", vendor_data: shared");
     scene.apply().exits(0);
-    std::fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.remove_ledgers("state");
     let _own = scene.world.seed_own_session(SessionKind::User, didit_sync::sandbox::Status::Approved, Some("shared"));
     let document = scene.apply().exits(6).json();
     let row = &document["imports"][0];

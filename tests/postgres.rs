@@ -1,6 +1,7 @@
 //! The PostgreSQL that tests run for themselves, and the line that they cut.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,8 +10,11 @@ use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::support::cut::{Cut, Moment};
+use crate::support::ledger::Sql;
 use crate::support::postgres::{Cluster, DURABLE, Database, PASSWORD, cluster};
+use crate::support::program::contains;
 use crate::support::wait_for;
+use rusqlite::types::Value as Cell;
 
 fn open(url: &str) -> Result<Client, postgres::Error> {
     Client::connect(url, NoTls)
@@ -65,6 +69,73 @@ fn a_role_with_a_password_needs_it() {
     assert!(config.password("another").connect(NoTls).is_err());
     // It may do what the owner of the database may.
     config.password(PASSWORD).connect(NoTls).unwrap().batch_execute("CREATE TABLE t ()").unwrap();
+}
+
+#[test]
+fn a_server_that_talks_tls_has_an_authority() {
+    let Some(own) = Cluster::with_tls() else { return };
+    let mut line = TcpStream::connect(("127.0.0.1", own.port)).unwrap();
+    line.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+    let mut answer = [0];
+    line.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"S");
+    assert!(fs::read_to_string(own.authority()).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    // Who asks for none gets on without.
+    assert_eq!(open(&own.database().url()).unwrap().query_one("SELECT 1", &[]).unwrap().get::<_, i32>(0), 1);
+}
+
+#[test]
+fn a_file_and_a_server_are_asked_alike() {
+    let Some(cluster) = cluster() else { return };
+    let database = cluster.database();
+    let file = Sql::File(rusqlite::Connection::open_in_memory().unwrap());
+    for mut ledger in [file, Sql::Server(Box::new(database.connect()))] {
+        let blob = if matches!(ledger, Sql::File(_)) { "BLOB" } else { "BYTEA" };
+        ledger.execute(
+            &format!("CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT, hash {blob}, at DOUBLE PRECISION)"),
+            &[],
+        );
+        let insert = "INSERT INTO t (id, name) VALUES (1, $1), (2, $2), (3, NULL)";
+        assert_eq!(ledger.execute(insert, &["one", "two"]), 3);
+        assert_eq!(ledger.execute("UPDATE t SET at = 0.5 WHERE name = $1 OR $1 = 'x'", &["one"]), 1);
+        assert_eq!(ledger.value::<i64>("SELECT count(*) FROM t WHERE name IS NULL", &[]), 1);
+        let names = ledger.rows("SELECT id, name FROM t ORDER BY id DESC", &[]);
+        let names: Vec<(i64, Option<String>)> = names.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(names, [(3, None), (2, Some("two".to_owned())), (1, Some("one".to_owned()))]);
+        let table = ledger.table("t");
+        assert_eq!(table.len(), 3);
+        let cells = [
+            ("at", Cell::Real(0.5)),
+            ("hash", Cell::Null),
+            ("id", Cell::Integer(1)),
+            ("name", Cell::Text("one".to_owned())),
+        ];
+        assert!(table[0].iter().map(|(name, cell)| (name.as_str(), cell.clone())).eq(cells), "{table:?}");
+        ledger.execute("CREATE TABLE u (x BIGINT)", &[]);
+        ledger.refuse_inserts_into("t");
+        ledger.refuse_inserts_into("u");
+        assert_eq!(ledger.execute("INSERT INTO t (id) VALUES (4)", &[]), 1);
+        let refused =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ledger.execute("INSERT INTO u VALUES (1)", &[])));
+        assert!(refused.is_err());
+    }
+    // What stands in its tables is seen as what stands in a file.
+    let mut ledger = database.connect();
+    ledger.batch_execute(r"UPDATE t SET hash = '\x0041424300' WHERE id = 2").unwrap();
+    let tables = Sql::Server(Box::new(ledger)).tables();
+    assert_eq!(tables.keys().collect::<Vec<_>>(), ["public.t", "public.u"]);
+    let bytes = &tables["public.t"];
+    assert!(contains(bytes, "\0ABC\0") && contains(bytes, "two") && tables["public.u"].is_empty(), "{bytes:?}");
+}
+
+#[test]
+fn references_can_be_left_hanging() {
+    let Some(cluster) = cluster() else { return };
+    let database = with_table(cluster);
+    let tables = "ALTER TABLE t ADD PRIMARY KEY (x); CREATE TABLE u (x bigint REFERENCES t); INSERT INTO t VALUES (1); INSERT INTO u VALUES (1)";
+    database.connect().batch_execute(tables).unwrap();
+    assert!(database.connect().batch_execute("DELETE FROM t").is_err());
+    database.connect_without_references().batch_execute("DELETE FROM t").unwrap();
 }
 
 #[test]

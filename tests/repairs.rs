@@ -313,8 +313,9 @@ fn promise_6_a_backup_while_an_apply_runs_is_whole_its_owners_only_and_never_tak
     scene.run(&["ledger", "check", "--ledger", "b.db"]).exits(0);
     assert_sound(&scene);
     let mut left: Vec<_> = std::fs::read_dir(scene.path(".")).unwrap().map(|it| it.unwrap().file_name()).collect();
+    left.retain(|name| name != "state");
     left.sort();
-    assert_eq!(left, ["b.db", "m.yaml", "state"]);
+    assert_eq!(left, ["b.db", "m.yaml"]);
 }
 
 #[test]

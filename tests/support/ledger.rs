@@ -109,6 +109,15 @@ impl Folder {
         }
     }
 
+    /// Removes the folder of ledgers that nobody uses.
+    pub fn remove_ledgers(&self, folder: &str) {
+        let folder = format!("{folder}/");
+        self.ledgers.0.lock().unwrap().retain(|name, _| !name.starts_with(&folder));
+        if !is_postgres() {
+            std::fs::remove_dir_all(self.path(&folder)).unwrap();
+        }
+    }
+
     /// The tables of the databases that stand for files in this folder.
     pub fn tables_under(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let folder = self.path(name);
@@ -217,8 +226,8 @@ impl Sql {
         }
     }
 
-    /// Every table of the ledger, with all that stands in its rows.
-    fn tables(&mut self) -> BTreeMap<String, Vec<u8>> {
+    /// Every table of a server's ledger, with all that stands in its rows.
+    pub fn tables(&mut self) -> BTreeMap<String, Vec<u8>> {
         let listed = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
                       WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
         let names: Vec<String> = self.rows(listed, &[]).iter().map(|row| row.get(0)).collect();

@@ -58,6 +58,17 @@ fi
 rm -rf "$folder"
 "#;
 
+/// An authority, and a certificate of a server by it, which is no authority itself.
+const CERTIFICATES: &str = r"
+command -v openssl >/dev/null || exit 127
+key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+openssl req -x509 $key -days 2 -subj '/CN=authority of tests' -keyout ca.key -out ca.crt
+openssl req $key -subj /CN=localhost -keyout server.key -out server.csr
+printf '%s\n' 'subjectAltName=IP:127.0.0.1,DNS:localhost' basicConstraints=CA:FALSE >server.ext
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt
+chmod 600 server.key
+";
+
 /// A running server, or one that a test stopped.
 pub struct Cluster {
     folder: PathBuf,
@@ -84,7 +95,7 @@ pub fn cluster() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
     let shared = SHARED.get_or_init(|| Some(Cluster::make(&programs()?, &[]))).as_ref();
     if shared.is_none() {
-        left_out();
+        left_out(NONE);
     }
     shared
 }
@@ -94,9 +105,34 @@ impl Cluster {
     pub fn own(settings: &[&str]) -> Option<Self> {
         let programs = programs();
         if programs.is_none() {
-            left_out();
+            left_out(NONE);
         }
         Some(Self::make(&programs?, settings))
+    }
+
+    /// A cluster that talks TLS, with a certificate for `127.0.0.1` and `localhost` by an authority of its own,
+    /// [`Self::authority`]; `None`, said on stderr, where there is no PostgreSQL or no openssl.
+    pub fn with_tls() -> Option<Self> {
+        let own = Self::own(&[])?;
+        let made = unprivileged("/bin/sh").args(["-e", "-c", CERTIFICATES]).current_dir(own.folder()).output().unwrap();
+        if made.status.code() == Some(127) {
+            left_out("no openssl here; install Debian's openssl package");
+            return None;
+        }
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut admin = own.admin();
+        for (setting, value) in [("ssl", "on"), ("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")] {
+            let value = if setting == "ssl" { value.to_owned() } else { own.folder.join(value).display().to_string() };
+            admin.batch_execute(&format!("ALTER SYSTEM SET {setting} = '{value}'")).unwrap();
+        }
+        drop(admin);
+        own.restart();
+        Some(own)
+    }
+
+    /// The certificate of the authority by which a server's that talks TLS is checked.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("ca.crt")
     }
 
     fn make(programs: &Path, settings: &[&str]) -> Self {
@@ -305,11 +341,12 @@ fn unprivileged(program: &str) -> Command {
     command
 }
 
-fn left_out() {
-    let is_needed = super::ledger::is_postgres();
-    assert!(!is_needed, "DIDIT_SYNC_TEST_LEDGER=postgres, but no PostgreSQL here; install Debian's postgresql package");
+const NONE: &str = "no PostgreSQL here; install Debian's postgresql package";
+
+fn left_out(why: &str) {
+    assert!(!super::ledger::is_postgres(), "DIDIT_SYNC_TEST_LEDGER=postgres, but {why}");
     // Past the test's capture, so that it is seen.
-    let mut line = "left out: no PostgreSQL here; install Debian's postgresql package".to_owned();
+    let mut line = format!("left out: {why}");
     if let Some(name) = std::thread::current().name() {
         let _ = write!(line, " ({name})");
     }
