@@ -10,10 +10,10 @@ use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::support::cut::{Cut, Moment};
-use crate::support::ledger::Sql;
+use crate::support::ledger::{Sql, is_postgres};
 use crate::support::postgres::{Cluster, DURABLE, Database, PASSWORD, cluster};
 use crate::support::program::contains;
-use crate::support::wait_for;
+use crate::support::{Scene, sandbox, wait_for};
 use rusqlite::types::Value as Cell;
 
 fn open(url: &str) -> Result<Client, postgres::Error> {
@@ -155,6 +155,20 @@ fn what_was_committed_outlives_the_server() {
     client.batch_execute("INSERT INTO t VALUES (3)").unwrap();
     own.restart();
     assert_eq!(count(&mut database.connect()), 2);
+}
+
+/// Where every ledger is to be on a server: a program that takes the URL for a path would do well in many tests.
+#[test]
+fn a_ledger_on_a_server_is_no_file() {
+    if !is_postgres() {
+        return;
+    }
+    let scene = Scene::new(sandbox(2));
+    scene.write_all();
+    scene.apply().exits(0);
+    assert_eq!(scene.sql().value::<i64>("SELECT count(*) FROM entries WHERE state = 'imported'", &[]), 2);
+    let names = fs::read_dir(scene.path("")).unwrap().map(|it| it.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["m.yaml"]);
 }
 
 /// The server's process.
