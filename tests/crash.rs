@@ -168,7 +168,7 @@ impl<'t> Round<'t> {
     }
 
     fn ledger(&self) -> String {
-        format!("{}/ledger.db", self.name)
+        self.scene.ledger_at(&format!("{}/ledger.db", self.name))
     }
 
     fn command(&self, with: &[(&str, String)]) -> std::process::Command {
@@ -355,7 +355,7 @@ fn crash_campaign(name: &str, config: Config, alike: usize, kills: usize, seed: 
             round.compare_dead(&mut tally);
         };
         round.compare_settled(&mut tally, &output);
-        std::fs::remove_dir_all(scene.path(&round.name)).unwrap();
+        scene.remove_ledgers(&round.name);
     }
     println!("crash campaign {name}: {}", tally.figures());
     tally
