@@ -50,6 +50,7 @@ mod lost_answers;
 mod main_job;
 mod manifest_errors;
 mod minting;
+mod moving;
 mod pacing;
 mod planning;
 mod postgres;

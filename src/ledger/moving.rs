@@ -172,8 +172,7 @@ fn is_there(
 }
 
 /// What is known of a ledger that is on its way to a server: there only until it has arrived.
-const INCOMING: &str = 
-    "CREATE TABLE incoming (ledger_id TEXT NOT NULL, digest TEXT NOT NULL, version BIGINT NOT NULL)";
+const INCOMING: &str = "CREATE TABLE incoming (ledger_id TEXT NOT NULL, digest TEXT NOT NULL, version BIGINT NOT NULL)";
 
 /// Of a server's tables.
 const VERSION: i64 = MIGRATIONS.len() as i64;

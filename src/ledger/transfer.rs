@@ -111,11 +111,8 @@ impl<'c> Reading<'c> {
     fn next(&mut self, mut see: impl FnMut(&Row<'_>) -> db::Result<()>) -> db::Result<bool> {
         let Table { name, key, columns, .. } = self.table;
         let (keys, columns) = (key.join(", "), columns.join(", "));
-        let condition = if self.after.is_empty() {
-            "TRUE".to_owned()
-        } else {
-            format!("({keys}) > ({})", numbered(1..=key.len()))
-        };
+        let condition =
+            if self.after.is_empty() { "TRUE".to_owned() } else { format!("({keys}) > ({})", numbered(1..=key.len())) };
         let sql = format!("SELECT {columns} FROM {name} WHERE {condition} ORDER BY {keys} LIMIT {ROWS}");
         let (mut seen, mut last) = (0, Vec::new());
         self.connection.prepare(&sql)?.each(Bound(&self.after), |row| {
@@ -155,11 +152,7 @@ pub(super) fn held(connection: &Connection, is_stopped: &dyn Fn() -> bool) -> db
 }
 
 /// What one table holds; `None` where it was stopped.
-fn held_in(
-    connection: &Connection,
-    table: &'static Table,
-    is_stopped: &dyn Fn() -> bool,
-) -> db::Result<Option<Held>> {
+fn held_in(connection: &Connection, table: &'static Table, is_stopped: &dyn Fn() -> bool) -> db::Result<Option<Held>> {
     let mut digest = Sha256::new();
     let mut rows = 0;
     let mut reading = Reading::new(connection, table);
@@ -300,8 +293,7 @@ fn write(connection: &Connection, table: &Table, rows: &[Carried]) -> db::Result
     for some in rows.chunks(VALUES / width * width) {
         let places: Vec<String> =
             (0..some.len() / width).map(|row| format!("({})", numbered(row * width + 1..=(row + 1) * width))).collect();
-        let sql =
-            format!("INSERT INTO {} ({}) VALUES {}", table.name, table.columns.join(", "), places.join(", "));
+        let sql = format!("INSERT INTO {} ({}) VALUES {}", table.name, table.columns.join(", "), places.join(", "));
         connection.execute(&sql, Bound(some))?;
     }
     Ok(())
@@ -329,11 +321,14 @@ pub(super) fn make_file(
     }
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| LedgerError::io(path, &error))?;
     // Read back as everyone reads it, not by the connection that wrote it.
-    let copy = Connection::Sqlite(file::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?);
+    let copy =
+        Connection::Sqlite(file::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?);
     let Some(found) = held(&copy, is_stopped).map_err(|error| failed(Trouble::To(error)))? else { return Ok(None) };
     match difference(expected, &found) {
         None => Ok(Some(())),
-        Some(detail) => Err(LedgerError::Unequal { from: from_location.to_string(), to: to_location.to_string(), detail }),
+        Some(detail) => {
+            Err(LedgerError::Unequal { from: from_location.to_string(), to: to_location.to_string(), detail })
+        }
     }
 }
 
