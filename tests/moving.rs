@@ -104,7 +104,9 @@ fn filled(path: &Path, seed: u64) {
             let sql = format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({places})", names.join(", "));
             file.execute(&sql, rusqlite::params_from_iter(&values)).unwrap();
         }
-        assert!(file.query_row(&format!("SELECT count(*) > 0 FROM {table}"), [], |row| row.get(0)).unwrap());
+        let is_filled: bool =
+            file.query_row(&format!("SELECT count(*) > 0 FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert!(is_filled, "{table}");
     }
 }
 
