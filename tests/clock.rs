@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use didit_sync::didit::{ApiKey, Client};
 use didit_sync::ledger::records::RecentRequests;
-use didit_sync::ledger::{Ledger, Location, Lock, Purpose};
+use didit_sync::ledger::{Ledger, LedgerFile, Location, Lock, Purpose};
 use didit_sync::manifest::Limits;
 use didit_sync::run::{Events, Lane, Means};
 use didit_sync::sandbox::Config;
@@ -137,7 +137,7 @@ fn promise_8_a_wait_for_the_lock_is_as_long_as_asked_whatever_the_clock_says() {
     for jump in JUMPS {
         let scene = Scene::new(sandbox(1));
         scene.write_all();
-        let location = Location { path: scene.ledger(), allow_network_fs: false };
+        let location = Location::file(scene.ledger(), false);
         let lock = Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap();
         let Some(clock) = Clock::new(&scene, "+0") else { return };
         let began = Instant::now();
@@ -153,7 +153,7 @@ fn promise_8_a_wait_for_the_lock_is_as_long_as_asked_whatever_the_clock_says() {
 /// A lane that nothing was sent on, and the folder of its ledger.
 fn lane() -> (Lane, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let location = Location { path: folder.path().join("ledger.db"), allow_network_fs: false };
+    let location = LedgerFile { path: folder.path().join("ledger.db"), allow_network_fs: false };
     let means = Means::new(Ledger::open_for_simulation(&location).unwrap(), Events::none());
     let base = "http://127.0.0.1:9".parse().unwrap();
     let key = ApiKey::parse(crate::support::fake::KEY).unwrap();

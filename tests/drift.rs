@@ -256,7 +256,7 @@ fn promise_11_an_acceptance_is_a_run_with_actor_and_reason_and_needs_the_lock_of
     scene.run(&["audit", "--accept", "all", "--reason", " "]).exits(64);
     scene.run(&["audit", "--accept", "nobody", "--reason", "r"]).exits(64);
     scene.run(&["audit", "--accept", "all", "--reason", "r", "--offline"]).exits(64);
-    let location = Location { path: scene.ledger(), allow_network_fs: false };
+    let location = Location::file(scene.ledger(), false);
     let lock = Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap();
     let document = audit(&scene, &["--accept", "all", "--reason", "r"], 11);
     assert_eq!(document["findings"][0]["rule"], "session-missing");

@@ -290,7 +290,7 @@ fn promise_7_a_signal_ends_an_acceptances_wait_for_the_lock() {
         for it in scene.world.imported() {
             scene.world.change(it.session_id, Change::Delete).unwrap();
         }
-        let location = Location { path: scene.ledger(), allow_network_fs: false };
+        let location = Location::file(scene.ledger(), false);
         let lock = Lock::take(&location, Purpose::Change, std::time::Duration::ZERO).unwrap();
         let before = Known::of(&scene, "state/ledger.db");
         let args = ["audit", "--json", "--accept", "all", "--reason", "r", "--wait-lock", "10m"];

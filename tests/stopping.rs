@@ -44,7 +44,7 @@ fn promise_7_a_signal_ends_the_wait_for_the_lock() {
     for (sent, code) in SIGNALS {
         let scene = Scene::new(sandbox(1));
         scene.write_all();
-        let location = Location { path: scene.ledger(), allow_network_fs: false };
+        let location = Location::file(scene.ledger(), false);
         let lock = Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap();
         let apply = scene.start(&["apply", "m.yaml", "--yes", "--json", "--wait-lock", "10m"]);
         wait_for("the wait", || has_open(&apply, "ledger.db.lock"));

@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod canary;
 pub mod fake;
+pub mod front;
 pub mod page;
 pub mod patience;
 pub mod program;
@@ -17,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub use canary::Canaries;
 pub use fake::{Fake, Reply};
+pub use front::{Front, Manner};
 pub use patience::{end_of, output_of, wait_for};
 pub use program::{Folder, Output};
 pub use scene::{Scene, sandbox};

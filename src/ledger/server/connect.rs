@@ -29,7 +29,6 @@ impl Server {
     /// Connects to the first host that answers as it should. The driver has to be spawned by the caller.
     ///
     /// A host that refuses the user, or doesn't have the database, ends it: the others are not asked for a way around.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the ledger on a server is to call it"))]
     pub(in crate::ledger) async fn connect(&self) -> Result<(Client, Driver), Error> {
         let mut failure = None;
         for endpoint in self.in_order(&self.endpoints) {
