@@ -330,4 +330,13 @@ async fn passwords_of_each_kind_open_the_server() {
     let missing = format!("postgres://postgres@localhost:{port},127.0.0.1:1/nothing");
     let error = server(&missing, &[]).connect().await.err().unwrap();
     assert_eq!(error.code(), Some(&SqlState::INVALID_CATALOG_NAME));
+
+    // A certificate whose signature has no digest binds no password, and is no hindrance either.
+    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let certificate = parameters("localhost").self_signed(&key).unwrap();
+    cluster.restart(Some((&certificate, &key)));
+    for (binding, expected) in [("prefer", TLS), ("require", Err("channel binding"))] {
+        let url = cluster.url("scram:scram%20secret", &format!("channel_binding={binding}"));
+        expect(&server(&url, &[]), expected, &url).await;
+    }
 }
