@@ -212,6 +212,7 @@ impl Budget {
 }
 
 /// What became of a slot.
+#[derive(Clone, Copy)]
 enum Fate {
     Unsent,
     Answered,
