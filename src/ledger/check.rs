@@ -49,7 +49,7 @@ const RULES: [(&str, &str); 9] = [
         "session-lost",
         "SELECT e.id, 'attempt ' || a.number || ' was answered with session ' || b.session_id || ', which the entry lacks'
          FROM answers b JOIN attempts a ON a.id = b.attempt JOIN entries e ON e.id = a.entry
-         WHERE b.outcome = 'imported' AND e.state <> 'erased' AND e.session_id IS DISTINCT FROM b.session_id
+         WHERE b.outcome = 'imported' AND b.session_id IS NOT NULL AND e.state <> 'erased' AND e.session_id IS DISTINCT FROM b.session_id
            AND NOT EXISTS (SELECT 1 FROM evidence v
              WHERE v.entry = e.id AND v.verdict IN ('adopted', 'forgotten') AND v.run > a.run)",
     ),
