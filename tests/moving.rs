@@ -307,6 +307,27 @@ fn promise_6_a_move_that_is_killed_or_interrupted_goes_on() {
 }
 
 #[test]
+fn promise_4_a_move_whose_lock_a_server_took_away_is_not_made_good() {
+    let Some(cluster) = cluster() else { return };
+    let (folder, from) = one(10);
+    let (there, to) = (cluster.database(), folder.path("to.db"));
+    moved(&from, &there.url(), usize::MAX).unwrap().unwrap();
+    let looks = Cell::new(0);
+    let look = || {
+        if looks.replace(looks.get() + 1) == 25 {
+            let end = "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                       WHERE l.locktype = 'advisory' AND d.datname = current_database()";
+            assert_eq!(there.connect().query(end, &[]).unwrap().len(), 2);
+        }
+        false
+    };
+    let failed = move_to(&at(&there.url()), &at(to.to_str().unwrap()), Duration::ZERO, &look).unwrap_err();
+    assert!(matches!(failed, LedgerError::Server { .. }), "{failed}");
+    assert!(!to.exists());
+    moved(&there.url(), to.to_str().unwrap(), usize::MAX).unwrap().unwrap();
+}
+
+#[test]
 fn promise_6_what_changed_between_two_tries_is_copied_anew() {
     let Some(cluster) = cluster() else { return };
     let (_folder, from) = one(5);

@@ -40,18 +40,23 @@ struct Original<'c> {
     location: &'c Location,
     identity: Identity,
     tables: Vec<Held>,
+    locks: Locks,
 }
 
 /// Both locks: nobody sends, repairs or audits.
 struct Locks {
-    _change: Lock,
-    _audit: Lock,
+    both: [Lock; 2],
 }
 
 impl Locks {
     fn take(location: &Location, wait: Duration) -> Result<Self, LedgerError> {
         let change = Lock::take(location, Purpose::Change, wait)?;
-        Ok(Self { _change: change, _audit: Lock::take(location, Purpose::Audit, wait)? })
+        Ok(Self { both: [change, Lock::take(location, Purpose::Audit, wait)?] })
+    }
+
+    /// An error where one was lost: then somebody may have written.
+    fn confirm(&self) -> Result<(), LedgerError> {
+        self.both.iter().try_for_each(Lock::confirm)
     }
 }
 
@@ -63,13 +68,13 @@ pub fn move_to(
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Option<Moved>, LedgerError> {
     refuse_same(from, to)?;
-    let _locks = Locks::take(from, wait)?;
+    let locks = Locks::take(from, wait)?;
     let connection = open(from)?;
     let failed = |error: db::Error| LedgerError::of(from, &error);
     let _as_of_one_moment = connection.begin_reading().map_err(failed)?;
     let identity = read::identity(&connection).map_err(failed)?;
     let Some(tables) = transfer::held(&connection, is_stopped).map_err(failed)? else { return Ok(None) };
-    let original = Original { connection: &connection, location: from, identity, tables };
+    let original = Original { connection: &connection, location: from, identity, tables, locks };
     let was_there = match to {
         Location::File(file) => to_file(&original, file, wait, is_stopped)?,
         Location::Server(server) => to_server(&original, server, wait, is_stopped)?,
@@ -96,7 +101,13 @@ fn occupied(to: &Location, detail: impl Into<String>) -> LedgerError {
 fn open(location: &Location) -> Result<Connection, LedgerError> {
     let missing = || LedgerError::Missing(location.to_string());
     match location {
-        Location::Server(server) => served::open_for_reading(server)?.ok_or_else(missing),
+        Location::Server(server) => {
+            let connection = served::open_for_reading(server)?.ok_or_else(missing)?;
+            // It waits while the other side is written and compared.
+            let patient = connection.batch("SET idle_in_transaction_session_timeout = 0");
+            patient.map_err(|error| LedgerError::of(location, &error))?;
+            Ok(connection)
+        }
         Location::File(file) => {
             let opened = file::open_for_reading(file)?.ok_or_else(missing)?.connection;
             let version: i64 = opened
@@ -120,7 +131,7 @@ fn to_file(
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Option<bool>, LedgerError> {
     let location = Location::File(to.clone());
-    let _locks = Locks::take(&location, wait)?;
+    let locks = Locks::take(&location, wait)?;
     let made = file::sibling(&place::resolve(&to.path), ".incoming");
     // Of an earlier command that was killed.
     transfer::discard(&made);
@@ -129,7 +140,10 @@ fn to_file(
     }
     let copied = transfer::make_file(original.connection, original.location, &made, &original.tables, is_stopped);
     let named = match copied {
-        Ok(Some(())) => transfer::name(&made, &to.path).map(|()| Some(false)),
+        Ok(Some(())) => (original.locks.confirm())
+            .and_then(|()| locks.confirm())
+            .and_then(|()| transfer::name(&made, &to.path))
+            .map(|()| Some(false)),
         Ok(None) => Ok(None),
         Err(error) => Err(in_place_of(error, &made, &to.path)),
     };
@@ -211,6 +225,7 @@ fn to_server(
     if let Some(detail) = transfer::difference(&of_rows(&original.tables), &of_rows(&found)) {
         return Err(give_up(&to, original, &location, detail));
     }
+    original.locks.confirm()?;
     if !seal(&to, original).map_err(|trouble| trouble.of(original.location, &location))? {
         return Err(give_up(&to, original, &location, "its identity is another".to_owned()));
     }

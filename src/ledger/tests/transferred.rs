@@ -221,6 +221,25 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
 }
 
 #[test]
+fn promise_4_a_move_whose_lock_was_lost_is_not_made_good() {
+    let (_folder, from, to) = two();
+    for lost in ["from.db.lock", "from.db.audit.lock", "to/to.db.lock"] {
+        let lock = from.with_file_name(lost);
+        let looks = Cell::new(0);
+        let look = || {
+            if looks.replace(looks.get() + 1) == 60 {
+                fs::remove_file(&lock).unwrap();
+            }
+            false
+        };
+        let failed = move_to(&at(&from), &at(&to), Duration::ZERO, &look).unwrap_err();
+        assert!(matches!(failed, LedgerError::Displaced { what: "its lock", .. }), "{failed}");
+        assert!(!to.exists(), "{lost}");
+    }
+    move_to(&at(&from), &at(&to), Duration::ZERO, GO_ON).unwrap().unwrap();
+}
+
+#[test]
 fn promise_6_an_older_ledger_is_migrated_and_moved() {
     let (_folder, from, to) = two();
     fs::remove_file(&from).unwrap();
