@@ -472,7 +472,7 @@ pub struct BackupArgs {
 /// `ledger move`.
 #[derive(Debug, Args)]
 pub struct MoveArgs {
-    /// Where to: a new file, or postgres://user@host/database without a ledger in it.
+    /// Where to: a new file, or the URL of a database without a ledger in it.
     #[arg(long, env = "DIDIT_SYNC_TO", value_name = "LEDGER")]
     pub to: PathBuf,
     /// Wait so long for a ledger that another run holds.
