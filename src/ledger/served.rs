@@ -89,6 +89,11 @@ pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
     }
 }
 
+/// Waits until no other transaction is here, and keeps others out until this one ends. In a file that is so anyway.
+pub(super) fn one_at_a_time(connection: &Connection) -> db::Result<()> {
+    if connection.is_file() { Ok(()) } else { connection.batch("SELECT pg_advisory_xact_lock(1146312014, 1)") }
+}
+
 /// Whether the process of a run may still be at work; in a file, where only one can be, that is never asked of another.
 pub(super) fn is_at_work(connection: &Connection, run: RunId) -> db::Result<bool> {
     if connection.is_file() {
