@@ -5,6 +5,7 @@ use didit_sync::token::SessionKind;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::support::ledger::{USUAL, is_postgres};
 use crate::support::{Scene, keys, sandbox};
 
 /// Eight entries imported, half of them trusted; then the manifest and its tokens go away.
@@ -195,15 +196,10 @@ fn promise_10_the_ledger_keeps_of_the_last_apply_what_an_audit_needs() {
             scene.manifest("acme").replace("imports:", &format!("limits: {{writes_per_minute: {writes}}}\nimports:"));
         scene.write("m.yaml", &text);
         scene.apply().exits(0);
-        let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-        let kept: Vec<[String; 6]> = ledger
-            .prepare("SELECT name, application_id, base_url, api_key, limits, expect FROM manifests")
-            .unwrap()
-            .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
-            .unwrap()
-            .collect::<rusqlite::Result<_>>()
-            .unwrap();
-        let [[name, application, base_url, key, limits, expect]] = &kept[..] else { panic!("{kept:?}") };
+        let sql = "SELECT name, application_id, base_url, api_key, limits, expect FROM manifests";
+        let kept = scene.sql().rows(sql, &[]);
+        let [row] = &kept[..] else { panic!("{kept:?}") };
+        let [name, application, base_url, key, limits, expect] = &std::array::from_fn(|at| row.get::<String>(at));
         assert_eq!((name.as_str(), application), ("acme", &scene.running.application_id().to_string()));
         assert_eq!(base_url.trim_end_matches('/'), scene.running.base_url().trim_end_matches('/'));
         let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
@@ -227,7 +223,8 @@ fn promise_10_an_audit_in_another_folder_finds_the_key_where_the_manifest_had_it
         scene.set("DIDIT_SYNC_ALLOW_EXEC", "1");
         scene.run(&["apply", "m/m.yaml", "--yes"]).exits(0);
         std::fs::create_dir(scene.path("elsewhere")).unwrap();
-        let mut command = scene.command(&["audit", "--json", "--ledger", "../state/ledger.db"]);
+        let ledger = if is_postgres() { scene.ledger_at(USUAL) } else { format!("../{USUAL}") };
+        let mut command = scene.command(&["audit", "--json", "--ledger", &ledger]);
         let child = command.current_dir(scene.path("elsewhere")).spawn().unwrap();
         let document = crate::support::Output::of(child).exits(0).json();
         assert_eq!(document["summary"]["checked"], 1, "{key}");

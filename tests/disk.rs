@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{Output, Scene, sandbox};
+use crate::support::{Output, Scene, file_only, sandbox};
 
 /// Blocks of `ulimit -f` between two limits: 4096 bytes.
 const STEP: u32 = 8;
@@ -149,6 +149,9 @@ fn apply_with_disk_of(blocks: u32) -> (Option<i32>, u64) {
 
 #[test]
 fn promise_8_a_disk_that_is_full_at_every_write_of_a_run_loses_nothing() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let figures = every_disk("apply", STEP, apply_with_disk_of);
     assert!(figures.full >= 40 && figures.sent > 20, "{figures:?}");
 }
@@ -227,12 +230,18 @@ const SESSION: &str = "20bb3c3b-6146-439f-84a4-bd30d00ac6a2";
 
 #[test]
 fn promise_8_a_disk_that_is_full_at_every_write_of_an_audit_changes_no_entry() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let unharmed = |after: &Value| count(after, "imported") == 3;
     at_every_disk("audit", &["audit", "--json"], unharmed, unharmed);
 }
 
 #[test]
 fn promise_8_a_disk_that_is_full_at_every_write_of_a_repair_leaves_it_done_or_not_begun() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let left = |after: &Value| count(after, "imported") == 3;
     at_every_disk("forget", &["ledger", "forget", "e00", "--json"], |it| count(it, "expired") == 1, left);
     let adopted = |after: &Value| after.to_string().contains(SESSION);
@@ -241,6 +250,9 @@ fn promise_8_a_disk_that_is_full_at_every_write_of_a_repair_leaves_it_done_or_no
 
 #[test]
 fn promise_8_a_disk_that_is_full_at_every_write_of_an_erasure_leaves_it_done_or_to_be_done_again() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let erased = |after: &Value| count(after, "erased") == 1;
     let left = |after: &Value| count(after, "imported") == 3;
     at_every_disk("erase", &["ledger", "erase", "e00", "--reason", "request 1", "--json"], erased, left);
@@ -248,6 +260,9 @@ fn promise_8_a_disk_that_is_full_at_every_write_of_an_erasure_leaves_it_done_or_
 
 #[test]
 fn promise_8_a_backup_on_a_full_disk_leaves_no_half_of_one() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let kept = Kept::new();
     let mut full = 0;
     for blocks in (0..400).step_by(24) {
@@ -270,6 +285,9 @@ fn promise_8_a_backup_on_a_full_disk_leaves_no_half_of_one() {
 
 #[test]
 fn promise_8_a_disk_that_is_full_when_the_ledger_is_closed_loses_nothing() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let scene = Scene::new(sandbox(40));
     scene.write_all();
     scene.run(&["apply", "m.yaml", "--yes", "--json", "--limit", "38", "--no-verify"]).exits(8);
@@ -324,6 +342,9 @@ impl Drop for Small<'_> {
 
 #[test]
 fn promise_8_a_file_system_that_is_full_for_log_ledger_and_lock_together_loses_nothing() {
+    if file_only("the disk of the file") {
+        return;
+    }
     let (mut full, mut done_at_once) = (0, 0);
     for pages in (1..200).step_by(8) {
         let scene = Scene::new(sandbox(3));

@@ -3,16 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use didit_sync::ledger::{Location, Lock, Purpose};
 use didit_sync::sandbox::{Change, Config, SourceSession, Status};
 use didit_sync::token::SessionKind;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::fake::created;
-use crate::support::{Fake, Reply, Scene, sandbox};
+use crate::support::{Fake, Reply, Scene, file_only, sandbox};
 
 /// Entry, rule, block.
 type Found = (String, String, String);
@@ -113,16 +111,16 @@ fn volatile(n: usize, source: &SourceSession) -> Vec<Change> {
 
 /// Changes the ledger in the way that only it can have: the import's own answer, and one session under two entries.
 fn change_ledger(scene: &Scene, entry: usize, twin: usize) {
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
+    let mut ledger = scene.sql();
     let label = |n: usize| format!("e{n:04}");
     if entry % WAYS == UNEXPECTED {
-        ledger.execute("UPDATE entries SET status = 'Approved' WHERE label = ?1", [label(entry)]).unwrap();
+        ledger.execute("UPDATE entries SET status = 'Approved' WHERE label = $1", &[&label(entry)]);
         return;
     }
     let copy = "UPDATE entries SET (session_id, source_session_id, vendor_data, session_kind, workflow_id, trust_review, status)
         = (SELECT session_id, source_session_id, vendor_data, session_kind, workflow_id, trust_review, status
-           FROM entries WHERE label = ?2) WHERE label = ?1";
-    ledger.execute(copy, [label(entry), label(twin)]).unwrap();
+           FROM entries WHERE label = $1) WHERE label = $2";
+    ledger.execute(copy, &[&label(twin), &label(entry)]);
 }
 
 /// `changed` of the sessions change in every way that the rules name, and as many in volatile ways only.
@@ -250,14 +248,16 @@ fn a_review_becomes_the_baseline_by_itself_and_explains_no_later_change() {
 
 #[test]
 fn promise_11_an_acceptance_is_a_run_with_actor_and_reason_and_needs_the_lock_of_repairs() {
+    if file_only("the lock is the file's") {
+        return;
+    }
     let scene = imported(2, |_| false);
     change(&scene, 0, Change::Delete);
     scene.run(&["audit", "--accept", "all"]).exits(64);
     scene.run(&["audit", "--accept", "all", "--reason", " "]).exits(64);
     scene.run(&["audit", "--accept", "nobody", "--reason", "r"]).exits(64);
     scene.run(&["audit", "--accept", "all", "--reason", "r", "--offline"]).exits(64);
-    let location = Location::file(scene.ledger(), false);
-    let lock = Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap();
+    let lock = scene.hold();
     let document = audit(&scene, &["--accept", "all", "--reason", "r"], 11);
     assert_eq!(document["findings"][0]["rule"], "session-missing");
     drop(lock);
@@ -285,30 +285,21 @@ fn an_audit_offline_judges_recorded_facts_without_a_request_or_a_key() {
     assert!(document["findings"].as_array().unwrap().iter().all(|finding| finding["new"] == false));
     assert_eq!(document["summary"]["checked"], 3);
     change_ledger(&scene, UNEXPECTED, 0);
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-    ledger.execute("UPDATE entries SET status = 'Approved' WHERE label = 'e0002'", []).unwrap();
-    drop(ledger);
+    scene.sql().execute("UPDATE entries SET status = 'Approved' WHERE label = 'e0002'", &[]);
     let document = audit(&scene, &["--offline"], 4);
     assert_eq!(document["findings"][2]["rule"], "status-unexpected");
 }
 
 fn baselines(scene: &Scene) -> i64 {
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-    ledger.query_row("SELECT count(*) FROM baselines", [], |row| row.get(0)).unwrap()
+    scene.sql().value("SELECT count(*) FROM baselines", &[])
 }
 
 #[test]
 fn promise_9_an_erasure_takes_the_baseline_too_and_repairs_start_another() {
     let scene = imported(3, |_| false);
     assert_eq!(baselines(&scene), 3);
-    let facts: String = rusqlite::Connection::open(scene.ledger())
-        .unwrap()
-        .query_row(
-            "SELECT b.facts FROM baselines b JOIN entries e ON e.id = b.entry WHERE label = 'e0000'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
+    let sql = "SELECT b.facts FROM baselines b JOIN entries e ON e.id = b.entry WHERE label = 'e0000'";
+    let facts: String = scene.sql().value(sql, &[]);
     let facts: Value = serde_json::from_str(&facts).unwrap();
     let digests = facts["seen"]["blocks"].as_object().unwrap().values().filter_map(Value::as_str);
     let digests: Vec<&str> = digests.filter(|digest| !digest.is_empty()).collect();
@@ -330,10 +321,8 @@ fn promise_9_an_erasure_takes_the_baseline_too_and_repairs_start_another() {
     scene.run(&["ledger", "forget", &source, "--reason", "r"]).exits(0);
     assert_eq!(baselines(&scene), 1);
     // What a baseline of an erased entry leaves is found.
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
     let damage = "INSERT INTO baselines SELECT id, run, 1, 'x', '{}' FROM entries WHERE state = 'erased'";
-    ledger.execute(damage, []).unwrap();
-    drop(ledger);
+    scene.sql().execute(damage, &[]);
     let document = scene.run(&["ledger", "check", "--json"]).exits(12).json();
     assert_eq!(document["findings"][0]["rule"], "erased-remains");
 }

@@ -8,7 +8,7 @@ use didit_sync::sandbox::Config;
 use serde_json::{Value, json};
 
 use crate::support::program::{Folder, contains};
-use crate::support::{Output, Scene, end_of, keys, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, file_only, keys, sandbox, wait_for};
 
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
@@ -180,15 +180,25 @@ fn promise_4_the_second_of_two_is_told_who_holds_the_ledger() {
 }
 
 #[test]
-fn promise_6_a_ledger_that_can_not_be_used_is_12() {
-    let scene = Scene::new(sandbox(2));
+fn promise_6_a_ledger_that_is_not_there_is_12() {
+    let scene = Scene::new(sandbox(1));
     scene.write_all();
     let missing = scene.run(&["apply", "m.yaml", "--yes", "--json", "--require-ledger"]).exits(12).json();
     assert_eq!((&missing["format"], &missing["exit"]["name"]), (&json!("didit-sync/error.v1"), &json!("ledger")));
     for command in [vec!["status"], vec!["audit"], vec!["report"], vec!["ledger", "forget", "a"]] {
         scene.run(&command).exits(12);
     }
-    assert!(!scene.path("state/ledger.db").exists());
+    assert!(!scene.ledger().exists() && scene.bytes_under("state").is_empty());
+    assert_eq!(scene.world.counts().requests, 0);
+}
+
+#[test]
+fn promise_6_a_ledger_that_can_not_be_used_is_12() {
+    if file_only("a damaged file") {
+        return;
+    }
+    let scene = Scene::new(sandbox(2));
+    scene.write_all();
     // A kill before anything was recorded leaves no ledger, but a file that the next apply makes whole.
     scene.write("state/ledger.db", "");
     scene.run(&["apply", "m.yaml", "--yes", "--json", "--require-ledger"]).exits(12);

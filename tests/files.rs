@@ -10,7 +10,7 @@ use didit_sync::sandbox::Config;
 use serde_json::{Value, json};
 
 use crate::support::program::contains;
-use crate::support::{Output, Scene, end_of, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, file_only, sandbox, wait_for};
 
 /// Every session of the server stands in a document, by its id.
 #[track_caller]
@@ -58,6 +58,9 @@ fn assert_goes_on(scene: &Scene) {
 
 #[test]
 fn promise_8_a_ledger_deleted_under_a_run_ends_it_with_every_session_told_and_saved() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let (scene, done) = harmed(|ledger| fs::remove_file(ledger).unwrap());
     assert!(!scene.ledger().exists());
     let message = done["error"]["message"].as_str().unwrap();
@@ -75,12 +78,18 @@ fn promise_8_a_ledger_deleted_under_a_run_ends_it_with_every_session_told_and_sa
 
 #[test]
 fn promise_8_without_the_deleted_ledger_the_next_run_finds_every_session() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let (scene, _) = harmed(|ledger| fs::remove_dir_all(ledger.parent().unwrap()).unwrap());
     assert_goes_on(&scene);
 }
 
 #[test]
 fn promise_8_a_ledger_replaced_under_a_run_is_not_written_to() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let other = Scene::new(sandbox(1));
     other.write_all();
     other.apply().exits(0);
@@ -95,6 +104,9 @@ fn promise_8_a_ledger_replaced_under_a_run_is_not_written_to() {
 
 #[test]
 fn promise_8_a_log_or_lock_deleted_under_a_run_ends_it_and_nothing_is_lost() {
+    if file_only("the ledger's files") {
+        return;
+    }
     for suffix in ["-wal", "-shm", ".lock"] {
         let (scene, _) = harmed(|ledger| fs::remove_file(beside(ledger, suffix)).unwrap());
         assert_goes_on(&scene);
@@ -103,6 +115,9 @@ fn promise_8_a_log_or_lock_deleted_under_a_run_ends_it_and_nothing_is_lost() {
 
 #[test]
 fn promise_8_a_ledger_deleted_under_an_audit_ends_it() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let scene = Scene::new(Config { faults: "decision.latency=2s".parse().unwrap(), ..sandbox(3) });
     scene.write_all();
     scene.run(&["apply", "m.yaml", "--yes", "--no-verify"]).exits(0);
@@ -152,6 +167,9 @@ fn allow(scene: &Scene, name: &str, mode: u32) {
 
 #[test]
 fn promise_8_a_read_only_ledger_or_folder_is_told_before_anything_is_sent() {
+    if file_only("the ledger's files") {
+        return;
+    }
     // Ledger, lock, folder.
     for modes in [(0o400, 0o600, 0o700), (0o600, 0o600, 0o500), (0o400, 0o600, 0o500), (0o600, 0o400, 0o700)] {
         let scene = scene_of_somebody();
@@ -187,6 +205,9 @@ fn promise_8_a_read_only_ledger_or_folder_is_told_before_anything_is_sent() {
 
 #[test]
 fn promise_8_a_folder_where_no_ledger_can_be_made_is_told_before_anything_is_sent() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let scene = scene_of_somebody();
     let requests = scene.world.counts().requests;
     fs::create_dir(scene.path("closed")).unwrap();
@@ -200,6 +221,9 @@ fn promise_8_a_folder_where_no_ledger_can_be_made_is_told_before_anything_is_sen
 
 #[test]
 fn promise_6_every_file_of_the_ledger_is_its_owners_only_whatever_the_mask() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let scene = Scene::new(Config { faults: "import.latency=1s".parse().unwrap(), ..sandbox(2) });
     scene.write_all();
     let mut shell = Command::new("/bin/sh");
@@ -224,6 +248,9 @@ fn promise_6_every_file_of_the_ledger_is_its_owners_only_whatever_the_mask() {
 
 #[test]
 fn promise_6_a_required_ledger_that_is_missing_is_told_and_none_is_made() {
+    if file_only("the ledger's files") {
+        return;
+    }
     let scene = Scene::new(sandbox(1));
     scene.write_all();
     let told = scene.run(&["apply", "m.yaml", "--yes", "--json", "--require-ledger"]).exits(12).json();

@@ -122,10 +122,10 @@ fn a_plan_for_another_ledger_is_stale() {
     apply(&scene, &["--limit", "1"], 8);
     save(&scene);
     let id = serde_json::from_str::<Value>(&scene.read("plan.json")).unwrap()["ledger"]["id"].clone();
-    fs::rename(scene.path("state"), scene.path("elsewhere")).unwrap();
+    scene.move_ledgers("state", "elsewhere");
     assert_told(&refused(&scene), &["was made for another ledger, ", id.as_str().unwrap()]);
     // The ledger that it was made for still takes it.
-    apply(&scene, &["--ledger", "elsewhere/ledger.db"], 0);
+    apply(&scene, &["--ledger", &scene.ledger_at("elsewhere/ledger.db")], 0);
 }
 
 #[test]
@@ -291,10 +291,8 @@ fn max_duration_ends_an_audit_and_the_next_one_begins_with_what_is_left() {
     assert_eq!((&first["summary"]["sessions"], &first["exit"]["conditions"]), (&json!(6), &json!(["incomplete"])));
     assert_eq!((&first["error"]["code"], &first["error"]["name"]), (&json!(8), &json!("incomplete")));
     let unaudited = || {
-        let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-        ledger
-            .query_row("SELECT count(*) FROM entries WHERE audited_at IS NULL", [], |row| row.get::<_, u64>(0))
-            .unwrap()
+        let sql = "SELECT count(*) FROM entries WHERE audited_at IS NULL";
+        scene.sql().value::<u64>(sql, &[])
     };
     assert_eq!(unaudited(), 6 - checked);
     let left = (6 - checked).to_string();

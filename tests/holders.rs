@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use didit_sync::sandbox::Config;
 use serde_json::json;
 
+use crate::support::ledger::is_postgres;
 use crate::support::{Output, Scene, end_of, sandbox, wait_for};
 
 /// A scene whose ledger has four sessions, while an audit of them waits for the server.
@@ -68,18 +69,19 @@ fn promise_4_a_killed_holder_holds_nothing_and_its_words_are_replaced() {
     scene.write("m.yaml", &(scene.manifest("acme") + "limits: {timeout: 2s}\n"));
     let mut holder = scene.start(&["apply", "m.yaml", "--yes"]);
     wait_for("an import", || !scene.world.imported().is_empty());
-    let words = || fs::read_to_string(scene.path("state/ledger.db.lock")).unwrap();
-    let of = |pid: u32| format!("\"pid\":{pid},");
-    assert!(words().contains(&of(holder.id())), "{}", words());
+    // A server has no such words: a holder is one of its sessions, and ends with it.
+    let words = || fs::read_to_string(scene.path("state/ledger.db.lock")).unwrap_or_default();
+    let are_of = |pid: u32| is_postgres() || words().contains(&format!("\"pid\":{pid},"));
+    assert!(are_of(holder.id()), "{}", words());
     holder.kill().unwrap();
     end_of(&mut holder);
     // The dead one's words are still there; the lock is not.
-    assert!(words().contains(&of(holder.id())));
+    assert!(are_of(holder.id()));
     let next = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
     let pid = next.id();
     let done = Output::of(next).exits(0).json();
     assert_eq!(done["summary"]["recovered"], 1, "{done:#}");
-    assert!(words().contains(&of(pid)) && !words().contains(&of(holder.id())), "{}", words());
+    assert!(are_of(pid) && (is_postgres() || !are_of(holder.id())), "{}", words());
 }
 
 #[test]

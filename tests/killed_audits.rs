@@ -6,10 +6,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 
 use didit_sync::sandbox::{Change, Config, Status};
+use rusqlite::types::FromSql;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Output, Scene, end_of, sandbox, signal, wait_for};
+use crate::support::ledger::Sql;
+use crate::support::{Output, Scene, end_of, file_only, sandbox, signal, wait_for};
 
 const SESSIONS: usize = 60;
 const SIGABRT: i32 = 6;
@@ -58,34 +60,28 @@ struct Known {
     baselines: BTreeMap<String, String>,
 }
 
-fn rows<K: Ord, V>(
-    ledger: &rusqlite::Connection,
-    sql: &str,
-    of: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<(K, V)>,
-) -> BTreeMap<K, V> {
-    ledger.prepare(sql).unwrap().query_map([], |row| of(row)).unwrap().map(Result::unwrap).collect()
+fn by_name(ledger: &mut Sql, sql: &str) -> BTreeMap<Name, i64> {
+    ledger.rows(sql, &[]).iter().map(|row| ((row.get(0), row.get(1), row.get(2)), row.get(3))).collect()
+}
+
+fn by_label<V: FromSql>(ledger: &mut Sql, sql: &str) -> BTreeMap<String, V> {
+    ledger.rows(sql, &[]).iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 impl Known {
     fn of(scene: &Scene, ledger: &str) -> Self {
-        let ledger = rusqlite::Connection::open(scene.path(ledger)).unwrap();
-        let name = |row: &rusqlite::Row<'_>| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?));
+        let ledger = &mut scene.sql_at(ledger);
         let of_entry = "JOIN entries e ON e.id = x.entry";
+        let open =
+            format!("SELECT e.label, rule, block, first_seen FROM findings x {of_entry} WHERE closed_at IS NULL");
+        // A server sums up into another type than it has summed.
+        let new = "CAST(sum(x.new) AS bigint)";
+        let told = format!("SELECT e.label, x.rule, x.block, {new} FROM run_findings x {of_entry} GROUP BY 1, 2, 3");
         Self {
-            audited: rows(&ledger, "SELECT label, audited_at FROM entries", |row| Ok((row.get(0)?, row.get(1)?))),
-            open: rows(
-                &ledger,
-                &format!("SELECT e.label, rule, block, first_seen FROM findings x {of_entry} WHERE closed_at IS NULL"),
-                name,
-            ),
-            told: rows(
-                &ledger,
-                &format!("SELECT e.label, rule, block, sum(new) FROM run_findings x {of_entry} GROUP BY 1, 2, 3"),
-                name,
-            ),
-            baselines: rows(&ledger, &format!("SELECT e.label, facts FROM baselines x {of_entry}"), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            }),
+            audited: by_label(ledger, "SELECT label, audited_at FROM entries"),
+            open: by_name(ledger, &open),
+            told: by_name(ledger, &told),
+            baselines: by_label(ledger, &format!("SELECT e.label, facts FROM baselines x {of_entry}")),
         }
     }
 }
@@ -103,9 +99,8 @@ struct Campaign {
 impl Campaign {
     fn new() -> Self {
         let scene = changed();
-        std::fs::create_dir(scene.path("copy")).unwrap();
-        std::fs::copy(scene.ledger(), scene.path("copy/ledger.db")).unwrap();
-        let document = scene.run(&["audit", "--json", "--ledger", "copy/ledger.db"]).exits(4).json();
+        scene.copy_ledger("state/ledger.db", "copy/ledger.db");
+        let document = scene.run(&["audit", "--json", "--ledger", &scene.ledger_at("copy/ledger.db")]).exits(4).json();
         assert_eq!(document["findings"].as_array().unwrap().len(), SESSIONS / 6 * 5, "{document:#}");
         let (before, whole) = (Known::of(&scene, "state/ledger.db"), Known::of(&scene, "copy/ledger.db"));
         let last = Known::of(&scene, "state/ledger.db");
@@ -282,7 +277,9 @@ fn promise_7_a_signal_before_an_acceptance_leaves_all_to_be_accepted() {
 
 #[test]
 fn promise_7_a_signal_ends_an_acceptances_wait_for_the_lock() {
-    use didit_sync::ledger::{Location, Lock, Purpose};
+    if file_only("the lock is the file's") {
+        return;
+    }
     for (sent, code) in SIGNALS {
         let scene = Scene::new(sandbox(2));
         scene.write_all();
@@ -290,8 +287,7 @@ fn promise_7_a_signal_ends_an_acceptances_wait_for_the_lock() {
         for it in scene.world.imported() {
             scene.world.change(it.session_id, Change::Delete).unwrap();
         }
-        let location = Location::file(scene.ledger(), false);
-        let lock = Lock::take(&location, Purpose::Change, std::time::Duration::ZERO).unwrap();
+        let lock = scene.hold();
         let before = Known::of(&scene, "state/ledger.db");
         let args = ["audit", "--json", "--accept", "all", "--reason", "r", "--wait-lock", "10m"];
         let audit = scene.start(&args);

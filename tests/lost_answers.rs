@@ -50,17 +50,13 @@ fn promise_2_an_answer_lost_after_the_commit_is_found_again() {
 fn promise_2_the_evidence_of_what_was_found_is_kept() {
     let scene = with_faults("import.lost-after=x1", true);
     scene.apply().exits(0);
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
     let told = "SELECT e.source_session_id, v.session_id, v.verdict FROM evidence v JOIN entries e ON e.id = v.entry";
-    let mut query = ledger.prepare(told).unwrap();
-    let mut rows = query.query([]).unwrap();
-    let mut kept = 0;
-    while let Some(row) = rows.next().unwrap() {
-        let text = |at: usize| row.get::<_, String>(at).unwrap();
+    let kept = scene.sql().rows(told, &[]);
+    for row in &kept {
+        let text = |at: usize| row.get::<String>(at);
         assert_eq!(scene.imported_from(text(0).parse().unwrap()).unwrap().to_string(), text(1), "{}", text(2));
-        kept += 1;
     }
-    assert_eq!(kept, 5);
+    assert_eq!(kept.len(), 5);
 }
 
 #[test]
@@ -137,7 +133,7 @@ fn promise_3_already_imported_on_a_first_attempt_is_found_by_proof() {
     let scene = Scene::new(sandbox(3));
     scene.write_all();
     scene.apply().exits(0);
-    std::fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.remove_ledgers("state");
     let document = scene.apply().exits(0).json();
     assert_eq!(document["summary"]["recovered"], 3);
     assert_all_settled(&scene, &document);
@@ -148,7 +144,7 @@ fn promise_3_already_imported_on_a_first_attempt_is_found_by_vendor_data() {
     let scene = Scene::new(Config { reads_show_source: false, ..sandbox(3) });
     scene.write_all();
     scene.apply().exits(0);
-    std::fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.remove_ledgers("state");
     let document = scene.apply().exits(0).json();
     assert_eq!(document["summary"]["recovered"], 3);
     assert_all_settled(&scene, &document);
@@ -159,7 +155,7 @@ fn promise_2_what_stays_ambiguous_is_unknown_until_a_person_settles_it() {
     let scene = Scene::new(Config { reads_show_source: false, ..sandbox(2) });
     one(&scene, ", vendor_data: shared");
     scene.apply().exits(0);
-    std::fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.remove_ledgers("state");
     let _own = scene.world.seed_own_session(SessionKind::User, didit_sync::sandbox::Status::Approved, Some("shared"));
     let document = scene.apply().exits(6).json();
     let row = &document["imports"][0];

@@ -1,6 +1,9 @@
 //! What users are promised, proved on the program itself: every test runs the binary as a child process, in a folder
 //! of its own with a scrubbed environment, against the sandbox or against a scripted server.
 //!
+//! With `DIDIT_SYNC_TEST_LEDGER=postgres`, every ledger is a database of a PostgreSQL that the tests run for themselves
+//! (`support::postgres`), and not a file; tests of the file alone say that they are left out.
+//!
 //! The tests of a promise are named after it: `cargo test promise_5_` runs those of promise 5, here and beside the code.
 //!
 //! | promise | what is promised | where |
@@ -49,12 +52,14 @@ mod manifest_errors;
 mod minting;
 mod pacing;
 mod planning;
+mod postgres;
 mod process;
 mod refusals;
 mod repairs;
 mod reports;
 mod resolution;
 mod rewritten;
+mod runners;
 mod schedule;
 mod secrets;
 mod status;

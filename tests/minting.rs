@@ -113,10 +113,8 @@ fn entries_and_rows_are_minted_imported_and_never_again() {
         );
     }
     assert_of_partner(&scene, 12);
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-    let sql = "SELECT count(*) FROM run_outcomes WHERE from_application_id = ?1";
-    let told: i64 =
-        ledger.query_row(sql, [scene.running.partner_application_id().to_string()], |row| row.get(0)).unwrap();
+    let sql = "SELECT count(*) FROM run_outcomes WHERE from_application_id = $1";
+    let told: i64 = scene.sql().value(sql, &[&scene.running.partner_application_id().to_string()]);
     assert_eq!(told, 12, "reports of the run know the partner, too");
     // Nothing of a token or key is left anywhere.
     let status = scene.run(&["status", "--json"]).exits(0);
@@ -228,7 +226,7 @@ fn a_wrong_application_to_mint_for_is_told() {
         write_all(&scene, "");
         let text = scene.read("m.yaml").replace(&ours, &id.to_string());
         scene.write("m.yaml", &text);
-        let ledger = format!("{class}.db");
+        let ledger = scene.ledger_at(&format!("{class}.db"));
         let document = scene.run(&["apply", "m.yaml", "--yes", "--json", "--ledger", &ledger]).exits(3).json();
         assert_eq!(row(&document, "e00")["error"]["class"], class);
     }

@@ -201,16 +201,9 @@ fn a_ledger_that_takes_nothing_more_can_still_be_reported() {
     let scene = Scene::new(sandbox(2));
     scene.write_all();
     scene.run(&["apply", "m.yaml", "--yes", "--limit", "1"]).exits(8);
-    let broken = |table: &str| {
-        let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-        let sql = format!(
-            "DROP TRIGGER IF EXISTS broken; CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        );
-        ledger.execute_batch(&sql).unwrap();
-    };
     // Before the first request, and when the run is to end.
     for table in ["generations", "run_ends"] {
-        broken(table);
+        scene.sql().refuse_inserts_into(table);
         let _ = std::fs::remove_file(scene.path("r.json"));
         scene.run(&["apply", "m.yaml", "--yes", "--report", "json=r.json"]).exits(12);
         let document: Value = serde_json::from_str(&scene.read("r.json")).unwrap();

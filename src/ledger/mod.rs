@@ -16,6 +16,7 @@
 
 mod backup;
 mod check;
+mod claims;
 mod db;
 mod erase;
 mod examine;
@@ -48,6 +49,7 @@ use std::path::{Path, PathBuf};
 
 pub use backup::back_up;
 pub use check::check_rules;
+pub use claims::{Claim, Seen, Wanted};
 pub use erase::{scrub, token_hash};
 pub use examine::{Contents, Examination, examine};
 pub use findings::{Acceptance, Verdict};

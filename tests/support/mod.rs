@@ -2,10 +2,13 @@
 
 pub mod browser;
 pub mod canary;
+pub mod cut;
 pub mod fake;
 pub mod front;
+pub mod ledger;
 pub mod page;
 pub mod patience;
+pub mod postgres;
 pub mod program;
 pub mod scene;
 pub mod schemas;
@@ -19,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub use canary::Canaries;
 pub use fake::{Fake, Reply};
 pub use front::{Front, Manner};
+pub use ledger::file_only;
 pub use patience::{end_of, output_of, wait_for};
 pub use program::{Folder, Output};
 pub use scene::{Scene, sandbox};

@@ -8,12 +8,13 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::schemas;
+use super::{ledger, schemas};
 
 /// A folder that goes away with the test, and the environment of the programs run in it.
 pub struct Folder {
     dir: TempDir,
     env: BTreeMap<String, String>,
+    pub ledgers: ledger::Ledgers,
 }
 
 /// What a run of the program left.
@@ -26,15 +27,16 @@ pub struct Output {
 
 impl Folder {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new() }
+        Self { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new(), ledgers: ledger::Ledgers::default() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
+    /// The ledger's file, where it has one.
     pub fn ledger(&self) -> PathBuf {
-        self.path("state/ledger.db")
+        self.path(ledger::USUAL)
     }
 
     pub fn set(&mut self, name: &str, value: &str) {
@@ -64,6 +66,7 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_didit-sync"));
         command.args(args).current_dir(self.dir.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.dir.path());
+        self.tell_ledger(&mut command);
         command.envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -82,10 +85,12 @@ impl Folder {
         self.command(args).spawn().unwrap()
     }
 
-    /// Every file in a folder of this folder, with its bytes.
+    /// Every file in a folder of this folder, or the one of this name, with its bytes. A ledger in a database counts as a folder where its file
+    /// would be, and its tables as files.
     pub fn bytes_under(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
         collect(&self.path(name), &mut found);
+        found.extend(self.tables_under(name));
         found
     }
 
@@ -102,7 +107,7 @@ impl Folder {
     /// Asserts that none of these texts is in any file of the ledger's folder.
     pub fn assert_ledger_free_of(&self, texts: &[&str]) {
         let files = self.bytes_under("state");
-        assert!(files.keys().any(|path| path.ends_with("ledger.db")), "there is no ledger");
+        assert!(files.keys().any(|path| path.iter().any(|part| part == "ledger.db")), "there is no ledger");
         for (path, bytes) in files {
             for text in texts {
                 assert!(!contains(&bytes, text), "{} holds {text}", path.display());
@@ -144,14 +149,12 @@ impl Output {
 }
 
 fn collect(path: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
-    let Ok(listed) = fs::read_dir(path) else { return };
-    for entry in listed {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else {
-            found.insert(path.clone(), fs::read(&path).unwrap());
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            collect(&entry.unwrap().path(), found);
         }
+    } else if path.exists() {
+        found.insert(path.to_owned(), fs::read(path).unwrap());
     }
 }
 
