@@ -139,7 +139,7 @@ impl World {
     }
 
     fn ledger(&self) -> Location {
-        Location { path: self.path().join("ledger.db"), allow_network_fs: true }
+        Location::file(self.path().join("ledger.db"), true)
     }
 }
 

@@ -77,7 +77,7 @@ pub fn write_manifest(folder: &Path, entries: u64) -> io::Result<()> {
 /// the program; the rows are put into it in one transaction, which takes a hundredth of the time. As in all ledgers, SQLite
 /// has no statistics of it.
 pub fn write_ledger(path: &Path, entries: u64) {
-    drop(Ledger::open(&Location { path: path.to_owned(), allow_network_fs: true }).expect("a new ledger"));
+    drop(Ledger::open(&Location::file(path.to_owned(), true)).expect("a new ledger"));
     let mut connection = Connection::open(path).expect("the ledger");
     let fast = "PRAGMA synchronous = OFF; PRAGMA cache_size = -200000; PRAGMA wal_autocheckpoint = 0;";
     connection.execute_batch(fast).expect("pragmas");

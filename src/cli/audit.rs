@@ -47,7 +47,7 @@ pub(super) async fn run(
     let planned = planned(manifests.as_ref(), &past)?;
     let mut rules = Rules::new(manifests.as_deref(), &planned, &facts, ledger.kept_rules().await?);
     let mut chosen = match &manifests {
-        None => Reader::require(&setup::location(global))?.auditables()?,
+        None => Reader::require(&setup::location(global)?)?.auditables()?,
         Some(_) => of_manifests(&planned, &past)?,
     };
     chosen.entries.sort_unstable();
@@ -85,7 +85,7 @@ pub(super) async fn run(
     let display = tokio::spawn(progress::show(progress_mode(global), console.clone(), receiver));
     let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
     let began = jiff::Timestamp::now();
-    let accept = Accept { location: setup::location(global), wait: args.origin.wait_lock };
+    let accept = Accept { location: setup::location(global)?, wait: args.origin.wait_lock };
     let accept = (!accepted.is_empty()).then_some(accept);
     let work = Audit { means, lanes, limited, time_limit, accept, origin: origin.clone() };
     events.tell(Event::Phase("auditing".to_owned()));

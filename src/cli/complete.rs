@@ -53,7 +53,7 @@ fn candidates(shell: &OsStr, arguments: &[OsString], env: &dyn Fn(&str) -> Optio
     let shells = Shells::builtins();
     let shell = shells.completer(shell.to_str()?)?;
     let words: Vec<OsString> = arguments.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
-    let mut command = with_values(super::command(), &location(&words, env));
+    let mut command = with_values(super::command(), location(&words, env).as_ref());
     command.build();
     let mut found = Vec::new();
     shell.write_complete(&mut command, words, std::env::current_dir().ok().as_deref(), &mut found).ok()?;
@@ -61,7 +61,7 @@ fn candidates(shell: &OsStr, arguments: &[OsString], env: &dyn Fn(&str) -> Optio
 }
 
 /// The ledger that a line names.
-fn location(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Location {
+fn location(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Option<Location> {
     let mut path = env("DIDIT_SYNC_LEDGER").map_or_else(|| PathBuf::from("state/ledger.db"), PathBuf::from);
     for (at, word) in words.iter().enumerate() {
         if word == "--ledger" {
@@ -71,18 +71,19 @@ fn location(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Locat
         }
     }
     let allow = |word: &OsString| word == "--allow-network-fs";
-    Location { path, allow_network_fs: words.iter().any(allow) || env("DIDIT_SYNC_ALLOW_NETWORK_FS").is_some() }
+    let allow_network_fs = words.iter().any(allow) || env("DIDIT_SYNC_ALLOW_NETWORK_FS").is_some();
+    Location::parse(&path, allow_network_fs, env).ok()
 }
 
 /// The command line, with values to offer.
-fn with_values(command: clap::Command, location: &Location) -> clap::Command {
+fn with_values(command: clap::Command, location: Option<&Location>) -> clap::Command {
     let entries = |keep: fn(&Record) -> bool, all: bool| {
-        let location = location.clone();
-        ArgValueCompleter::new(move |begun: &OsStr| entries(&location, begun, keep, all))
+        let location = location.cloned();
+        ArgValueCompleter::new(move |begun: &OsStr| entries(location.as_ref(), begun, keep, all))
     };
     let runs = {
-        let location = location.clone();
-        ArgValueCompleter::new(move |begun: &OsStr| runs(&location, begun))
+        let location = location.cloned();
+        ArgValueCompleter::new(move |begun: &OsStr| runs(location.as_ref(), begun))
     };
     let with = |command: clap::Command, path: &[&'static str], arg: &'static str, values: ArgValueCompleter| match path
     {
@@ -105,8 +106,13 @@ fn with_values(command: clap::Command, location: &Location) -> clap::Command {
     with(command, &["explain"], "code", ArgValueCompleter::new(codes))
 }
 
-fn entries(location: &Location, begun: &OsStr, keep: fn(&Record) -> bool, all: bool) -> Vec<CompletionCandidate> {
-    let reader = Reader::open(location).ok().flatten();
+fn entries(
+    location: Option<&Location>,
+    begun: &OsStr,
+    keep: fn(&Record) -> bool,
+    all: bool,
+) -> Vec<CompletionCandidate> {
+    let reader = location.and_then(|location| Reader::open(location).ok().flatten());
     let mut records = reader.and_then(|reader| reader.records().ok()).unwrap_or_default();
     records.sort_by(|a, b| a.label.cmp(&b.label));
     let all = all.then(|| ("all".to_owned(), "every entry".to_owned()));
@@ -124,8 +130,9 @@ fn name(record: &Record) -> Option<String> {
     record.source_session_id.map(|id| id.to_string())
 }
 
-fn runs(location: &Location, begun: &OsStr) -> Vec<CompletionCandidate> {
-    let runs = Reader::open(location).ok().flatten().and_then(|reader| reader.runs().ok()).unwrap_or_default();
+fn runs(location: Option<&Location>, begun: &OsStr) -> Vec<CompletionCandidate> {
+    let reader = location.and_then(|location| Reader::open(location).ok().flatten());
+    let runs = reader.and_then(|reader| reader.runs().ok()).unwrap_or_default();
     let told = |run: &Run| (run.id.0.to_string(), format!("{} at {:.0}", run.command, run.started_at));
     offered(runs.iter().rev().map(told), begun)
 }

@@ -204,7 +204,7 @@ impl Demo<'_> {
 
     /// The last run.
     fn recorded(&self) -> Result<Recorded, Failure> {
-        let reader = Reader::require(&setup::location(self.global))?;
+        let reader = Reader::require(&setup::location(self.global)?)?;
         let missing = || Failure::new(Condition::Internal, "the ledger does not have the demo's last run");
         let run = reader.runs()?.into_iter().max_by_key(|run| run.id.0).ok_or_else(missing)?;
         Ok(Recorded {

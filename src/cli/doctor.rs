@@ -38,7 +38,7 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, console: &Console) -
     };
     diagnosis.checks.extend(manifests.iter().flat_map(|manifests| work::manifests(manifests)));
     let path = global.ledger.display().to_string();
-    diagnosis.checks.extend(ledger::checks(&path, &examine(&setup::location(global))));
+    diagnosis.checks.extend(ledger::checks(&path, &examine(&setup::location(global)?)));
     // What is wrong with the ledger is told above.
     let past = setup::past(global).unwrap_or_default();
     let (wanted, untold) = wanted(manifests.as_deref(), &args.manifests, global);
@@ -117,7 +117,8 @@ fn wanted(manifests: Option<&Manifests>, given: &[String], global: &Global) -> (
 
 /// What the ledger keeps of the last applies, by the manifests' names.
 fn remembered(global: &Global) -> Vec<(String, ManifestFacts)> {
-    let facts = Reader::open(&setup::location(global)).ok().flatten().and_then(|reader| reader.manifests().ok());
+    let reader = setup::location(global).and_then(|location| Reader::open(&location)).ok().flatten();
+    let facts = reader.and_then(|reader| reader.manifests().ok());
     let mut facts: Vec<_> = facts.unwrap_or_default().into_iter().map(|facts| (facts.name.clone(), facts)).collect();
     facts.sort_by(|a, b| a.0.cmp(&b.0));
     facts

@@ -80,7 +80,7 @@ pub(super) async fn run(
     }
     let Held { ledger, lock } = held;
     drop(ledger);
-    scrub(&setup::location(global)).map_err(|error| unswept(error.into(), &ids))?;
+    scrub(&setup::location(global)?).map_err(|error| unswept(error.into(), &ids))?;
     tell(lock, &ids, exit, args.entries.json.json, global, console)
 }
 

@@ -134,7 +134,7 @@ pub(super) struct CheckDocument<'a> {
 }
 
 fn check(args: &CheckArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let found = Reader::require(&setup::location(global)).and_then(|reader| reader.check());
+    let found = Reader::require(&setup::location(global)?).and_then(|reader| reader.check());
     let flaws = match found {
         Err(LedgerError::Corrupt { detail, .. }) => vec![Flaw::of_file("integrity", detail)],
         found => found?,
@@ -175,7 +175,7 @@ fn backup(args: &BackupArgs, global: &Global, console: &Console, signals: &Signa
     }
     let stop = signals.begin(Duration::ZERO)?;
     let asked = || stop.borrow().condition();
-    let Some(copied) = back_up(&setup::location(global), &args.path, &|| asked().is_some())? else {
+    let Some(copied) = back_up(&setup::location(global)?, &args.path, &|| asked().is_some())? else {
         let condition = asked().unwrap_or(Condition::Interrupted);
         return Err(Failure::new(condition, "interrupted; nothing of the copy was left"));
     };
@@ -240,7 +240,7 @@ pub(super) fn tell(
     global: &Global,
     console: &Console,
 ) -> Result<Exit, Failure> {
-    let reader = Reader::require(&setup::location(global))?;
+    let reader = Reader::require(&setup::location(global)?)?;
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();

@@ -14,7 +14,7 @@ use crate::report::{Kind, Period, RenderError, Report, RunsDocument, file, markd
 use crate::text::inert;
 
 pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let reader = Reader::require(&setup::location(global))?;
+    let reader = Reader::require(&setup::location(global)?)?;
     let runs = reader.runs()?;
     if args.list {
         if args.output.json.json {

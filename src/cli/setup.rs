@@ -20,8 +20,8 @@ use crate::manifest::{
 use crate::plan::Past;
 use crate::run::{self, Lane, Means, Partners};
 
-pub(super) fn location(global: &Global) -> Location {
-    Location { path: global.ledger.clone(), allow_network_fs: global.allow_network_fs }
+pub(super) fn location(global: &Global) -> Result<Location, LedgerError> {
+    Location::parse(&global.ledger, global.allow_network_fs, &|name| std::env::var_os(name))
 }
 
 /// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
@@ -61,7 +61,7 @@ fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Resu
 
 /// What the ledger knows, read without changing anything; a missing one is empty.
 pub(super) fn past(global: &Global) -> Result<Kept, Failure> {
-    let reader = Reader::open(&location(global))?;
+    let reader = Reader::open(&location(global)?)?;
     let recent = reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.recent_imports(jiff::Timestamp::now()))?;
     let identity = reader.as_ref().map(Reader::identity).transpose()?;
     Ok(Kept { reader, identity, recent })
@@ -120,7 +120,7 @@ pub(super) struct Held {
 
 /// Takes the lock and opens the ledger for writing.
 pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Result<Held, Failure> {
-    let location = location(global);
+    let location = location(global)?;
     let lock = Lock::take(&location, purpose, origin.wait_lock)?;
     let ledger = Ledger::open_held(&location, &lock)?;
     Ok(Held { ledger, lock })
@@ -128,7 +128,7 @@ pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Re
 
 /// A file that a killed run had only begun to make is no ledger.
 pub(super) fn require_ledger(global: &Global) -> Result<(), Failure> {
-    Ok(Reader::require(&location(global)).map(drop)?)
+    Ok(Reader::require(&location(global)?).map(drop)?)
 }
 
 /// How keys are read.

@@ -14,7 +14,7 @@ use crate::ledger::{LedgerError, Reader, Which};
 use crate::report::{Entries, LedgerRef, StatusDocument, StatusEntry, text};
 
 pub(super) fn run(args: &StatusArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let reader = Reader::require(&setup::location(global))?;
+    let reader = Reader::require(&setup::location(global)?)?;
     let which = which(args, &reader)?;
     let is_listed = args.json.json || args.csv || !args.ids.is_empty();
     if !is_listed && args.state.is_none() && console.style().verbose == 0 {

@@ -53,7 +53,7 @@ fn kept(told: &Report, global: &Global) -> Option<Report> {
     if told.exit().conditions().any(|condition| condition == Condition::Ledger) {
         return None;
     }
-    let reader = Reader::require(&setup::location(global)).ok()?;
+    let reader = Reader::require(&setup::location(global).ok()?).ok()?;
     Report::read(&reader, told.run.id).ok()?.filter(|report| report.run.end.is_some())
 }
 
@@ -67,7 +67,7 @@ pub(super) fn broken_off(
     console: &Console,
 ) -> Failure {
     let read = || {
-        let reader = Reader::require(&setup::location(global)).ok()?;
+        let reader = Reader::require(&setup::location(global).ok()?).ok()?;
         let last = reader.runs().ok()?.pop()?;
         // The ledger keeps milliseconds.
         let is_this = last.end.is_none() && last.started_at.as_millisecond() >= since.as_millisecond();

@@ -33,7 +33,7 @@ struct Job {
 
 impl Job {
     fn new(paths: &[PathBuf], ledger: &Path, sandbox: Running) -> Self {
-        let location = Location { path: ledger.to_owned(), allow_network_fs: true };
+        let location = Location::file(ledger.to_owned(), true);
         let paths = paths.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
         Self { paths, ledger: Ledger::open(&location).unwrap(), sandbox }
     }

@@ -1,6 +1,6 @@
 //! `ledger check`: what SQLite says of the file, and what this program knows to hold in every ledger.
 
-use rusqlite::{Connection, Transaction};
+use super::db::{self, Connection};
 
 use super::records::Flaw;
 
@@ -8,7 +8,7 @@ use super::records::Flaw;
 const RULES: [(&str, &str); 9] = [
     (
         "identity",
-        "SELECT NULL, 'the ledger''s identity is missing or damaged'
+        "SELECT CAST(NULL AS BIGINT), 'the ledger''s identity is missing or damaged'
          WHERE (SELECT count(*) FROM meta WHERE length(fingerprint_key) = 32 AND length(ledger_id) = 36) <> 1",
     ),
     (
@@ -23,7 +23,7 @@ const RULES: [(&str, &str); 9] = [
     (
         "attempts-miscounted",
         "SELECT id, 'it counts ' || attempts || ' attempts, and ' || n || ' are on record' FROM
-           (SELECT id, attempts, (SELECT count(*) FROM attempts a WHERE a.entry = entries.id) AS n FROM entries)
+           (SELECT id, attempts, (SELECT count(*) FROM attempts a WHERE a.entry = entries.id) AS n FROM entries) e
          WHERE attempts <> n",
     ),
     // After a refusal a lookup may be pending, and what was not processed is sent again: only a success ends it.
@@ -48,7 +48,7 @@ const RULES: [(&str, &str); 9] = [
         "session-lost",
         "SELECT e.id, 'attempt ' || a.number || ' was answered with session ' || b.session_id || ', which the entry lacks'
          FROM answers b JOIN attempts a ON a.id = b.attempt JOIN entries e ON e.id = a.entry
-         WHERE b.outcome = 'imported' AND e.state <> 'erased' AND e.session_id IS NOT b.session_id
+         WHERE b.outcome = 'imported' AND e.state <> 'erased' AND e.session_id IS DISTINCT FROM b.session_id
            AND NOT EXISTS (SELECT 1 FROM evidence v
              WHERE v.entry = e.id AND v.verdict IN ('adopted', 'forgotten') AND v.run > a.run)",
     ),
@@ -56,11 +56,12 @@ const RULES: [(&str, &str); 9] = [
         "erased-remains",
         "SELECT id, 'it is erased, but something of it is left' FROM entries e WHERE state = 'erased' AND (
            label <> 'erased-' || id OR (source_hash IS NULL AND token IS NULL) OR place <> ''
-           OR coalesce(source_session_id, from_application_id, session_kind, workflow_id, trust_review, vendor_data,
-             first_sent_at, session_id, session_number, session_url, status, imported_at, error_class, error_status,
-             error_detail, audited_at) IS NOT NULL
+           OR coalesce(source_session_id, from_application_id, session_kind, workflow_id, vendor_data, session_id,
+             session_url, status, error_class, error_detail) IS NOT NULL
+           OR coalesce(trust_review, first_sent_at, session_number, imported_at, error_status, audited_at) IS NOT NULL
            OR EXISTS (SELECT 1 FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.entry = e.id
-             AND (length(a.token) > 0 OR coalesce(a.vendor_data, a.token_expires_at, b.detail, b.session_id) IS NOT NULL))
+             AND (length(a.token) > 0 OR a.token_expires_at IS NOT NULL
+               OR coalesce(a.vendor_data, b.detail, b.session_id) IS NOT NULL))
            OR EXISTS (SELECT 1 FROM evidence v WHERE v.entry = e.id AND (v.session_id IS NOT NULL OR v.detail <> 'erased'))
            OR EXISTS (SELECT 1 FROM run_outcomes o WHERE o.entry = e.id AND (o.outcome <> 'erased' OR o.label <> e.label
              OR coalesce(o.source_session_id, o.session_id, o.session_url, o.vendor_data, o.error_detail) IS NOT NULL))
@@ -86,47 +87,44 @@ pub fn check_rules() -> impl Iterator<Item = &'static str> {
 }
 
 /// Everything that is wrong, all of it as of one moment.
-pub(super) fn check(connection: &Connection) -> rusqlite::Result<Vec<Flaw>> {
-    let tx = connection.unchecked_transaction()?;
+pub(super) fn check(connection: &Connection) -> db::Result<Vec<Flaw>> {
+    let _as_of_one_moment = connection.begin_reading()?;
     let mut flaws = Vec::new();
-    let damaged = |error: &rusqlite::Error| Flaw::of_file(INTEGRITY, format!("SQLite: {error}"));
-    if let Err(error) = integrity(&tx, &mut flaws) {
+    let damaged = |error: &db::Error| Flaw::of_file(INTEGRITY, format!("{}: {error}", connection.kind()));
+    if let Err(error) = integrity(connection, &mut flaws) {
         flaws.push(damaged(&error));
     }
-    let of_baselines = tx.table_exists(None, "baselines")?.then_some(OF_BASELINES);
+    let of_baselines = connection.has_table("baselines")?.then_some(OF_BASELINES);
     for (rule, sql) in RULES.into_iter().chain(of_baselines) {
-        if let Err(error) = broken(&tx, rule, sql, &mut flaws) {
+        if let Err(error) = broken(connection, rule, sql, &mut flaws) {
             flaws.push(damaged(&error));
         }
     }
     Ok(flaws)
 }
 
-fn integrity(tx: &Transaction<'_>, flaws: &mut Vec<Flaw>) -> rusqlite::Result<()> {
-    for text in tx.prepare("PRAGMA integrity_check")?.query_map([], |row| row.get::<_, String>(0))? {
-        let text = text?;
+fn integrity(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
+    tx.prepare("PRAGMA integrity_check")?.each((), |row| {
+        let text: String = row.get(0)?;
         if text != "ok" {
             flaws.push(Flaw::of_file(INTEGRITY, format!("SQLite: {text}")));
         }
-    }
-    let mut orphans = tx.prepare("PRAGMA foreign_key_check")?;
-    for pair in orphans.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(2)?)))? {
-        let (table, parent) = pair?;
+        Ok(())
+    })?;
+    tx.prepare("PRAGMA foreign_key_check")?.each((), |row| {
+        let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
         flaws.push(Flaw::of_file(ORPHANS, format!("a row of {table} belongs to no row of {parent}")));
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-fn broken(tx: &Transaction<'_>, rule: &'static str, sql: &str, flaws: &mut Vec<Flaw>) -> rusqlite::Result<()> {
+fn broken(tx: &Connection, rule: &'static str, sql: &str, flaws: &mut Vec<Flaw>) -> db::Result<()> {
     let sql = format!(
-        "SELECT b.message, e.manifest, e.label FROM (SELECT NULL AS entry, NULL AS message WHERE 0 UNION ALL {sql}) b
-         LEFT JOIN entries e ON e.id = b.entry ORDER BY b.entry"
+        "SELECT b.message, e.manifest, e.label FROM (SELECT CAST(NULL AS BIGINT) AS entry, NULL AS message WHERE 1 = 0 UNION ALL {sql}) b
+         LEFT JOIN entries e ON e.id = b.entry ORDER BY b.entry NULLS FIRST"
     );
-    let mut query = tx.prepare(&sql)?;
-    let found =
-        query.query_map([], |row| Ok(Flaw { rule, message: row.get(0)?, manifest: row.get(1)?, id: row.get(2)? }))?;
-    for flaw in found {
-        flaws.push(flaw?);
-    }
-    Ok(())
+    tx.prepare(&sql)?.each((), |row| {
+        flaws.push(Flaw { rule, message: row.get(0)?, manifest: row.get(1)?, id: row.get(2)? });
+        Ok(())
+    })
 }

@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::db::{self, Connection, params};
 use jiff::Timestamp;
-use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
 use super::findings::drop_history;
 use super::records::{EntryId, RunId};
 use super::store::insert_evidence;
-use super::{Ledger, LedgerError, Location, file, rules};
+use super::{Ledger, LedgerError, LedgerFile, Location, file, rules, served};
 use crate::token::{Fingerprint, FingerprintKey};
 
 /// Columns of free text, in which ids of any entry's session can stand.
@@ -46,9 +46,9 @@ impl Ledger {
             .call(move |tx| {
                 let mut names = BTreeSet::new();
                 let mut left = Vec::new();
-                for entry in entries {
-                    if !erase(tx, entry, run, at, &key, &mut names)? {
-                        left.push(entry);
+                for entry in &entries {
+                    if !erase(tx, *entry, run, at, &key, &mut names)? {
+                        left.push(*entry);
                     }
                 }
                 remove_names(tx, &names)?;
@@ -58,15 +58,23 @@ impl Ledger {
     }
 }
 
-/// Rewrites the file and empties its log, so that neither holds a byte of what was overwritten. The caller holds the
+/// Rewrites the file and empties its log, so that neither holds a byte of what was overwritten. On a server, has the
+/// tables' dead rows removed; what its own log and backups hold is for those who keep them. The caller holds the
 /// [`Lock`](super::Lock), and has closed the ledger.
 pub fn scrub(location: &Location) -> Result<(), LedgerError> {
-    let path = &location.path;
-    let connection = file::open_for_writing(location)?.connection;
+    match location {
+        Location::File(file) => scrub_file(file),
+        Location::Server(server) => served::scrub(server),
+    }
+}
+
+fn scrub_file(file: &LedgerFile) -> Result<(), LedgerError> {
+    let path = &file.path;
+    let connection = file::open_for_writing(file)?.connection;
     connection.busy_timeout(PATIENCE).map_err(|e| LedgerError::sqlite(path, &e))?;
     connection.execute_batch("VACUUM").map_err(|e| LedgerError::sqlite(path, &e))?;
     let is_busy: bool = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
         .map_err(|e| LedgerError::sqlite(path, &e))?;
     if is_busy {
         let detail =
@@ -83,19 +91,19 @@ pub fn token_hash(key: &FingerprintKey, token: &Fingerprint) -> Fingerprint {
 }
 
 fn erase(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     entry: EntryId,
     run: RunId,
     at: Timestamp,
     key: &FingerprintKey,
     names: &mut BTreeSet<String>,
-) -> rusqlite::Result<bool> {
+) -> db::Result<bool> {
     let id = entry.0;
     let (source, token, claims_are_known) = tx.query_row(
         "SELECT source_session_id, coalesce(token, (SELECT token FROM attempts WHERE entry = ?1 ORDER BY number DESC LIMIT 1)),
            from_application_id IS NOT NULL FROM entries WHERE id = ?1",
         [id],
-        |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?, row.get::<_, bool>(2)?)),
+        |row| Ok((row.get::<Option<String>>(0)?, row.get::<Option<Vec<u8>>>(1)?, row.get::<bool>(2)?)),
     )?;
     let token = token.as_deref().and_then(Fingerprint::from_slice).map(|token| token_hash(key, &token));
     let source_hash = source.as_ref().map(|source| key.fingerprint(source.as_bytes()));
@@ -115,7 +123,10 @@ fn erase(
          WHERE id = ?1",
         params![id, label, hash.as_bytes(), token.as_ref().map(Fingerprint::as_bytes), run.0],
     )?;
-    tx.execute("UPDATE attempts SET token = x'', token_expires_at = NULL, vendor_data = NULL WHERE entry = ?1", [id])?;
+    tx.execute(
+        "UPDATE attempts SET token = ?2, token_expires_at = NULL, vendor_data = NULL WHERE entry = ?1",
+        params![id, [0_u8; 0]],
+    )?;
     tx.execute(
         "UPDATE answers SET detail = NULL, session_id = NULL WHERE attempt IN (SELECT id FROM attempts WHERE entry = ?1)",
         [id],
@@ -132,8 +143,8 @@ fn erase(
 }
 
 /// The ids and `vendor_data` of an entry, of today and earlier, that no other entry has.
-fn collect_names(tx: &Transaction<'_>, entry: i64, names: &mut BTreeSet<String>) -> rusqlite::Result<()> {
-    let mut query = tx.prepare_cached(
+fn collect_names(tx: &Connection, entry: i64, names: &mut BTreeSet<String>) -> db::Result<()> {
+    let mut query = tx.prepare(
         "WITH told (name) AS (
            SELECT session_id FROM entries WHERE id = ?1
            UNION SELECT b.session_id FROM answers b JOIN attempts a ON a.id = b.attempt WHERE a.entry = ?1
@@ -146,29 +157,42 @@ fn collect_names(tx: &Transaction<'_>, entry: i64, names: &mut BTreeSet<String>)
            AND NOT EXISTS (SELECT 1 FROM entries o WHERE o.session_id = name AND o.id <> ?1)
            AND NOT EXISTS (SELECT 1 FROM entries o WHERE o.vendor_data = name AND o.id <> ?1)",
     )?;
-    for name in query.query_map([entry], |row| row.get(0))? {
-        names.insert(name?);
+    query.each([entry], |row| {
+        names.insert(row.get(0)?);
+        Ok(())
+    })
+}
+
+/// Reports of a run in which the entry had no row yet name it by source session, label or `vendor_data` alone.
+fn overwrite_outcomes(tx: &Connection, entry: i64, label: &str, source: Option<&str>) -> db::Result<()> {
+    let told: Vec<(i64, String, String)> = tx.query_all(
+        "SELECT run, manifest, label FROM run_outcomes
+         WHERE entry = ?1 OR (entry IS NULL AND (source_session_id = ?2 OR (coalesce(source_session_id, ?2, '') = coalesce(?2, '')
+           AND EXISTS (SELECT 1 FROM entries e WHERE e.id = ?1 AND e.manifest = run_outcomes.manifest
+             AND (e.label = run_outcomes.label OR e.vendor_data = run_outcomes.vendor_data)))))",
+        params![entry, source],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    let mut make_way = tx.prepare("DELETE FROM run_outcomes WHERE run = ?1 AND manifest = ?2 AND label = ?3")?;
+    let mut overwrite = tx.prepare(
+        "UPDATE run_outcomes SET entry = ?4, label = ?5, outcome = 'erased', source_session_id = NULL,
+           session_id = NULL, session_number = NULL, session_url = NULL, session_kind = NULL, status = NULL,
+           workflow_id = NULL, vendor_data = NULL, error_class = NULL, error_status = NULL, error_detail = NULL,
+           from_application_id = NULL, for_application_id = NULL, expires_at = NULL
+         WHERE run = ?1 AND manifest = ?2 AND label = ?3",
+    )?;
+    for (run, manifest, was) in told {
+        // A run may have told the entry twice, by its row and by its label alone.
+        if was != label {
+            make_way.execute(params![run, manifest, label])?;
+        }
+        overwrite.execute(params![run, manifest, was, entry, label])?;
     }
     Ok(())
 }
 
-/// Reports of a run in which the entry had no row yet name it by source session, label or `vendor_data` alone.
-fn overwrite_outcomes(tx: &Transaction<'_>, entry: i64, label: &str, source: Option<&str>) -> rusqlite::Result<()> {
-    tx.execute(
-        "UPDATE OR REPLACE run_outcomes SET entry = ?1, label = ?2, outcome = 'erased', source_session_id = NULL,
-           session_id = NULL, session_number = NULL, session_url = NULL, session_kind = NULL, status = NULL,
-           workflow_id = NULL, vendor_data = NULL, error_class = NULL, error_status = NULL, error_detail = NULL,
-           from_application_id = NULL, for_application_id = NULL, expires_at = NULL
-         WHERE entry = ?1 OR (entry IS NULL AND (source_session_id = ?3 OR (coalesce(source_session_id, ?3, '') = coalesce(?3, '')
-           AND EXISTS (SELECT 1 FROM entries e WHERE e.id = ?1 AND e.manifest = run_outcomes.manifest
-             AND (e.label = run_outcomes.label OR e.vendor_data = run_outcomes.vendor_data)))))",
-        params![entry, label, source],
-    )
-    .map(drop)
-}
-
 /// Texts of other rows may name the erased sessions, too: candidates of a lookup, the reason of a repair.
-fn remove_names(tx: &Transaction<'_>, names: &BTreeSet<String>) -> rusqlite::Result<()> {
+fn remove_names(tx: &Connection, names: &BTreeSet<String>) -> db::Result<()> {
     if names.is_empty() {
         return Ok(());
     }
@@ -178,8 +202,7 @@ fn remove_names(tx: &Transaction<'_>, names: &BTreeSet<String>) -> rusqlite::Res
         let names = if table == "runs" { names } else { &ids };
         let texts: Vec<String> = tx
             .prepare(&format!("SELECT DISTINCT {column} FROM {table} WHERE length({column}) >= 8"))?
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
+            .query_all((), |row| row.get(0))?;
         let mut update = tx.prepare(&format!("UPDATE {table} SET {column} = ?2 WHERE {column} = ?1"))?;
         for text in texts {
             let cleaned = without(&text, names);

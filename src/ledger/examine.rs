@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, MIGRATIONS};
 use super::place::{refuse_network_file_system, resolve, standing};
-use super::{LedgerError, Location, Lock, Purpose, Reader};
+use super::{LedgerError, LedgerFile, Location, Lock, Purpose, Reader, Server, served};
 
 /// What is there, file by file.
 #[derive(Debug)]
@@ -44,7 +44,11 @@ pub struct Contents {
 /// Looks at a ledger. Reads only.
 #[must_use]
 pub fn examine(location: &Location) -> Examination {
-    let path = &location.path;
+    let file = match location {
+        Location::File(file) => file,
+        Location::Server(server) => return of_server(server, location),
+    };
+    let path = &file.path;
     let (resolved, place) = (resolve(path), standing(path));
     let [log, index] = file::LOG;
     let beside = [log, index, ".lock", ".audit.lock"];
@@ -57,29 +61,51 @@ pub fn examine(location: &Location) -> Examination {
     Examination {
         missing_folder: (!folder.is_dir()).then(|| folder.to_owned()),
         writable: file::refuse_read_only(path, &beside),
-        file_system: refuse_network_file_system(location),
+        file_system: refuse_network_file_system(file),
         open_to_others: open_to_others.collect(),
         free_bytes: rustix::fs::statvfs(&place).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
-        contents: read(location).transpose(),
+        contents: read(file).transpose(),
         changed_by: Lock::holder(location, Purpose::Change),
         audited_by: Lock::holder(location, Purpose::Audit),
     }
 }
 
-fn read(location: &Location) -> Result<Option<Contents>, LedgerError> {
+fn read(file: &LedgerFile) -> Result<Option<Contents>, LedgerError> {
     // What the file system forbids is told once, and the file read all the same: nothing is locked for that.
-    let Some(reader) = Reader::open(&Location { allow_network_fs: true, ..location.clone() })? else {
+    let Some(reader) = Reader::open(&Location::file(&file.path, true))? else {
         return Ok(None);
     };
     Ok(Some(Contents {
-        version: reader
-            .run_query(|connection| connection.pragma_query_value(None, "user_version", |row| row.get(0)))?,
+        version: reader.run_query(|connection| connection.query_row("PRAGMA user_version", (), |row| row.get(0)))?,
         newest: MIGRATIONS.len() as i64,
         flaws: reader.run_query(|connection| {
-            let mut check = connection.prepare("PRAGMA quick_check(3)")?;
-            let found = check.query_map([], |row| row.get::<_, String>(0))?;
-            found.filter(|text| text.as_deref() != Ok("ok")).collect()
+            let mut found = connection.query_all("PRAGMA quick_check(3)", (), |row| row.get::<String>(0))?;
+            found.retain(|text| text != "ok");
+            Ok(found)
         })?,
         entries: reader.counts()?.entries,
     }))
+}
+
+fn of_server(server: &Server, location: &Location) -> Examination {
+    let contents = Reader::open(location).and_then(|reader| {
+        let Some(reader) = reader else { return Ok(None) };
+        Ok(Some(Contents {
+            version: reader
+                .run_query(|connection| connection.query_row("SELECT version FROM meta", (), |row| row.get(0)))?,
+            newest: served::MIGRATIONS.len() as i64,
+            flaws: Vec::new(),
+            entries: reader.counts()?.entries,
+        }))
+    });
+    Examination {
+        missing_folder: None,
+        writable: served::examine(server),
+        file_system: Ok(()),
+        open_to_others: Vec::new(),
+        free_bytes: None,
+        contents: contents.transpose(),
+        changed_by: Lock::holder(location, Purpose::Change),
+        audited_by: Lock::holder(location, Purpose::Audit),
+    }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::place::{refuse_network_file_system, resolve, standing};
 use super::watch::Watch;
-use super::{LedgerError, Location};
+use super::{LedgerError, LedgerFile};
 use crate::token::FingerprintKey;
 
 /// Marks the file as ours in SQLite's header ("DSYN").
@@ -55,12 +55,12 @@ pub(super) struct ForWriting {
 ///
 /// Nothing here reads the whole file (`quick_check` takes as long as the file is large): damage is found by the read or
 /// write that meets it, see [`LedgerError::sqlite`].
-pub(super) fn open_for_writing(location: &Location) -> Result<ForWriting, LedgerError> {
+pub(super) fn open_for_writing(location: &LedgerFile) -> Result<ForWriting, LedgerError> {
     open_with(location, &MIGRATIONS)
 }
 
 /// As [`open_for_writing`], with the program's versions given: the last one is what it writes.
-pub(super) fn open_with(location: &Location, versions: &[&str]) -> Result<ForWriting, LedgerError> {
+pub(super) fn open_with(location: &LedgerFile, versions: &[&str]) -> Result<ForWriting, LedgerError> {
     let path = &location.path;
     prepare_folder(location)?;
     create_private(path)?;
@@ -106,7 +106,7 @@ pub(super) struct ForReading {
 /// A ledger that nobody writes has no write-ahead log beside it. It is then opened as immutable, so that reading
 /// leaves no file behind and needs no permission to write; otherwise through the log. A writer can start right after
 /// that was looked at: see [`Stamp`].
-pub(super) fn open_for_reading(location: &Location) -> Result<Option<ForReading>, LedgerError> {
+pub(super) fn open_for_reading(location: &LedgerFile) -> Result<Option<ForReading>, LedgerError> {
     let path = &location.path;
     if !path.exists() {
         return Ok(None);
@@ -178,7 +178,7 @@ pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes the ledger's folder and refuses a network file system.
-pub(super) fn prepare_folder(location: &Location) -> Result<(), LedgerError> {
+pub(super) fn prepare_folder(location: &LedgerFile) -> Result<(), LedgerError> {
     let path = &location.path;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|e| LedgerError::io(path, &e))?;
@@ -222,9 +222,9 @@ fn check(connection: &Connection, path: &Path, newest: usize) -> Result<bool, Le
     let is_blank = version == 0 && read("SELECT count(*) FROM sqlite_schema")? == 0;
     let is_ours = application == i64::from(APPLICATION_ID) || (is_blank && application == 0);
     if is_ours && version > newest as i64 {
-        return Err(LedgerError::Newer(path.to_owned()));
+        return Err(LedgerError::Newer(path.display().to_string()));
     }
-    let corrupt = |detail: &str| LedgerError::Corrupt { path: path.to_owned(), detail: detail.to_owned() };
+    let corrupt = |detail: &str| LedgerError::Corrupt { path: path.display().to_string(), detail: detail.to_owned() };
     if !is_ours {
         return Err(corrupt("it is a SQLite file of another program"));
     }

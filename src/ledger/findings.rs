@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
+use super::db::{self, Connection, Row, params};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::records::{EntryId, RunFinding, RunId};
@@ -53,12 +53,12 @@ impl Ledger {
     pub async fn baselines(&self, entries: Vec<EntryId>) -> Result<HashMap<EntryId, Baseline>, LedgerError> {
         self.writer
             .call(move |tx| {
-                let mut query = tx.prepare_cached("SELECT facts FROM baselines WHERE entry = ?1")?;
+                let mut query = tx.prepare("SELECT facts FROM baselines WHERE entry = ?1")?;
                 let mut baselines = HashMap::with_capacity(entries.len());
-                for entry in entries {
-                    let facts: Option<String> = query.query_row([entry.0], |row| row.get(0)).optional()?;
+                for entry in &entries {
+                    let facts: Option<String> = query.find([entry.0], |row| row.get(0))?;
                     let baseline = facts.map(|facts| serde_json::from_str(&facts).map_err(|_| unreadable()));
-                    baselines.extend(baseline.transpose()?.map(|baseline| (entry, baseline)));
+                    baselines.extend(baseline.transpose()?.map(|baseline| (*entry, baseline)));
                 }
                 Ok(baselines)
             })
@@ -69,17 +69,18 @@ impl Ledger {
     pub async fn standing(&self, entries: Vec<EntryId>) -> Result<Vec<(EntryId, Finding)>, LedgerError> {
         self.writer
             .call(move |tx| {
-                let mut query = tx.prepare_cached(
+                let mut query = tx.prepare(
                     "SELECT r.manifest, r.label, r.session_id, r.rule, r.block, r.severity, r.message, r.expected, r.actual
                      FROM findings f JOIN run_findings r ON r.entry = f.entry AND r.rule = f.rule AND r.block = f.block
                      WHERE f.entry = ?1 AND f.closed_at IS NULL AND r.run = (SELECT max(l.run) FROM run_findings l
                        WHERE l.entry = f.entry AND l.rule = f.rule AND l.block = f.block)",
                 )?;
                 let mut standing = Vec::new();
-                for entry in entries {
-                    for finding in query.query_map([entry.0], finding)? {
-                        standing.extend(finding?.map(|finding| (entry, finding)));
-                    }
+                for entry in &entries {
+                    query.each([entry.0], |row| {
+                        standing.extend(finding(row)?.map(|finding| (*entry, finding)));
+                        Ok(())
+                    })?;
                 }
                 Ok(standing)
             })
@@ -109,7 +110,7 @@ impl Ledger {
 }
 
 /// Drops what was seen of an entry's session, and closes its findings: what comes is another session, or none.
-pub(super) fn drop_history(tx: &Transaction<'_>, entry: EntryId, at: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn drop_history(tx: &Connection, entry: EntryId, at: Timestamp) -> db::Result<()> {
     tx.execute("DELETE FROM baselines WHERE entry = ?1", [entry.0])?;
     tx.execute(
         "UPDATE findings SET closed_at = ?2 WHERE entry = ?1 AND closed_at IS NULL",
@@ -118,12 +119,12 @@ pub(super) fn drop_history(tx: &Transaction<'_>, entry: EntryId, at: Timestamp) 
     .map(drop)
 }
 
-fn unreadable() -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, "unreadable baseline".into())
+fn unreadable() -> db::Error {
+    db::Error::Unreadable("baseline".to_owned())
 }
 
 /// A finding as kept; `None` for a rule that came later than this program.
-fn finding(row: &Row<'_>) -> rusqlite::Result<Option<Finding>> {
+fn finding(row: &Row<'_>) -> db::Result<Option<Finding>> {
     let session: Option<String> = row.get(2)?;
     let rule: String = row.get(3)?;
     let Some((rule, session_id)) = Rule::parse(&rule).zip(session.and_then(|id| id.parse().ok())) else {
@@ -137,7 +138,7 @@ fn finding(row: &Row<'_>) -> rusqlite::Result<Option<Finding>> {
         session_id,
         severity: severities.into_iter().find(|it| it.as_str() == severity).unwrap_or_else(|| rule.severity()),
         rule,
-        block: Some(row.get::<_, String>(4)?).filter(|block| !block.is_empty()),
+        block: Some(row.get::<String>(4)?).filter(|block| !block.is_empty()),
         message: row.get(6)?,
         expected: row.get(7)?,
         actual: row.get(8)?,
@@ -145,17 +146,12 @@ fn finding(row: &Row<'_>) -> rusqlite::Result<Option<Finding>> {
 }
 
 /// Whether the entry has this session still.
-fn has_session(tx: &Transaction<'_>, entry: EntryId, session: Uuid) -> rusqlite::Result<bool> {
-    tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM entries WHERE id = ?1 AND state = 'imported' AND session_id = ?2)")?
+fn has_session(tx: &Connection, entry: EntryId, session: Uuid) -> db::Result<bool> {
+    tx.prepare("SELECT EXISTS (SELECT 1 FROM entries WHERE id = ?1 AND state = 'imported' AND session_id = ?2)")?
         .query_row(params![entry.0, session.to_string()], |row| row.get(0))
 }
 
-fn keep_findings(
-    tx: &Transaction<'_>,
-    run: RunId,
-    at: Timestamp,
-    verdict: &Verdict,
-) -> rusqlite::Result<Vec<RunFinding>> {
+fn keep_findings(tx: &Connection, run: RunId, at: Timestamp, verdict: &Verdict) -> db::Result<Vec<RunFinding>> {
     let mut kept = Vec::with_capacity(verdict.found.len());
     for (entry, finding) in &verdict.found {
         if has_session(tx, *entry, finding.session_id)? {
@@ -167,12 +163,12 @@ fn keep_findings(
             keep_baseline(tx, *entry, run, at, baseline)?;
         }
     }
-    let mut close = tx.prepare_cached(
+    let mut close = tx.prepare(
         "UPDATE findings SET closed_at = ?2 WHERE entry = ?1 AND closed_at IS NULL AND NOT EXISTS (
            SELECT 1 FROM run_findings r
            WHERE r.run = ?3 AND r.entry = ?1 AND r.rule = findings.rule AND r.block = findings.block)",
     )?;
-    let mut audited = tx.prepare_cached("UPDATE entries SET audited_at = ?2 WHERE id = ?1 AND state = 'imported'")?;
+    let mut audited = tx.prepare("UPDATE entries SET audited_at = ?2 WHERE id = ?1 AND state = 'imported'")?;
     for entry in &verdict.checked {
         close.execute(params![entry.0, at.as_millisecond(), run.0])?;
         audited.execute(params![entry.0, at.as_millisecond()])?;
@@ -181,22 +177,23 @@ fn keep_findings(
 }
 
 fn keep_finding(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     run: RunId,
     at: Timestamp,
     entry: EntryId,
     finding: &Finding,
-) -> rusqlite::Result<RunFinding> {
+) -> db::Result<RunFinding> {
     let rule = finding.rule.to_string();
     let block = finding.block.clone().unwrap_or_default();
     let new = tx
-        .prepare_cached("INSERT OR IGNORE INTO findings (entry, rule, block, first_seen) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare(
+            "INSERT INTO findings (entry, rule, block, first_seen) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (entry, rule, block) WHERE closed_at IS NULL DO NOTHING",
+        )?
         .execute(params![entry.0, rule, block, at.as_millisecond()])?
         > 0;
     let first_seen = tx
-        .prepare_cached(
-            "SELECT first_seen FROM findings WHERE entry = ?1 AND rule = ?2 AND block = ?3 AND closed_at IS NULL",
-        )?
+        .prepare("SELECT first_seen FROM findings WHERE entry = ?1 AND rule = ?2 AND block = ?3 AND closed_at IS NULL")?
         .query_row(params![entry.0, rule, block], |row| row.get(0))?;
     let kept = RunFinding {
         entry,
@@ -212,9 +209,12 @@ fn keep_finding(
         first_seen: read::time(first_seen),
         new,
     };
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO run_findings (run, entry, manifest, label, session_id, rule, block, severity, message,
-           expected, actual, first_seen, new) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    tx.prepare(
+        "INSERT INTO run_findings (run, entry, manifest, label, session_id, rule, block, severity, message, expected, actual,
+           first_seen, new) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         ON CONFLICT (run, entry, rule, block) DO UPDATE SET manifest = excluded.manifest, label = excluded.label,
+           session_id = excluded.session_id, severity = excluded.severity, message = excluded.message,
+           expected = excluded.expected, actual = excluded.actual, first_seen = excluded.first_seen, new = excluded.new",
     )?
     .execute(params![
         run.0,
@@ -234,23 +234,19 @@ fn keep_finding(
     Ok(kept)
 }
 
-fn keep_baseline(
-    tx: &Transaction<'_>,
-    entry: EntryId,
-    run: RunId,
-    at: Timestamp,
-    baseline: &Baseline,
-) -> rusqlite::Result<()> {
-    let facts = serde_json::to_string(baseline).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO baselines (entry, run, at, session_id, facts) VALUES (?1, ?2, ?3, ?4, ?5)",
+fn keep_baseline(tx: &Connection, entry: EntryId, run: RunId, at: Timestamp, baseline: &Baseline) -> db::Result<()> {
+    let facts = serde_json::to_string(baseline).map_err(|e| db::Error::Unwritable(e.to_string()))?;
+    tx.prepare(
+        "INSERT INTO baselines (entry, run, at, session_id, facts) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (entry) DO UPDATE SET run = excluded.run, at = excluded.at, session_id = excluded.session_id,
+           facts = excluded.facts",
     )?
     .execute(params![entry.0, run.0, at.as_millisecond(), baseline.session_id.to_string(), facts])
     .map(drop)
 }
 
 /// The user's own rules are not accepted away: they say what the user wants.
-fn accept(tx: &Transaction<'_>, run: RunId, at: Timestamp, it: &Acceptance) -> rusqlite::Result<bool> {
+fn accept(tx: &Connection, run: RunId, at: Timestamp, it: &Acceptance) -> db::Result<bool> {
     if !has_session(tx, it.entry, it.baseline.session_id)? {
         return Ok(false);
     }

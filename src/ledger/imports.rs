@@ -1,8 +1,8 @@
 //! What an import writes: an intent before its request leaves, and what became of it. At full rate nothing is written
 //! more often, so each of the two touches a row once, and is prepared once.
 
+use super::db::{self, Connection, params};
 use jiff::Timestamp;
-use rusqlite::{Transaction, params};
 
 use super::records::{AnswerKind, AttemptId, EntryId, Intent, Outcome};
 use super::store::{insert_evidence, text, write_entry};
@@ -21,16 +21,15 @@ impl Ledger {
     }
 }
 
-fn intend(tx: &Transaction<'_>, it: &Intent) -> rusqlite::Result<(EntryId, AttemptId)> {
+fn intend(tx: &Connection, it: &Intent) -> db::Result<(EntryId, AttemptId)> {
     let (entry, number) = match it.entry {
         None => (insert_sending(tx, it)?, 1),
         Some(entry) => (entry, update_sending(tx, entry, it)?),
     };
-    tx.prepare_cached(
+    let attempt = tx.insert(
         "INSERT INTO attempts (entry, run, number, sent_at, left_at, token, token_expires_at, workflow_id, trust_review, vendor_data)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?
-    .execute(params![
+        params![
         entry.0,
         it.run.0,
         number,
@@ -42,41 +41,41 @@ fn intend(tx: &Transaction<'_>, it: &Intent) -> rusqlite::Result<(EntryId, Attem
         it.settings.trust_review,
         it.settings.vendor_data,
     ])?;
-    Ok((entry, AttemptId(tx.last_insert_rowid())))
+    Ok((entry, AttemptId(attempt)))
 }
 
 /// The entry of a first attempt.
-fn insert_sending(tx: &Transaction<'_>, it: &Intent) -> rusqlite::Result<EntryId> {
+fn insert_sending(tx: &Connection, it: &Intent) -> db::Result<EntryId> {
     let new = &it.describe;
-    tx.prepare_cached(
+    let id = tx.insert(
         "INSERT INTO entries (manifest, label, application_id, base_url, key, source_session_id, from_application_id,
            session_kind, state, attempts, place, run, token, workflow_id, trust_review, vendor_data, first_sent_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 1, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-    )?
-    .execute(params![
-        new.manifest,
-        new.label,
-        text(new.receiver.application_id),
-        new.receiver.base_url,
-        new.receiver.key.as_ref().map(Fingerprint::as_bytes),
-        text(new.source_session_id),
-        text(new.from_application_id),
-        new.session_kind.map(SessionKind::as_str),
-        new.place,
-        it.run.0,
-        it.token.as_bytes(),
-        text(it.settings.workflow_id),
-        it.settings.trust_review,
-        it.settings.vendor_data,
-        it.sent_at.as_millisecond(),
-    ])?;
-    Ok(EntryId(tx.last_insert_rowid()))
+        params![
+            new.manifest,
+            new.label,
+            text(new.receiver.application_id),
+            new.receiver.base_url,
+            new.receiver.key.as_ref().map(Fingerprint::as_bytes),
+            text(new.source_session_id),
+            text(new.from_application_id),
+            new.session_kind.map(SessionKind::as_str),
+            new.place,
+            it.run.0,
+            it.token.as_bytes(),
+            text(it.settings.workflow_id),
+            it.settings.trust_review,
+            it.settings.vendor_data,
+            it.sent_at.as_millisecond(),
+        ],
+    )?;
+    Ok(EntryId(id))
 }
 
 /// The entry of a later attempt; which it is.
-fn update_sending(tx: &Transaction<'_>, entry: EntryId, it: &Intent) -> rusqlite::Result<i64> {
+fn update_sending(tx: &Connection, entry: EntryId, it: &Intent) -> db::Result<i64> {
     write_entry(tx, Some(entry), &it.describe, it.run)?;
-    tx.prepare_cached(
+    tx.prepare(
         "UPDATE entries SET state = 'sending', attempts = attempts + 1, token = ?2, workflow_id = ?3,
            trust_review = ?4, vendor_data = ?5, first_sent_at = coalesce(first_sent_at, ?6), key = ?7
          WHERE id = ?1 RETURNING attempts",
@@ -95,17 +94,17 @@ fn update_sending(tx: &Transaction<'_>, entry: EntryId, it: &Intent) -> rusqlite
     )
 }
 
-fn settle(tx: &Transaction<'_>, it: &Outcome) -> rusqlite::Result<()> {
+fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
     let (class, status, detail) = error(it);
     match &it.session {
         None => tx
-            .prepare_cached(
+            .prepare(
                 "UPDATE entries SET state = ?2, run = ?3, error_class = ?4, error_status = ?5, error_detail = ?6
                  WHERE id = ?1",
             )?
             .execute(params![it.entry.0, it.state.as_str(), it.run.0, class, status, detail])?,
         Some(session) => tx
-            .prepare_cached(
+            .prepare(
                 "UPDATE entries SET state = ?2, run = ?3, error_class = ?4, error_status = ?5, error_detail = ?6,
                    session_id = ?7, session_number = ?8, session_url = ?9, status = ?10, imported_at = ?11,
                    source_session_id = coalesce(source_session_id, ?12), session_kind = coalesce(session_kind, ?13)
@@ -141,9 +140,9 @@ fn error(it: &Outcome) -> (Option<&'static str>, Option<u16>, Option<&str>) {
     (error.map(|e| e.class.as_str()), error.and_then(|e| e.http_status), error.map(|e| e.detail.as_str()))
 }
 
-fn insert_answer(tx: &Transaction<'_>, it: &Outcome, attempt: AttemptId, kind: AnswerKind) -> rusqlite::Result<()> {
+fn insert_answer(tx: &Connection, it: &Outcome, attempt: AttemptId, kind: AnswerKind) -> db::Result<()> {
     let (class, status, detail) = error(it);
-    tx.prepare_cached(
+    tx.prepare(
         "INSERT INTO answers (attempt, answered_at, outcome, http_status, class, detail, session_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?

@@ -1,19 +1,21 @@
 //! The lock: one `apply` or repair, and one `audit`, at a time per ledger.
 //!
-//! An exclusive lock on a file beside the ledger, which the kernel releases with the process, however it dies. The
-//! file's content names the holder for whoever comes second; the lock, not the content, decides.
+//! For a file: an exclusive lock on another file beside it, which the kernel releases with the process, however it dies. The
+//! file's content names the holder for whoever comes second; the lock, not the content, decides. On a server: see `served`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::served::{self, Session};
 use super::watch::{FileId, Watch};
-use super::{LedgerError, Location, file, place};
+use super::{LedgerError, LedgerFile, Location, file, place};
 
 /// What the lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,57 @@ pub enum Purpose {
 
 /// The lock, released when dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub struct Lock(Held);
+
+#[derive(Debug)]
+enum Held {
+    File(FileLock),
+    /// The session goes on in the ledger that is opened with it, and so does its lock.
+    Server(Mutex<Option<Box<Session>>>),
+}
+
+impl Lock {
+    /// Takes the lock, waiting for it at most `wait`.
+    pub fn take(location: &Location, purpose: Purpose, wait: Duration) -> Result<Self, LedgerError> {
+        match location {
+            Location::File(file) => FileLock::take(file, purpose, wait).map(|lock| Self(Held::File(lock))),
+            Location::Server(server) => {
+                let mut session = Session::open(server)?;
+                session.lock(purpose, wait)?;
+                Ok(Self(Held::Server(Mutex::new(Some(Box::new(session))))))
+            }
+        }
+    }
+
+    /// Who holds the lock now, if anybody does. Changes nothing.
+    pub fn holder(location: &Location, purpose: Purpose) -> Result<Option<String>, LedgerError> {
+        match location {
+            Location::File(file) => FileLock::holder(file, purpose),
+            Location::Server(server) => {
+                let Some(connection) = served::open_for_reading(server)? else { return Ok(None) };
+                served::holder(&connection, purpose).map_err(|error| LedgerError::of(location, &error))
+            }
+        }
+    }
+
+    /// Has the lock's own file watched: without it, anybody could take the lock a second time.
+    pub(super) fn add_to(&self, watch: &mut Watch) {
+        if let Held::File(lock) = &self.0 {
+            watch.add_lock(&lock.path, lock.id);
+        }
+    }
+
+    /// The session that holds the lock, for whoever is to write with it.
+    pub(super) fn session(&self) -> Option<Box<Session>> {
+        match &self.0 {
+            Held::File(_) => None,
+            Held::Server(session) => session.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FileLock {
     path: PathBuf,
     id: FileId,
     _file: File,
@@ -45,9 +97,8 @@ struct Holder {
     since: Timestamp,
 }
 
-impl Lock {
-    /// Takes the lock, waiting for it at most `wait`.
-    pub fn take(location: &Location, purpose: Purpose, wait: Duration) -> Result<Self, LedgerError> {
+impl FileLock {
+    fn take(location: &LedgerFile, purpose: Purpose, wait: Duration) -> Result<Self, LedgerError> {
         file::prepare_folder(location)?;
         let path = path(location, purpose);
         let io = |error: std::io::Error| LedgerError::io(&location.path, &error);
@@ -68,16 +119,15 @@ impl Lock {
                 }
                 Err(TryLockError::WouldBlock) => {
                     let holder = describe_holder(&mut lock);
-                    return Err(LedgerError::Locked { path: location.path.clone(), holder });
+                    return Err(LedgerError::Locked { path: location.path.display().to_string(), holder });
                 }
                 Err(TryLockError::Error(e)) => return Err(io(e)),
             }
         }
     }
 
-    /// Who holds the lock now, if anybody does. Changes nothing: the lock's file is not made, and whoever comes for the
-    /// lock meanwhile waits for this glance.
-    pub fn holder(location: &Location, purpose: Purpose) -> Result<Option<String>, LedgerError> {
+    /// The lock's file is not made, and whoever comes for the lock meanwhile waits for this glance.
+    fn holder(location: &LedgerFile, purpose: Purpose) -> Result<Option<String>, LedgerError> {
         let mut lock = match File::open(path(location, purpose)) {
             Ok(lock) => lock,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -89,14 +139,9 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(LedgerError::io(&location.path, &error)),
         }
     }
-
-    /// Has the lock's own file watched: without it, anybody could take the lock a second time.
-    pub(super) fn add_to(&self, watch: &mut Watch) {
-        watch.add_lock(&self.path, self.id);
-    }
 }
 
-fn path(location: &Location, purpose: Purpose) -> PathBuf {
+fn path(location: &LedgerFile, purpose: Purpose) -> PathBuf {
     let suffix = match purpose {
         Purpose::Change => ".lock",
         Purpose::Audit => ".audit.lock",

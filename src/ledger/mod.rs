@@ -1,7 +1,8 @@
-//! The ledger: known state, in one SQLite file.
+//! The ledger: known state, in one SQLite file or in PostgreSQL.
 //!
-//! This is the one place that names rusqlite. Its interface is small and in plain types (`records`), since the
-//! promises above it (spec section 6) must not depend on which database keeps them.
+//! This is the one place that names databases. Its interface is small and in plain types (`records`), since the
+//! promises above it (spec section 6) must not depend on which database keeps them. Inside, what both do alike is
+//! written once, on [`db`]; the file is made by `file`, the server reached by `server`.
 //!
 //! - **Durability.** WAL with `synchronous=FULL`: a call that has returned survives a power cut. Intents and
 //!   outcomes of all workers go through one writer thread, which commits what has gathered in one transaction and
@@ -15,6 +16,7 @@
 
 mod backup;
 mod check;
+mod db;
 mod erase;
 mod examine;
 mod file;
@@ -30,6 +32,8 @@ mod read;
 pub mod records;
 mod rules;
 mod sends;
+mod served;
+mod server;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -38,6 +42,8 @@ mod walk;
 mod watch;
 mod writer;
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use backup::back_up;
@@ -49,17 +55,56 @@ pub use lock::{Lock, Purpose};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use rules::{EntryRules, KeptRules};
+pub use server::{Server, ServerError};
 pub use store::Ledger;
 pub use timeline::Sends;
 pub use walk::{Auditable, Auditables, Line, Listed, Walk, Which};
 
-/// How a ledger is opened.
+/// Where a ledger is.
 #[derive(Clone, Debug)]
-pub struct Location {
-    /// The file.
+pub enum Location {
+    /// In a file of this machine.
+    File(LedgerFile),
+    /// On a server.
+    Server(Box<Server>),
+}
+
+/// A ledger's file.
+#[derive(Clone, Debug)]
+pub struct LedgerFile {
+    /// Where it is.
     pub path: PathBuf,
     /// `--allow-network-fs`.
     pub allow_network_fs: bool,
+}
+
+impl Location {
+    /// A file.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>, allow_network_fs: bool) -> Self {
+        Self::File(LedgerFile { path: path.into(), allow_network_fs })
+    }
+
+    /// What `--ledger` names: a URL of a server, or a file. `env` gives environment variables.
+    pub fn parse(
+        named: &Path,
+        allow_network_fs: bool,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, LedgerError> {
+        match named.to_str().filter(|text| Server::is_named(text)) {
+            Some(url) => Ok(Self::Server(Box::new(Server::parse(url, env)?))),
+            None => Ok(Self::file(named, allow_network_fs)),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.path.display().fmt(out),
+            Self::Server(server) => server.fmt(out),
+        }
+    }
 }
 
 /// Why the ledger can't be used. Exit 12, but [`LedgerError::Locked`], which is 11.
@@ -67,31 +112,31 @@ pub struct Location {
 pub enum LedgerError {
     /// No file where one is required.
     #[error("there is no ledger at {0}")]
-    Missing(PathBuf),
+    Missing(String),
     /// Another run holds it.
     #[error("another run holds the ledger {path}: {holder}")]
     Locked {
         /// The ledger.
-        path: PathBuf,
+        path: String,
         /// Host, pid and since when.
         holder: String,
     },
     /// Written by a newer version of the program.
     #[error("the ledger {0} was written by a newer didit-sync; use that version")]
-    Newer(PathBuf),
+    Newer(String),
     /// Damaged, or no ledger at all.
     #[error("the ledger {path} is damaged or not a ledger: {detail}")]
     Corrupt {
         /// The ledger.
-        path: PathBuf,
-        /// What SQLite says.
+        path: String,
+        /// What the database says.
         detail: String,
     },
     /// On a file system on which SQLite's locks can't be trusted.
     #[error("the ledger {path} is on a network file system ({kind})")]
     NetworkFileSystem {
         /// The ledger.
-        path: PathBuf,
+        path: String,
         /// The kind of file system.
         kind: String,
     },
@@ -99,17 +144,28 @@ pub enum LedgerError {
     #[error("the ledger {path} is not what this run opened: {what} was removed or replaced meanwhile{}", saved_in(.saved.as_deref()))]
     Displaced {
         /// The ledger.
-        path: PathBuf,
+        path: String,
         /// Which of its files.
         what: &'static str,
         /// Where a copy of all that it held was saved.
         saved: Option<PathBuf>,
     },
+    /// What `--ledger` names as a server can't be one.
+    #[error("--ledger: {0}")]
+    Url(#[from] ServerError),
+    /// The server can't be reached, or refuses.
+    #[error("the ledger {ledger} can't be used: {detail}")]
+    Server {
+        /// The server, without its password.
+        ledger: String,
+        /// What it says.
+        detail: String,
+    },
     /// The disk is full, the file or its folder is read-only, or the like.
     #[error("the ledger {path} can't be used: {detail}")]
     Io {
         /// The ledger.
-        path: PathBuf,
+        path: String,
         /// What the system says.
         detail: String,
     },
@@ -130,6 +186,10 @@ impl LedgerError {
             Self::Displaced { .. } => {
                 "keep this output, which names every session of this run; put the ledger back where it was, and run again"
             }
+            Self::Url(_) => "give it as postgres://user@host:5432/database; docs/ledger.md has its parts",
+            Self::Server { .. } => {
+                "see that the database runs, and lets this user in and write, then run again: nothing that was recorded is lost"
+            }
             Self::Io { .. } => {
                 "free space or correct the permissions, then run again: nothing that was recorded is lost"
             }
@@ -144,24 +204,28 @@ impl LedgerError {
         }
     }
 
-    fn io(path: &Path, error: &dyn std::fmt::Display) -> Self {
-        Self::Io { path: path.to_owned(), detail: error.to_string() }
+    fn io(path: &Path, error: &dyn fmt::Display) -> Self {
+        Self::Io { path: path.display().to_string(), detail: error.to_string() }
+    }
+
+    /// What the database's error means for a ledger.
+    fn of(location: &Location, error: &db::Error) -> Self {
+        let ledger = location.to_string();
+        match (location, error) {
+            (Location::File(file), db::Error::Sqlite(error)) => Self::sqlite(&file.path, error),
+            // Values that this program can't have written.
+            (_, db::Error::NoRow | db::Error::Unreadable(_)) => {
+                Self::Corrupt { path: ledger, detail: error.to_string() }
+            }
+            (Location::File(file), _) => Self::io(&file.path, error),
+            (Location::Server(_), _) => Self::Server { ledger, detail: error.to_string() },
+        }
     }
 
     fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
-        use rusqlite::Error;
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        let is_damage = matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase));
-        // A value that this program can't have written.
-        let is_nonsense = matches!(
-            error,
-            Error::FromSqlConversionFailure(..)
-                | Error::IntegralValueOutOfRange(..)
-                | Error::InvalidColumnType(..)
-                | Error::QueryReturnedNoRows
-        );
-        if is_damage || is_nonsense {
-            return Self::Corrupt { path: path.to_owned(), detail: error.to_string() };
+        if matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
+            return Self::Corrupt { path: path.display().to_string(), detail: error.to_string() };
         }
         Self::io(path, error)
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use rusqlite::{Connection, Row};
+use super::db::{self, Connection, Row, ToValue, params};
 use uuid::Uuid;
 
 use super::read::{borrowed, fingerprint, optional_uuid, record_by_id, unreadable};
@@ -27,7 +27,7 @@ macro_rules! columns {
 }
 
 /// What a pass reads, by entry's number.
-const PASS: &str = concat!(columns!(), " WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
+const PASS: &str = concat!(columns!(), " WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3");
 const LAST: &str = "SELECT coalesce(max(id), 0) FROM entries";
 
 /// One entry as a pass reads it.
@@ -57,13 +57,13 @@ impl Reader {
     ) -> Result<Option<S>, LedgerError> {
         self.run_query(|connection| {
             let Some(ids) = ids(connection, sought)? else { return Ok(None) };
-            let mut query = connection.prepare_cached(ONE)?;
+            let mut query = connection.prepare(ONE)?;
             let (mut seen, mut repeated) = (begin(), Repeated::default());
             for id in ids {
-                let mut rows = query.query([id])?;
-                if let Some(row) = rows.next()? {
+                query.each([id], |row| {
                     see(&mut seen, &sketch(row, &mut repeated)?);
-                }
+                    Ok(())
+                })?;
             }
             Ok(Some(seen))
         })
@@ -84,7 +84,7 @@ impl Reader {
                 Ok(seen)
             })
         };
-        let last = self.run_query(|connection| connection.query_row(LAST, [], |row| row.get(0)))?;
+        let last = self.run_query(|connection| connection.query_row(LAST, (), |row| row.get(0)))?;
         let mut ranges = parts(last).into_iter();
         // What is added meanwhile is the last part's.
         let first = ranges.next().unwrap_or((0, i64::MAX));
@@ -118,42 +118,47 @@ fn parts(last: i64) -> Vec<(i64, i64)> {
 }
 
 /// The numbers of what is sought; `None` where they are too many.
-fn ids(connection: &Connection, sought: &Sought<'_>) -> rusqlite::Result<Option<BTreeSet<i64>>> {
-    let last: i64 = connection.query_row(LAST, [], |row| row.get(0))?;
+fn ids(connection: &Connection, sought: &Sought<'_>) -> db::Result<Option<BTreeSet<i64>>> {
+    let last: i64 = connection.query_row(LAST, (), |row| row.get(0))?;
     let most = usize::try_from(last / SPARSE).unwrap_or(usize::MAX);
     let mut ids = BTreeSet::new();
-    let mut add = |sql: &str, key: &[&dyn rusqlite::ToSql]| {
-        let mut query = connection.prepare_cached(sql)?;
-        let mut rows = query.query(key)?;
-        while let Some(row) = rows.next()? {
+    let mut add = |sql: &str, key: &[&dyn ToValue]| {
+        connection.prepare(sql)?.until(key, |row| {
             ids.insert(row.get(0)?);
-            if ids.len() > most {
-                return Ok(false);
-            }
-        }
-        Ok::<_, rusqlite::Error>(true)
+            Ok(ids.len() <= most)
+        })?;
+        Ok::<_, db::Error>(ids.len() <= most)
     };
-    let mut all = add(WITHOUT_SOURCE, &[])? && add(AN_ERASED, &[])?;
+    let mut all = add(WITHOUT_SOURCE, params![])? && add(AN_ERASED, params![])?;
     for name in &sought.manifests {
-        all = all && add(OF_MANIFEST, &[name])?;
+        all = all && add(OF_MANIFEST, params![name])?;
     }
     for source in &sought.sources {
-        all = all && add(BY_SOURCE, &[&source.to_string()])?;
+        all = all && add(BY_SOURCE, params![source.to_string()])?;
     }
     for token in &sought.tokens {
-        all = all && add(BY_TOKEN, &[token.as_bytes()])?;
+        all = all && add(BY_TOKEN, params![token.as_bytes()])?;
     }
     Ok(all.then_some(ids))
 }
 
-fn pass(connection: &Connection, (from, to): (i64, i64), mut see: impl FnMut(&Sketch<'_>)) -> rusqlite::Result<()> {
+fn pass(connection: &Connection, (from, to): (i64, i64), mut see: impl FnMut(&Sketch<'_>)) -> db::Result<()> {
     let mut query = connection.prepare(PASS)?;
-    let mut rows = query.query([from, to])?;
     let mut repeated = Repeated::default();
-    while let Some(row) = rows.next()? {
-        see(&sketch(row, &mut repeated)?);
+    let most = connection.rows_at_once();
+    let mut from = from;
+    loop {
+        let mut seen = 0;
+        query.each([from, to, most], |row| {
+            let sketch = sketch(row, &mut repeated)?;
+            (seen, from) = (seen + 1, sketch.id.0 + 1);
+            see(&sketch);
+            Ok(())
+        })?;
+        if seen < most {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// What nearly all rows of a ledger have alike, as the last row had it.
@@ -168,7 +173,7 @@ struct Repeated {
 struct Known(String, Option<Uuid>);
 
 impl Known {
-    fn read(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
+    fn read(&mut self, row: &Row<'_>, column: usize) -> db::Result<Option<Uuid>> {
         let Some(text) = borrowed(row, column)? else { return Ok(None) };
         if self.0 != text {
             self.1 = optional_uuid(row, column)?;
@@ -178,7 +183,7 @@ impl Known {
     }
 }
 
-fn sketch<'r>(row: &'r Row<'_>, repeated: &mut Repeated) -> rusqlite::Result<Sketch<'r>> {
+fn sketch<'r>(row: &Row<'r>, repeated: &mut Repeated) -> db::Result<Sketch<'r>> {
     let required = |column| borrowed(row, column)?.ok_or_else(|| unreadable("row"));
     Ok(Sketch {
         id: EntryId(row.get(0)?),
@@ -201,6 +206,6 @@ fn sketch<'r>(row: &'r Row<'_>, repeated: &mut Repeated) -> rusqlite::Result<Ske
     })
 }
 
-fn read<T>(row: &Row<'_>, column: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
+fn read<T>(row: &Row<'_>, column: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> db::Result<Option<T>> {
     borrowed(row, column)?.map(|text| parse(text).ok_or_else(|| unreadable(what))).transpose()
 }

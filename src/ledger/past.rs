@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::db::{self, Connection, Row};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, Transaction};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -37,7 +37,7 @@ impl Reader {
     pub fn run_states(&self, run: RunId) -> Result<Vec<StateCount>, LedgerError> {
         self.run_query(|connection| match (is_past(connection, run)?, keeps_reports(connection)?) {
             (false, _) => {
-                states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 2, 1 ORDER BY 1, 2", [])
+                states(connection, "SELECT manifest, state, count(*) FROM entries GROUP BY 2, 1 ORDER BY 1, 2", ())
             }
             (true, true) => {
                 let sql = "SELECT manifest, state, entries FROM run_states WHERE run = ?1 ORDER BY manifest, state";
@@ -63,14 +63,14 @@ impl Reader {
             let sql = "SELECT expires_at FROM run_outcomes WHERE run = ?1 AND expires_at IS NOT NULL
                AND outcome IN ('not_sent', 'refused', 'unknown', 'expired', 'needs_token') ORDER BY label, manifest";
             let mut query = connection.prepare(sql)?;
-            query.query_map([apply], |row| Ok(time(row.get(0)?)))?.collect()
+            query.query_all([apply], |row| Ok(time(row.get(0)?)))
         })
     }
 }
 
 /// Whether what is said of a run's time stands: it has ended, another has begun since that changes entries, or it
 /// changes none itself.
-fn is_past(connection: &Connection, run: RunId) -> rusqlite::Result<bool> {
+fn is_past(connection: &Connection, run: RunId) -> db::Result<bool> {
     connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM run_ends WHERE run = ?1)
            OR EXISTS (SELECT 1 FROM runs WHERE id > ?1 AND command <> 'audit' OR id = ?1 AND command = 'audit')",
@@ -80,7 +80,7 @@ fn is_past(connection: &Connection, run: RunId) -> rusqlite::Result<bool> {
 }
 
 /// Keeps the states of the ledger's entries with a run.
-pub(super) fn keep_states(tx: &Transaction<'_>, run: RunId) -> rusqlite::Result<()> {
+pub(super) fn keep_states(tx: &Connection, run: RunId) -> db::Result<()> {
     tx.execute("DELETE FROM run_states WHERE run = ?1", [run.0])?;
     tx.execute(
         "INSERT INTO run_states (run, manifest, state, entries)
@@ -92,9 +92,9 @@ pub(super) fn keep_states(tx: &Transaction<'_>, run: RunId) -> rusqlite::Result<
 
 /// If the last run that changes entries died, keeps what there is to be said of it. The caller is about to begin the
 /// next, and holds the lock.
-pub(super) fn keep_dead_run(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn keep_dead_run(tx: &Connection) -> db::Result<()> {
     let last = "SELECT max(id) FROM runs WHERE command <> 'audit'";
-    let Some(run) = tx.query_row(last, [], |row| row.get::<_, Option<i64>>(0))?.map(RunId) else { return Ok(()) };
+    let Some(run) = tx.query_row(last, (), |row| row.get::<Option<i64>>(0))?.map(RunId) else { return Ok(()) };
     if is_past(tx, run)? {
         return Ok(());
     }
@@ -105,15 +105,12 @@ pub(super) fn keep_dead_run(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     if is_reported { Ok(()) } else { insert_outcomes(tx, run, &traces(tx, run)?) }
 }
 
-fn states(connection: &Connection, sql: &str, of: impl rusqlite::Params) -> rusqlite::Result<Vec<StateCount>> {
-    connection
-        .prepare(sql)?
-        .query_map(of, |row| {
-            let state: String = row.get(1)?;
-            let state = State::parse(&state).ok_or_else(|| unreadable("state"))?;
-            Ok(StateCount { manifest: row.get(0)?, state, entries: row.get(2)? })
-        })?
-        .collect()
+fn states(connection: &Connection, sql: &str, of: impl db::Params) -> db::Result<Vec<StateCount>> {
+    connection.prepare(sql)?.query_all(of, |row| {
+        let state: String = row.get(1)?;
+        let state = State::parse(&state).ok_or_else(|| unreadable("state"))?;
+        Ok(StateCount { manifest: row.get(0)?, state, entries: row.get(2)? })
+    })
 }
 
 /// One attempt of the run with its answer.
@@ -135,65 +132,62 @@ struct Trace {
     found: Option<(String, Option<Uuid>)>,
 }
 
-fn traces(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+fn traces(connection: &Connection, run: RunId) -> db::Result<Vec<RunOutcome>> {
     let mut traces: BTreeMap<i64, Trace> = BTreeMap::new();
     let mut attempts = connection.prepare(
         "SELECT a.entry, coalesce(b.outcome, 'unknown'), b.session_id, b.class, b.http_status, b.detail, a.workflow_id,
            a.vendor_data, a.token_expires_at, a.number
          FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.run = ?1 ORDER BY a.id",
     )?;
-    let rows = attempts.query_map([run.0], |row| Ok((row.get(0)?, sent(row)?)))?;
-    for row in rows {
-        let (entry, sent) = row?;
-        traces.entry(entry).or_default().sent.push(sent);
-    }
+    attempts.each([run.0], |row| {
+        traces.entry(row.get(0)?).or_default().sent.push(sent(row)?);
+        Ok(())
+    })?;
     let mut evidence =
         connection.prepare("SELECT entry, verdict, session_id FROM evidence WHERE run = ?1 ORDER BY id")?;
-    let rows = evidence.query_map([run.0], |row| Ok((row.get(0)?, (row.get(1)?, optional_uuid(row, 2)?))))?;
-    for row in rows {
-        let (entry, found) = row?;
-        traces.entry(entry).or_default().found = Some(found);
-    }
+    evidence.each([run.0], |row| {
+        traces.entry(row.get(0)?).or_default().found = Some((row.get(1)?, optional_uuid(row, 2)?));
+        Ok(())
+    })?;
     // Settled without a request.
     let mut unsent =
         connection.prepare("SELECT id FROM entries WHERE run = ?1 AND state IN ('expired', 'refused') ORDER BY id")?;
-    for entry in unsent.query_map([run.0], |row| row.get(0))? {
-        traces.entry(entry?).or_default();
-    }
-    let mut outcomes = traces
-        .into_iter()
-        .map(|(entry, trace)| traced(connection, entry, &trace))
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+    unsent.each([run.0], |row| {
+        traces.entry(row.get(0)?).or_default();
+        Ok(())
+    })?;
+    let mut outcomes =
+        traces.into_iter().map(|(entry, trace)| traced(connection, entry, &trace)).collect::<db::Result<Vec<_>>>()?;
     outcomes.sort_by(|a, b| (&a.label, &a.manifest).cmp(&(&b.label, &b.manifest)));
     Ok(outcomes)
 }
 
-fn sent(row: &Row<'_>) -> rusqlite::Result<Sent> {
+fn sent(row: &Row<'_>) -> db::Result<Sent> {
     Ok(Sent {
         outcome: row.get(1)?,
         session: optional_uuid(row, 2)?,
         error: error(row, 3, 4, 5)?,
         workflow_id: optional_uuid(row, 6)?,
         vendor_data: row.get(7)?,
-        expires_at: row.get::<_, Option<i64>>(8)?.map(time),
-        is_first: row.get::<_, u32>(9)? == 1,
+        expires_at: row.get::<Option<i64>>(8)?.map(time),
+        is_first: row.get::<u32>(9)? == 1,
     })
 }
 
-fn traced(connection: &Connection, entry: i64, trace: &Trace) -> rusqlite::Result<RunOutcome> {
+fn traced(connection: &Connection, entry: i64, trace: &Trace) -> db::Result<RunOutcome> {
     connection.query_row("SELECT * FROM entries WHERE id = ?1", [entry], |row| {
         let state: String = row.get("state")?;
         let last = trace.sent.last();
         let (outcome, session) = judged(&state, trace);
         let known = optional_uuid(row, "session_id")?;
         let is_erased = outcome == State::Erased.as_str();
-        let of_session = |session_id| -> rusqlite::Result<Session> {
+        let of_session = |session_id| -> db::Result<Session> {
             let is_known = known == Some(session_id);
             Ok(Session {
                 session_id,
-                session_number: row.get::<_, Option<i64>>("session_number")?.filter(|_| is_known),
-                session_url: row.get::<_, Option<String>>("session_url")?.filter(|_| is_known),
-                status: row.get::<_, Option<String>>("status")?.filter(|_| is_known),
+                session_number: row.get::<Option<i64>>("session_number")?.filter(|_| is_known),
+                session_url: row.get::<Option<String>>("session_url")?.filter(|_| is_known),
+                status: row.get::<Option<String>>("status")?.filter(|_| is_known),
             })
         };
         let error = match last {

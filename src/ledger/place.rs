@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{LedgerError, Location};
+use super::{LedgerError, LedgerFile};
 
 const FUSE: u32 = 0x6573_5546;
 
@@ -85,7 +85,7 @@ fn mounted_as(path: &Path) -> Option<String> {
 }
 
 /// Refuses a ledger on a network file system, unless that is allowed.
-pub(super) fn refuse_network_file_system(location: &Location) -> Result<(), LedgerError> {
+pub(super) fn refuse_network_file_system(location: &LedgerFile) -> Result<(), LedgerError> {
     judge(location, || {
         let place = standing(&location.path);
         let magic = rustix::fs::statfs(&place).ok()?.f_type as u32;
@@ -93,13 +93,13 @@ pub(super) fn refuse_network_file_system(location: &Location) -> Result<(), Ledg
     })
 }
 
-fn judge(location: &Location, network_kind: impl FnOnce() -> Option<String>) -> Result<(), LedgerError> {
+fn judge(location: &LedgerFile, network_kind: impl FnOnce() -> Option<String>) -> Result<(), LedgerError> {
     if location.allow_network_fs {
         return Ok(());
     }
     match network_kind() {
         None => Ok(()),
-        Some(kind) => Err(LedgerError::NetworkFileSystem { path: location.path.clone(), kind }),
+        Some(kind) => Err(LedgerError::NetworkFileSystem { path: location.path.display().to_string(), kind }),
     }
 }
 
@@ -151,16 +151,16 @@ mod tests {
     #[test]
     fn promise_6_a_local_folder_is_not_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let location = Location { path: folder.path().join("ledger.db"), allow_network_fs: false };
+        let location = LedgerFile { path: folder.path().join("ledger.db"), allow_network_fs: false };
         refuse_network_file_system(&location).unwrap();
     }
 
     #[test]
     fn promise_6_a_network_file_system_is_refused_by_name_unless_it_is_allowed() {
-        let location = Location { path: "far/ledger.db".into(), allow_network_fs: false };
+        let location = LedgerFile { path: "far/ledger.db".into(), allow_network_fs: false };
         let refused = judge(&location, || Some("nfs".to_owned())).unwrap_err();
         assert_eq!(refused.to_string(), "the ledger far/ledger.db is on a network file system (nfs)");
         assert!(refused.help().contains("--allow-network-fs"));
-        judge(&Location { allow_network_fs: true, ..location }, || Some("nfs".to_owned())).unwrap();
+        judge(&LedgerFile { allow_network_fs: true, ..location }, || Some("nfs".to_owned())).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! Saved plans: each is good for one run. Which were carried out, and what has changed the ledger since.
 
+use super::db::{self, Connection, Row, ToValue, params};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::read::time;
 use super::records::RunId;
@@ -55,8 +55,8 @@ impl Ledger {
     }
 }
 
-fn find(tx: &Transaction<'_>, sql: &str, with: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Option<RunRef>> {
+fn find(tx: &Connection, sql: &str, with: &[&dyn ToValue]) -> db::Result<Option<RunRef>> {
     let run =
         |row: &Row<'_>| Ok(RunRef { id: RunId(row.get(0)?), command: row.get(1)?, started_at: time(row.get(2)?) });
-    tx.query_row(sql, with, run).optional()
+    tx.find(sql, with, run)
 }

@@ -1,69 +1,108 @@
 //! Reading the ledger: the same queries serve the writer's snapshots and the read-only commands.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
+use super::db::{self, Cell, Connection, Row};
 use jiff::Timestamp;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::file::ForReading;
+use super::file::Stamp;
 use super::records::{
     Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run,
     RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
 };
 use super::walk::record_columns;
-use super::{LedgerError, Location, check, file};
+use super::{LedgerError, LedgerFile, Location, Server, check, file, served};
 use crate::didit::Class;
 use crate::token::{Fingerprint, FingerprintKey, SessionKind};
 
 /// A ledger opened for reading only.
 #[derive(Debug)]
 pub struct Reader {
-    opened: ForReading,
+    source: Source,
+    location: Location,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(Box<FileSource>),
+    /// `None` once the connection was lost.
+    Server(Box<Server>, RefCell<Option<Connection>>),
+}
+
+#[derive(Debug)]
+struct FileSource {
+    connection: Connection,
+    file: LedgerFile,
+    /// What the file was like when it was opened as immutable; `None` where it is read through its log.
+    as_of: Option<Stamp>,
     /// Opened once the file turned out to be written while it was read as immutable.
     through_log: OnceCell<Connection>,
-    location: Location,
 }
 
 impl Reader {
     /// Opens an existing ledger; `None` where there is none.
     pub fn open(location: &Location) -> Result<Option<Self>, LedgerError> {
-        let opened = file::open_for_reading(location)?;
-        Ok(opened.map(|opened| Self { opened, through_log: OnceCell::new(), location: location.clone() }))
+        let source = match location {
+            Location::File(file) => file::open_for_reading(file)?.map(|opened| {
+                Source::File(Box::new(FileSource {
+                    connection: Connection::Sqlite(opened.connection),
+                    file: file.clone(),
+                    as_of: opened.as_of,
+                    through_log: OnceCell::new(),
+                }))
+            }),
+            Location::Server(server) => served::open_for_reading(server)?
+                .map(|connection| Source::Server(server.clone(), RefCell::new(Some(connection)))),
+        };
+        Ok(source.map(|source| Self { source, location: location.clone() }))
     }
 
     /// Opens a ledger that must exist.
     pub fn require(location: &Location) -> Result<Self, LedgerError> {
-        Self::open(location)?.ok_or_else(|| LedgerError::Missing(location.path.clone()))
+        Self::open(location)?.ok_or_else(|| LedgerError::Missing(location.to_string()))
     }
 
     pub(super) fn location(&self) -> &Location {
         &self.location
     }
 
+    /// Carries out a query; once more, where the first answer can't be trusted or the server was away.
+    pub(super) fn run_query<T>(&self, query: impl Fn(&Connection) -> db::Result<T>) -> Result<T, LedgerError> {
+        let read = |connection: &Connection| query(connection).map_err(|error| LedgerError::of(&self.location, &error));
+        match &self.source {
+            Source::File(source) => source.read(read),
+            Source::Server(server, connection) => {
+                let answer = served::read(server, &mut connection.borrow_mut(), query);
+                answer.map_err(|error| LedgerError::of(&self.location, &error))
+            }
+        }
+    }
+}
+
+impl FileSource {
     /// A writer may have begun since the file was opened as immutable: then once more, through the log.
-    pub(super) fn run_query<T>(&self, query: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        let path = &self.location.path;
-        let read = |connection| query(connection).map_err(|e| LedgerError::sqlite(path, &e));
+    fn read<T>(&self, read: impl Fn(&Connection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         if let Some(through_log) = self.through_log.get() {
             return read(through_log);
         }
-        let result = read(&self.opened.connection);
+        let path = &self.file.path;
+        let result = read(&self.connection);
         let doubtful = self
-            .opened
             .as_of
-            .is_some_and(|as_of| matches!(result, Err(LedgerError::Corrupt { .. })) || as_of != file::Stamp::of(path));
+            .is_some_and(|as_of| matches!(result, Err(LedgerError::Corrupt { .. })) || as_of != Stamp::of(path));
         if !doubtful {
             return result;
         }
         match file::open_through_log(path) {
-            Ok(connection) => read(self.through_log.get_or_init(|| connection)),
+            Ok(connection) => read(self.through_log.get_or_init(|| Connection::Sqlite(connection))),
             // The writer is gone, and its log with it.
             Err(_) => result,
         }
     }
+}
 
+impl Reader {
     /// Id, generation and fingerprint key.
     pub fn identity(&self) -> Result<Identity, LedgerError> {
         self.run_query(identity)
@@ -110,22 +149,21 @@ impl Reader {
     }
 }
 
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
-    connection.query_row(
-        "SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM attempts), (SELECT count(*) FROM answers),
-           (SELECT count(*) FROM evidence), (SELECT count(*) FROM runs), (SELECT count(*) FROM run_outcomes)",
-        [],
-        |row| {
-            Ok(Counts {
-                entries: row.get(0)?,
-                attempts: row.get(1)?,
-                answers: row.get(2)?,
-                evidence: row.get(3)?,
-                runs: row.get(4)?,
-                outcomes: row.get(5)?,
-            })
-        },
-    )
+pub(super) const COUNTS: &str = "SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM attempts),
+   (SELECT count(*) FROM answers), (SELECT count(*) FROM evidence), (SELECT count(*) FROM runs),
+   (SELECT count(*) FROM run_outcomes)";
+
+pub(super) fn counts(connection: &Connection) -> db::Result<Counts> {
+    connection.query_row(COUNTS, (), |row| {
+        Ok(Counts {
+            entries: row.get(0)?,
+            attempts: row.get(1)?,
+            answers: row.get(2)?,
+            evidence: row.get(3)?,
+            runs: row.get(4)?,
+            outcomes: row.get(5)?,
+        })
+    })
 }
 
 /// A stored time.
@@ -133,8 +171,8 @@ pub(super) fn time(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
-    connection.query_row("SELECT ledger_id, generation, fingerprint_key FROM meta", [], |row| {
+pub(super) fn identity(connection: &Connection) -> db::Result<Identity> {
+    connection.query_row("SELECT ledger_id, generation, fingerprint_key FROM meta", (), |row| {
         Ok(Identity { id: uuid(row, 0)?, generation: row.get(1)?, key: FingerprintKey::from_bytes(row.get(2)?) })
     })
 }
@@ -143,20 +181,20 @@ pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
 const RECORDS: &str = concat!(record_columns!(), " ORDER BY id");
 pub(super) const RECORD: &str = concat!(record_columns!(), " WHERE id = ?1");
 
-pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
-    connection.prepare(RECORDS)?.query_map([], record)?.collect()
+pub(super) fn records(connection: &Connection) -> db::Result<Vec<Record>> {
+    connection.prepare(RECORDS)?.query_all((), record)
 }
 
-pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> rusqlite::Result<Record> {
-    connection.prepare_cached(RECORD)?.query_row([id.0], record)
+pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> db::Result<Record> {
+    connection.prepare(RECORD)?.query_row([id.0], record)
 }
 
-pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<ManifestFacts>> {
+pub(super) fn manifests(connection: &Connection) -> db::Result<Vec<ManifestFacts>> {
     connection
         .prepare(
             "SELECT name, path, digest, application_id, base_url, api_key, limits, expect FROM manifests ORDER BY name",
         )?
-        .query_map([], |row| {
+        .query_all((), |row| {
             Ok(ManifestFacts {
                 name: row.get(0)?,
                 path: row.get(1)?,
@@ -167,23 +205,22 @@ pub(super) fn manifests(connection: &Connection) -> rusqlite::Result<Vec<Manifes
                 limits: json(row, 6)?,
                 expect: json(row, 7)?,
             })
-        })?
-        .collect()
+        })
 }
 
-pub(super) fn attempts(connection: &Connection, entry: EntryId) -> rusqlite::Result<Vec<Attempt>> {
+pub(super) fn attempts(connection: &Connection, entry: EntryId) -> db::Result<Vec<Attempt>> {
     connection
-        .prepare_cached(
+        .prepare(
             "SELECT a.run, a.number, a.sent_at, b.answered_at, coalesce(b.outcome, 'open'), b.http_status, b.class, b.detail,
                b.session_id, a.token
              FROM attempts a LEFT JOIN answers b ON b.attempt = a.id WHERE a.entry = ?1 ORDER BY a.number",
         )?
-        .query_map([entry.0], |row| {
+        .query_all([entry.0], |row| {
             Ok(Attempt {
                 run: RunId(row.get(0)?),
                 number: row.get(1)?,
                 sent_at: time(row.get(2)?),
-                answered_at: row.get::<_, Option<i64>>(3)?.map(time),
+                answered_at: row.get::<Option<i64>>(3)?.map(time),
                 outcome: row.get(4)?,
                 http_status: row.get(5)?,
                 class: class(row, 6)?,
@@ -191,49 +228,47 @@ pub(super) fn attempts(connection: &Connection, entry: EntryId) -> rusqlite::Res
                 session_id: optional_uuid(row, 8)?,
                 token: fingerprint(row, 9)?.map_or_else(String::new, |token| token.to_string()),
             })
-        })?
-        .collect()
+        })
 }
 
-fn runs(connection: &Connection) -> rusqlite::Result<Vec<Run>> {
+fn runs(connection: &Connection) -> db::Result<Vec<Run>> {
     connection
         .prepare(
             "SELECT r.id, r.command, r.started_at, r.actor, r.reason, r.ref, e.ended_at, e.seconds, e.writes, e.reads,
                e.throttled, e.sessions, e.checked, e.error, e.conditions
              FROM runs r LEFT JOIN run_ends e ON e.run = r.id ORDER BY r.id",
         )?
-        .query_map([], |row| {
+        .query_all((), |row| {
             Ok(Run {
                 id: RunId(row.get(0)?),
                 command: row.get(1)?,
                 started_at: time(row.get(2)?),
                 origin: Origin { actor: row.get(3)?, reason: row.get(4)?, reference: row.get(5)? },
-                end: row.get::<_, Option<i64>>(6)?.map(|at| run_end(row, at)).transpose()?,
+                end: row.get::<Option<i64>>(6)?.map(|at| run_end(row, at)).transpose()?,
             })
-        })?
-        .collect()
+        })
 }
 
-fn run_end(row: &Row<'_>, at: i64) -> rusqlite::Result<RunEnd> {
+fn run_end(row: &Row<'_>, at: i64) -> db::Result<RunEnd> {
     let checked: u64 = row.get(12)?;
     Ok(RunEnd {
         at: time(at),
         seconds: row.get(7)?,
         requests: Requests { writes: row.get(8)?, reads: row.get(9)?, throttled: row.get(10)? },
-        verified: row.get::<_, Option<u64>>(11)?.map(|sessions| (sessions, checked)),
-        error: row.get::<_, Option<String>>(13)?.and_then(|text| serde_json::from_str(&text).ok()),
+        verified: row.get::<Option<u64>>(11)?.map(|sessions| (sessions, checked)),
+        error: row.get::<Option<String>>(13)?.and_then(|text| serde_json::from_str(&text).ok()),
         conditions: serde_json::from_value(json(row, 14)?).unwrap_or_default(),
     })
 }
 
 /// Whether the ledger keeps what reports need beside outcomes: one of an older version, which only reading commands
 /// have met since, does not.
-pub(super) fn keeps_reports(connection: &Connection) -> rusqlite::Result<bool> {
+pub(super) fn keeps_reports(connection: &Connection) -> db::Result<bool> {
     let sql = "SELECT count(*) > 0 FROM pragma_table_info('run_outcomes') WHERE name = 'expires_at'";
-    connection.query_row(sql, [], |row| row.get(0))
+    connection.query_row(sql, (), |row| row.get(0))
 }
 
-pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunOutcome>> {
+pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> db::Result<Vec<RunOutcome>> {
     let more = if keeps_reports(connection)? {
         "from_application_id, for_application_id, expires_at"
     } else {
@@ -245,8 +280,8 @@ pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Res
                status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail, {more}
              FROM run_outcomes WHERE run = ?1 ORDER BY label, manifest",
         ))?
-        .query_map([run.0], |row| {
-            let session = |session_id| -> rusqlite::Result<Session> {
+        .query_all([run.0], |row| {
+            let session = |session_id| -> db::Result<Session> {
                 Ok(Session {
                     session_id,
                     session_number: row.get(6)?,
@@ -257,7 +292,7 @@ pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Res
             Ok(RunOutcome {
                 manifest: row.get(0)?,
                 label: row.get(1)?,
-                entry: row.get::<_, Option<i64>>(2)?.map(EntryId),
+                entry: row.get::<Option<i64>>(2)?.map(EntryId),
                 outcome: row.get(3)?,
                 source_session_id: optional_uuid(row, 4)?,
                 session: optional_uuid(row, 5)?.map(session).transpose()?,
@@ -268,22 +303,21 @@ pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> rusqlite::Res
                 error: error(row, 13, 14, 15)?,
                 from_application_id: optional_uuid(row, 16)?,
                 for_application_id: optional_uuid(row, 17)?,
-                expires_at: row.get::<_, Option<i64>>(18)?.map(time),
+                expires_at: row.get::<Option<i64>>(18)?.map(time),
             })
-        })?
-        .collect()
+        })
 }
 
-fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunFinding>> {
+fn run_findings(connection: &Connection, run: RunId) -> db::Result<Vec<RunFinding>> {
     // A ledger is read as it is: before version 4 findings had no blocks.
-    let block = if connection.column_exists(None, "run_findings", "block")? { "block" } else { "''" };
+    let block = if connection.has_column("run_findings", "block")? { "block" } else { "''" };
     connection
         .prepare(&format!(
             "SELECT entry, manifest, label, session_id, rule, severity, message, expected, actual, first_seen, new,
                {block} AS block
              FROM run_findings WHERE run = ?1 ORDER BY manifest, label, rule, block"
         ))?
-        .query_map([run.0], |row| {
+        .query_all([run.0], |row| {
             Ok(RunFinding {
                 entry: EntryId(row.get(0)?),
                 manifest: row.get(1)?,
@@ -298,13 +332,12 @@ fn run_findings(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Run
                 new: row.get(10)?,
                 block: row.get(11)?,
             })
-        })?
-        .collect()
+        })
 }
 
 /// An entry, of the columns of `record_columns`.
-pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let session = |session_id| -> rusqlite::Result<Session> {
+pub(super) fn record(row: &Row<'_>) -> db::Result<Record> {
+    let session = |session_id| -> db::Result<Session> {
         Ok(Session { session_id, session_number: row.get(18)?, session_url: row.get(19)?, status: row.get(20)? })
     };
     let state = borrowed(row, 11)?.unwrap_or_default();
@@ -325,64 +358,64 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             vendor_data: row.get(14)?,
         },
         attempts: row.get(15)?,
-        first_sent_at: row.get::<_, Option<i64>>(16)?.map(time),
+        first_sent_at: row.get::<Option<i64>>(16)?.map(time),
         session: optional_uuid(row, 17)?.map(session).transpose()?,
-        imported_at: row.get::<_, Option<i64>>(21)?.map(time),
+        imported_at: row.get::<Option<i64>>(21)?.map(time),
         error: error(row, 22, 23, 24)?,
         place: row.get(25)?,
         run: RunId(row.get(26)?),
-        audited_at: row.get::<_, Option<i64>>(27)?.map(time),
+        audited_at: row.get::<Option<i64>>(27)?.map(time),
         answer_lost: row.get(28)?,
         answered: row.get(29)?,
     })
 }
 
 /// A text where it stands; no copy is made of what is only looked at.
-pub(super) fn borrowed<'r>(row: &'r Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<&'r str>> {
-    row.get_ref(index)?.as_str_or_null().map_err(|_| unreadable("text"))
+pub(super) fn borrowed<'r>(row: &Row<'r>, index: impl db::Column) -> db::Result<Option<&'r str>> {
+    row.text(index)
 }
 
-pub(super) fn unreadable(what: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("unreadable {what}").into())
+pub(super) fn unreadable(what: &str) -> db::Error {
+    db::Error::Unreadable(what.to_owned())
 }
 
-fn uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Uuid> {
+fn uuid(row: &Row<'_>, index: impl db::Column) -> db::Result<Uuid> {
     optional_uuid(row, index)?.ok_or_else(|| unreadable("id"))
 }
 
-pub(super) fn optional_uuid(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Uuid>> {
+pub(super) fn optional_uuid(row: &Row<'_>, index: impl db::Column) -> db::Result<Option<Uuid>> {
     borrowed(row, index)?.map(|text| text.parse().map_err(|_| unreadable("id"))).transpose()
 }
 
-pub(super) fn kind(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<SessionKind>> {
+pub(super) fn kind(row: &Row<'_>, index: impl db::Column) -> db::Result<Option<SessionKind>> {
     borrowed(row, index)?.map(|text| SessionKind::parse(text).ok_or_else(|| unreadable("kind"))).transpose()
 }
 
-pub(super) fn class(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Class>> {
+pub(super) fn class(row: &Row<'_>, index: impl db::Column) -> db::Result<Option<Class>> {
     Ok(borrowed(row, index)?.and_then(Class::parse))
 }
 
-pub(super) fn fingerprint(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<Option<Fingerprint>> {
-    match row.get_ref(index)? {
-        ValueRef::Null => Ok(None),
+pub(super) fn fingerprint(row: &Row<'_>, index: impl db::Column) -> db::Result<Option<Fingerprint>> {
+    match row.cell(index)? {
+        Cell::Null => Ok(None),
         // An erasure leaves empty ones.
-        ValueRef::Blob([]) => Ok(None),
-        ValueRef::Blob(bytes) => Fingerprint::from_slice(bytes).map(Some).ok_or_else(|| unreadable("fingerprint")),
+        Cell::Blob([]) => Ok(None),
+        Cell::Blob(bytes) => Fingerprint::from_slice(bytes).map(Some).ok_or_else(|| unreadable("fingerprint")),
         _ => Err(unreadable("fingerprint")),
     }
 }
 
-pub(super) fn json(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<serde_json::Value> {
+pub(super) fn json(row: &Row<'_>, index: impl db::Column) -> db::Result<serde_json::Value> {
     let text: String = row.get(index)?;
     serde_json::from_str(&text).map_err(|_| unreadable("JSON"))
 }
 
 pub(super) fn error(
     row: &Row<'_>,
-    class_index: impl rusqlite::RowIndex,
-    status: impl rusqlite::RowIndex,
-    detail: impl rusqlite::RowIndex,
-) -> rusqlite::Result<Option<RecordedError>> {
+    class_index: impl db::Column,
+    status: impl db::Column,
+    detail: impl db::Column,
+) -> db::Result<Option<RecordedError>> {
     let Some(class) = class(row, class_index)? else { return Ok(None) };
     let detail: Option<String> = row.get(detail)?;
     Ok(Some(RecordedError { class, http_status: row.get(status)?, detail: detail.unwrap_or_default() }))

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Transaction, params};
+use super::db::{self, Connection, params};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -52,12 +52,7 @@ pub struct EntryRules {
 }
 
 /// Keeps the lists of a manifest's entries, in place of what was kept of it.
-pub(super) fn keep(
-    tx: &Transaction<'_>,
-    key: &FingerprintKey,
-    manifest: &str,
-    entries: &[EntryRules],
-) -> rusqlite::Result<()> {
+pub(super) fn keep(tx: &Connection, key: &FingerprintKey, manifest: &str, entries: &[EntryRules]) -> db::Result<()> {
     tx.execute("DELETE FROM entry_rules WHERE manifest = ?1", [manifest])?;
     let mut lists: HashMap<String, i64> = HashMap::new();
     for entry in entries {
@@ -68,8 +63,11 @@ pub(super) fn keep(
         };
         lists.insert(text, list);
         let name = name(key, entry.source, &entry.label);
-        tx.prepare_cached("INSERT OR REPLACE INTO entry_rules (manifest, entry, rules) VALUES (?1, ?2, ?3)")?
-            .execute(params![manifest, name.as_bytes(), list])?;
+        tx.prepare(
+            "INSERT INTO entry_rules (manifest, entry, rules) VALUES (?1, ?2, ?3)
+             ON CONFLICT (manifest, entry) DO UPDATE SET rules = excluded.rules",
+        )?
+        .execute(params![manifest, name.as_bytes(), list])?;
     }
     drop_unused(tx)
 }
@@ -82,34 +80,31 @@ impl Ledger {
             .call(move |tx| {
                 let lists = tx
                     .prepare("SELECT id, rules FROM rule_lists")?
-                    .query_map([], |row| Ok((row.get(0)?, super::read::json(row, 1)?)))?
-                    .collect::<rusqlite::Result<_>>()?;
+                    .query_all((), |row| Ok((row.get(0)?, super::read::json(row, 1)?)))?;
                 let of = tx
                     .prepare("SELECT manifest, entry, rules FROM entry_rules")?
-                    .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
-                    .collect::<rusqlite::Result<_>>()?;
-                Ok(KeptRules { lists, of, key: Some(key) })
+                    .query_all((), |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+                Ok(KeptRules {
+                    lists: lists.into_iter().collect(),
+                    of: of.into_iter().collect(),
+                    key: Some(key.clone()),
+                })
             })
             .await
     }
 }
 
-fn list_of(tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
-    tx.execute("INSERT OR IGNORE INTO rule_lists (rules) VALUES (?1)", [text])?;
+fn list_of(tx: &Connection, text: &str) -> db::Result<i64> {
+    tx.execute("INSERT INTO rule_lists (rules) VALUES (?1) ON CONFLICT (rules) DO NOTHING", [text])?;
     tx.query_row("SELECT id FROM rule_lists WHERE rules = ?1", [text], |row| row.get(0))
 }
 
-fn drop_unused(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.execute("DELETE FROM rule_lists WHERE id NOT IN (SELECT rules FROM entry_rules)", []).map(drop)
+fn drop_unused(tx: &Connection) -> db::Result<()> {
+    tx.execute("DELETE FROM rule_lists WHERE id NOT IN (SELECT rules FROM entry_rules)", ()).map(drop)
 }
 
 /// Takes away what is kept of an entry that is being erased.
-pub(super) fn erase(
-    tx: &Transaction<'_>,
-    key: &FingerprintKey,
-    source: Option<&str>,
-    entry: i64,
-) -> rusqlite::Result<()> {
+pub(super) fn erase(tx: &Connection, key: &FingerprintKey, source: Option<&str>, entry: i64) -> db::Result<()> {
     let (manifest, label): (String, String) =
         tx.query_row("SELECT manifest, label FROM entries WHERE id = ?1", [entry], |row| {
             Ok((row.get(0)?, row.get(1)?))

@@ -3,8 +3,8 @@
 //! An import is known by its attempt. Every other request is noted before it leaves: a write by itself, reads in blocks
 //! reserved ahead, of which a dead run is taken to have sent all. What is too old to count is forgotten.
 
+use super::db::{self, Connection, params};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, Transaction, params};
 
 use super::read::time;
 use super::records::{Block, RecentImports, RecentRequests, Reservation, SendId};
@@ -39,24 +39,22 @@ impl Ledger {
     }
 }
 
-fn reserve(tx: &Transaction<'_>, it: &Reservation) -> rusqlite::Result<SendId> {
+fn reserve(tx: &Connection, it: &Reservation) -> db::Result<SendId> {
     if let Some(before) = &it.before {
         close(tx, before)?;
     }
     let old = it.until.saturating_sub(KEPT).unwrap_or(Timestamp::MIN);
-    tx.prepare_cached("DELETE FROM sends WHERE key = ?1 AND until < ?2")?
+    tx.prepare("DELETE FROM sends WHERE key = ?1 AND until < ?2")?
         .execute(params![it.key.as_bytes(), old.as_millisecond()])?;
-    tx.prepare_cached("INSERT INTO sends (key, budget, requests, until) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        it.key.as_bytes(),
-        it.budget.as_str(),
-        it.requests,
-        it.until.as_millisecond(),
-    ])?;
-    Ok(SendId(tx.last_insert_rowid()))
+    let id = tx.insert(
+        "INSERT INTO sends (key, budget, requests, until) VALUES (?1, ?2, ?3, ?4)",
+        params![it.key.as_bytes(), it.budget.as_str(), it.requests, it.until.as_millisecond(),],
+    )?;
+    Ok(SendId(id))
 }
 
-fn close(tx: &Transaction<'_>, block: &Block) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE sends SET requests = ?2, until = ?3 WHERE id = ?1")?
+fn close(tx: &Connection, block: &Block) -> db::Result<()> {
+    tx.prepare("UPDATE sends SET requests = ?2, until = ?3 WHERE id = ?1")?
         .execute(params![block.id.0, block.sent, block.last.as_millisecond()])
         .map(drop)
 }
@@ -69,9 +67,18 @@ impl Reader {
 }
 
 /// When an import that left lately had arrived at the latest (ten seconds later, where it has no answer), with the times that bound this as parameters 1 to 4.
-const ARRIVED: &str = "coalesce(b.answered_at, min(a.left_at + 10000, ?2)) AS at FROM attempts a
-    JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
-    WHERE a.left_at > ?3 AND a.left_at < ?4 AND at > ?1 AND coalesce(b.outcome, '') <> 'not_processed'";
+macro_rules! arrived {
+    () => {
+        "coalesce(b.answered_at, CASE WHEN a.left_at + 10000 < ?2 THEN a.left_at + 10000 ELSE ?2 END)"
+    };
+}
+const ARRIVED: &str = concat!(
+    arrived!(),
+    " AS at FROM attempts a JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
+    WHERE a.left_at > ?3 AND a.left_at < ?4 AND ",
+    arrived!(),
+    " > ?1 AND coalesce(b.outcome, '') <> 'not_processed'"
+);
 
 fn times(now: Timestamp) -> [i64; 4] {
     let earlier = |span| now.saturating_sub(span).unwrap_or(Timestamp::MIN).as_millisecond();
@@ -79,59 +86,52 @@ fn times(now: Timestamp) -> [i64; 4] {
     [earlier(MINUTE), now.as_millisecond(), earlier(MINUTE + LONGEST_ANSWER), latest]
 }
 
-fn recent_imports(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<RecentImports>> {
+fn recent_imports(connection: &Connection, now: Timestamp) -> db::Result<Vec<RecentImports>> {
     // A ledger of the first version that is only read.
-    if !connection.column_exists(None, "attempts", "left_at")? {
+    if !connection.has_column("attempts", "left_at")? {
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT m.base_url, m.api_key, at FROM manifests m JOIN (SELECT e.manifest AS name, {ARRIVED}) USING (name)"
+        "SELECT m.base_url, m.api_key, at FROM manifests m JOIN (SELECT e.manifest AS name, {ARRIVED}) r USING (name)"
     );
-    let mut query = connection.prepare(&sql)?;
-    let rows = query.query_map(times(now), |row| Ok((row.get(0)?, row.get(1)?, time(row.get(2)?))))?;
     let mut recent: Vec<RecentImports> = Vec::new();
-    for row in rows {
-        let (base_url, api_key, at): (String, String, Timestamp) = row?;
+    connection.prepare(&sql)?.each(times(now), |row| {
+        let (base_url, api_key, at): (String, String, Timestamp) = (row.get(0)?, row.get(1)?, time(row.get(2)?));
         match recent.iter_mut().find(|it| it.base_url == base_url && it.api_key == api_key) {
             Some(known) => known.at.push(at),
             None => recent.push(RecentImports { base_url, api_key, at: vec![at] }),
         }
-    }
+        Ok(())
+    })?;
     Ok(recent)
 }
 
 /// A request that the server did not count (a 429, no connection) is none. What lies more than a minute in the future
 /// was noted before the clock was set back, and tells nothing.
-pub(super) fn recent_requests(
-    connection: &Connection,
-    key: Fingerprint,
-    now: Timestamp,
-) -> rusqlite::Result<RecentRequests> {
+pub(super) fn recent_requests(connection: &Connection, key: Fingerprint, now: Timestamp) -> db::Result<RecentRequests> {
     let mut recent = RecentRequests::default();
     let times = times(now);
     let [since, _, _, latest] = times;
-    let mut imports = connection.prepare_cached(&format!("SELECT {ARRIVED} AND e.key = ?5"))?;
+    let mut imports = connection.prepare(&format!("SELECT {ARRIVED} AND e.key = ?5"))?;
     let of = params![times[0], times[1], times[2], times[3], key.as_bytes()];
-    for at in imports.query_map(of, |row| row.get(0).map(time))? {
-        recent.writes.push(at?.min(now));
-    }
-    let mut others = connection.prepare_cached(
-        "SELECT budget = 'writes', requests, until FROM sends WHERE key = ?1 AND until > ?2 AND until < ?3",
-    )?;
-    let rows = others.query_map(params![key.as_bytes(), since, latest], |row| {
-        Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?, time(row.get(2)?)))
+    imports.each(of, |row| {
+        recent.writes.push(time(row.get(0)?).min(now));
+        Ok(())
     })?;
-    for row in rows {
-        let (is_write, requests, until) = row?;
+    let mut others = connection
+        .prepare("SELECT budget = 'writes', requests, until FROM sends WHERE key = ?1 AND until > ?2 AND until < ?3")?;
+    others.each(params![key.as_bytes(), since, latest], |row| {
+        let (is_write, requests, until): (bool, u32, _) = (row.get(0)?, row.get(1)?, time(row.get(2)?));
         let of = if is_write { &mut recent.writes } else { &mut recent.reads };
         of.extend(std::iter::repeat_n(until.min(now), requests as usize));
-    }
+        Ok(())
+    })?;
     Ok(recent)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Location;
+    use super::super::LedgerFile;
     use super::super::records::{
         AnswerKind, BudgetKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RunId, Settings, State,
     };
@@ -147,7 +147,7 @@ mod tests {
     }
 
     async fn ledger(folder: &tempfile::TempDir) -> (Ledger, RunId) {
-        let location = Location { path: folder.path().join("ledger.db"), allow_network_fs: true };
+        let location = LedgerFile { path: folder.path().join("ledger.db"), allow_network_fs: true };
         let ledger = Ledger::open_for_simulation(&location).unwrap();
         let origin = Origin { actor: "ann".to_owned(), reason: None, reference: None };
         let run = ledger.begin_run("apply", origin, at(0)).await.unwrap();

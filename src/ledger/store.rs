@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::db::{self, Connection, params};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
 use super::records::{
     EntryId, Identity, ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunId, RunOutcome, State,
 };
-use super::writer::Writer;
-use super::{EntryRules, LedgerError, Location, Lock, file, past, read, rules};
+use super::served::Session;
+use super::writer::{Kept, Writer};
+use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, past, read, rules};
 use crate::token::Fingerprint;
 
-/// A ledger open for writing. Cheap to clone; the file is closed when the last clone is dropped.
+/// A ledger open for writing. Cheap to clone; the file is closed (a server's session ended) when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) writer: Writer,
@@ -34,21 +35,37 @@ impl Ledger {
     }
 
     fn start(location: &Location, lock: Option<&Lock>) -> Result<Self, LedgerError> {
-        let file::ForWriting { connection, mut watch } = file::open_for_writing(location)?;
-        if let Some(lock) = lock {
-            lock.add_to(&mut watch);
-        }
-        let identity = read::identity(&connection).map_err(|e| LedgerError::sqlite(&location.path, &e))?;
-        Ok(Self { writer: Writer::start(connection, watch, &location.path)?, identity })
+        let failed = |e: db::Error| LedgerError::of(location, &e);
+        let (kept, identity) = match location {
+            Location::File(file) => {
+                let file::ForWriting { connection, mut watch } = file::open_for_writing(file)?;
+                if let Some(lock) = lock {
+                    lock.add_to(&mut watch);
+                }
+                let connection = Connection::Sqlite(connection);
+                let identity = read::identity(&connection).map_err(failed)?;
+                (Kept::File { connection: Box::new(connection), file: file.clone(), watch }, identity)
+            }
+            Location::Server(server) => {
+                let session = match lock.and_then(Lock::session) {
+                    Some(session) => session,
+                    None => Box::new(Session::open(server)?),
+                };
+                let identity = session.read(read::identity).map_err(failed)?;
+                (Kept::Server(session), identity)
+            }
+        };
+        Ok(Self { writer: Writer::start(kept)?, identity })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
-    pub fn open_for_simulation(location: &Location) -> Result<Self, LedgerError> {
-        let connection = file::open_for_writing(location)?.connection;
-        let failed = |e: rusqlite::Error| LedgerError::sqlite(&location.path, &e);
-        connection.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
+    pub fn open_for_simulation(file: &LedgerFile) -> Result<Self, LedgerError> {
+        let location = Location::File(file.clone());
+        let failed = |e: db::Error| LedgerError::of(&location, &e);
+        let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
+        connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self { writer: Writer::in_place(connection, &location.path), identity })
+        Ok(Self { writer: Writer::in_place(connection, location), identity })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
@@ -59,12 +76,12 @@ impl Ledger {
 
     /// Every entry.
     pub async fn records(&self) -> Result<Vec<Record>, LedgerError> {
-        self.writer.call(|tx| read::records(tx)).await
+        self.writer.call(read::records).await
     }
 
     /// What audits know of the manifests.
     pub async fn manifests(&self) -> Result<Vec<ManifestFacts>, LedgerError> {
-        self.writer.call(|tx| read::manifests(tx)).await
+        self.writer.call(read::manifests).await
     }
 
     /// Begins a run.
@@ -75,7 +92,7 @@ impl Ledger {
                 if command != "audit" {
                     past::keep_dead_run(tx)?;
                 }
-                tx.execute(
+                let run = RunId(tx.insert(
                     "INSERT INTO runs (command, started_at, actor, reason, ref, host, pid, version)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     params![
@@ -88,8 +105,7 @@ impl Ledger {
                         std::process::id(),
                         env!("CARGO_PKG_VERSION"),
                     ],
-                )?;
-                let run = RunId(tx.last_insert_rowid());
+                )?);
                 if command == "audit" {
                     past::keep_states(tx, run)?;
                 }
@@ -120,8 +136,12 @@ impl Ledger {
         self.writer
             .call(move |tx| {
                 tx.execute(
-                    "INSERT OR REPLACE INTO manifests (name, path, digest, application_id, base_url, api_key, limits, expect, run)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    "INSERT INTO manifests (name, path, digest, application_id, base_url, api_key, limits, expect, run)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                     ON CONFLICT (name) DO UPDATE SET path = excluded.path, digest = excluded.digest,
+                       application_id = excluded.application_id, base_url = excluded.base_url,
+                       api_key = excluded.api_key, limits = excluded.limits, expect = excluded.expect,
+                       run = excluded.run",
                     params![
                         facts.name,
                         facts.path,
@@ -135,7 +155,8 @@ impl Ledger {
                     ],
                 )?;
                 tx.execute(
-                    "INSERT OR REPLACE INTO run_limits (run, manifest, writes_per_minute) VALUES (?1, ?2, ?3)",
+                    "INSERT INTO run_limits (run, manifest, writes_per_minute) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (run, manifest) DO UPDATE SET writes_per_minute = excluded.writes_per_minute",
                     params![run.0, facts.name, facts.limits["writes_per_minute"].as_u64()],
                 )?;
                 rules::keep(tx, &key, &facts.name, &rules)
@@ -191,11 +212,11 @@ impl Ledger {
     pub async fn owners(&self, sessions: Vec<Uuid>) -> Result<Vec<(Uuid, EntryId)>, LedgerError> {
         self.writer
             .call(move |tx| {
-                let mut query = tx.prepare_cached("SELECT id FROM entries WHERE session_id = ?1")?;
+                let mut query = tx.prepare("SELECT id FROM entries WHERE session_id = ?1")?;
                 let mut owners = Vec::new();
-                for session in sessions {
-                    let owner = query.query_row([session.to_string()], |row| row.get(0)).optional()?;
-                    owners.extend(owner.map(|id| (session, EntryId(id))));
+                for session in &sessions {
+                    let owner = query.find([session.to_string()], |row| row.get(0))?;
+                    owners.extend(owner.map(|id| (*session, EntryId(id))));
                 }
                 Ok(owners)
             })
@@ -206,11 +227,11 @@ impl Ledger {
     pub async fn shared_sessions(&self, sessions: Vec<Uuid>) -> Result<HashSet<Uuid>, LedgerError> {
         self.writer
             .call(move |tx| {
-                let mut query = tx.prepare_cached("SELECT count(*) > 1 FROM entries WHERE session_id = ?1")?;
+                let mut query = tx.prepare("SELECT count(*) > 1 FROM entries WHERE session_id = ?1")?;
                 let mut shared = HashSet::new();
-                for session in sessions {
+                for session in &sessions {
                     if query.query_row([session.to_string()], |row| row.get(0))? {
-                        shared.insert(session);
+                        shared.insert(*session);
                     }
                 }
                 Ok(shared)
@@ -283,13 +304,21 @@ impl Ledger {
 }
 
 /// Keeps what is reported of a run's entries. The partner of one whose token was minted is known to the entry alone.
-pub(super) fn insert_outcomes(tx: &Transaction<'_>, run: RunId, outcomes: &[RunOutcome]) -> rusqlite::Result<()> {
-    let mut insert = tx.prepare_cached(
-        "INSERT OR REPLACE INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
+pub(super) fn insert_outcomes(tx: &Connection, run: RunId, outcomes: &[RunOutcome]) -> db::Result<()> {
+    let mut insert = tx.prepare(
+        "INSERT INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
            session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
            error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-           coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)",
+           coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)
+         ON CONFLICT (run, label, manifest) DO UPDATE SET entry = excluded.entry, outcome = excluded.outcome,
+           source_session_id = excluded.source_session_id, session_id = excluded.session_id,
+           session_number = excluded.session_number, session_url = excluded.session_url,
+           session_kind = excluded.session_kind, status = excluded.status, workflow_id = excluded.workflow_id,
+           vendor_data = excluded.vendor_data, attempts = excluded.attempts, error_class = excluded.error_class,
+           error_status = excluded.error_status, error_detail = excluded.error_detail,
+           from_application_id = excluded.from_application_id, for_application_id = excluded.for_application_id,
+           expires_at = excluded.expires_at",
     )?;
     for it in outcomes {
         let it = as_kept(it);
@@ -343,8 +372,8 @@ fn as_kept(it: &RunOutcome) -> Cow<'_, RunOutcome> {
     }
 }
 
-pub(super) fn raise_generation(tx: &Transaction<'_>, run: RunId) -> rusqlite::Result<()> {
-    tx.execute("UPDATE meta SET generation = generation + 1", [])?;
+pub(super) fn raise_generation(tx: &Connection, run: RunId) -> db::Result<()> {
+    tx.execute("UPDATE meta SET generation = generation + 1", ())?;
     tx.execute("INSERT INTO generations (generation, run) SELECT generation, ?1 FROM meta", [run.0]).map(drop)
 }
 
@@ -352,18 +381,13 @@ pub(super) fn text(id: Option<Uuid>) -> Option<String> {
     id.map(|id| id.to_string())
 }
 
-pub(super) fn write_entry(
-    tx: &Transaction<'_>,
-    entry: Option<EntryId>,
-    new: &NewEntry,
-    run: RunId,
-) -> rusqlite::Result<EntryId> {
+pub(super) fn write_entry(tx: &Connection, entry: Option<EntryId>, new: &NewEntry, run: RunId) -> db::Result<EntryId> {
     let source = text(new.source_session_id);
     let from = text(new.from_application_id);
     let kind = new.session_kind.map(crate::token::SessionKind::as_str);
     let application = text(new.receiver.application_id);
     if let Some(entry) = entry {
-        tx.prepare_cached(
+        tx.prepare(
             "UPDATE entries SET manifest = ?2, label = ?3, place = ?4, run = ?5,
                source_session_id = coalesce(source_session_id, ?6), from_application_id = coalesce(?7, from_application_id),
                session_kind = coalesce(?8, session_kind), application_id = coalesce(application_id, ?9) WHERE id = ?1",
@@ -371,34 +395,34 @@ pub(super) fn write_entry(
         .execute(params![entry.0, new.manifest, new.label, new.place, run.0, source, from, kind, application])?;
         return Ok(entry);
     }
-    tx.prepare_cached(
+    let id = tx.insert(
         "INSERT INTO entries (manifest, label, application_id, base_url, key, source_session_id, from_application_id,
            session_kind, state, attempts, place, run)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 0, ?9, ?10)",
-    )?
-    .execute(params![
-        new.manifest,
-        new.label,
-        application,
-        new.receiver.base_url,
-        new.receiver.key.as_ref().map(Fingerprint::as_bytes),
-        source,
-        from,
-        kind,
-        new.place,
-        run.0,
-    ])?;
-    Ok(EntryId(tx.last_insert_rowid()))
+        params![
+            new.manifest,
+            new.label,
+            application,
+            new.receiver.base_url,
+            new.receiver.key.as_ref().map(Fingerprint::as_bytes),
+            source,
+            from,
+            kind,
+            new.place,
+            run.0,
+        ],
+    )?;
+    Ok(EntryId(id))
 }
 
-fn set_state(tx: &Transaction<'_>, entry: EntryId, run: RunId, state: State) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE entries SET state = ?2, run = ?3 WHERE id = ?1")?
+fn set_state(tx: &Connection, entry: EntryId, run: RunId, state: State) -> db::Result<()> {
+    tx.prepare("UPDATE entries SET state = ?2, run = ?3 WHERE id = ?1")?
         .execute(params![entry.0, state.as_str(), run.0])
         .map(drop)
 }
 
-fn set_error(tx: &Transaction<'_>, entry: EntryId, error: Option<&RecordedError>) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE entries SET error_class = ?2, error_status = ?3, error_detail = ?4 WHERE id = ?1")?
+fn set_error(tx: &Connection, entry: EntryId, error: Option<&RecordedError>) -> db::Result<()> {
+    tx.prepare("UPDATE entries SET error_class = ?2, error_status = ?3, error_detail = ?4 WHERE id = ?1")?
         .execute(params![
             entry.0,
             error.map(|e| e.class.as_str()),
@@ -409,28 +433,29 @@ fn set_error(tx: &Transaction<'_>, entry: EntryId, error: Option<&RecordedError>
 }
 
 pub(super) fn insert_evidence(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     entry: EntryId,
     run: RunId,
     at: Timestamp,
     verdict: &str,
     session: Option<Uuid>,
     detail: &str,
-) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO evidence (entry, run, at, verdict, session_id, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![entry.0, run.0, at.as_millisecond(), verdict, text(session), detail])
-    .map(drop)
+) -> db::Result<()> {
+    tx.prepare("INSERT INTO evidence (entry, run, at, verdict, session_id, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![entry.0, run.0, at.as_millisecond(), verdict, text(session), detail])
+        .map(drop)
 }
 
-fn insert_run_end(tx: &Transaction<'_>, run: RunId, end: &RunEnd) -> rusqlite::Result<()> {
-    let json =
-        |value: serde_json::Result<String>| value.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)));
+fn insert_run_end(tx: &Connection, run: RunId, end: &RunEnd) -> db::Result<()> {
+    let json = |value: serde_json::Result<String>| value.map_err(|e| db::Error::Unwritable(e.to_string()));
     let error = end.error.as_ref().map(|error| json(serde_json::to_string(error))).transpose()?;
     tx.execute(
-        "INSERT OR REPLACE INTO run_ends (run, ended_at, seconds, writes, reads, throttled, sessions, checked, error, conditions)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO run_ends (run, ended_at, seconds, writes, reads, throttled, sessions, checked, error, conditions)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (run) DO UPDATE SET ended_at = excluded.ended_at, seconds = excluded.seconds,
+           writes = excluded.writes, reads = excluded.reads, throttled = excluded.throttled,
+           sessions = excluded.sessions, checked = excluded.checked, error = excluded.error,
+           conditions = excluded.conditions",
         params![
             run.0,
             end.at.as_millisecond(),

@@ -16,18 +16,19 @@ use super::file::sibling;
 use super::records::{
     AnswerKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RunId, Session, Settings, State,
 };
-use super::{Ledger, LedgerError, Location, Lock, Purpose, Reader};
+use super::{Ledger, LedgerError, LedgerFile, Location, Lock, Purpose, Reader};
 use crate::token::{FingerprintKey, SessionKind};
 
 struct Place {
     location: Location,
+    file: LedgerFile,
     _folder: tempfile::TempDir,
 }
 
 fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
-    let location = Location { path: folder.path().join("state/ledger.db"), allow_network_fs: false };
-    Place { location, _folder: folder }
+    let file = LedgerFile { path: folder.path().join("state/ledger.db"), allow_network_fs: false };
+    Place { location: Location::File(file.clone()), file, _folder: folder }
 }
 
 fn now() -> Timestamp {
@@ -144,7 +145,7 @@ async fn promise_6_the_ledger_is_its_owners_only_and_leaves_no_log_behind() {
     let ledger = Ledger::open(&place.location).unwrap();
     begin(&ledger).await;
     drop(ledger);
-    let path = &place.location.path;
+    let path = &place.file.path;
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names, ["ledger.db"]);
@@ -158,19 +159,19 @@ async fn reading_leaves_no_trace() {
     let ledger = Ledger::open(&place.location).unwrap();
     begin(&ledger).await;
     drop(ledger);
-    let before = fs::read(&place.location.path).unwrap();
+    let before = fs::read(&place.file.path).unwrap();
     let reader = Reader::require(&place.location).unwrap();
     assert_eq!(reader.runs().unwrap().len(), 1);
     drop(reader);
-    assert_eq!(fs::read(&place.location.path).unwrap(), before);
-    assert_eq!(fs::read_dir(place.location.path.parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(fs::read(&place.file.path).unwrap(), before);
+    assert_eq!(fs::read_dir(place.file.path.parent().unwrap()).unwrap().count(), 1);
 }
 
 #[test]
 fn promise_6_newer_foreign_and_damaged_files_are_refused_untouched() {
     let place = place();
     drop(Ledger::open(&place.location).unwrap());
-    let path = &place.location.path;
+    let path = &place.file.path;
     let whole = fs::read(path).unwrap();
 
     let newer = rusqlite::Connection::open(path).unwrap();
@@ -239,11 +240,11 @@ fn half_made(steps: usize, path: &std::path::Path) {
 async fn promise_6_a_kill_while_the_ledger_is_made_is_made_good() {
     for steps in 0..=3 {
         let place = place();
-        half_made(steps, &place.location.path);
-        let before = fs::read(&place.location.path).unwrap();
+        half_made(steps, &place.file.path);
+        let before = fs::read(&place.file.path).unwrap();
         assert!(Reader::open(&place.location).unwrap().is_none(), "{steps}");
         assert!(matches!(Reader::require(&place.location), Err(LedgerError::Missing(_))), "{steps}");
-        assert_eq!(fs::read(&place.location.path).unwrap(), before, "{steps}");
+        assert_eq!(fs::read(&place.file.path).unwrap(), before, "{steps}");
         let ledger = Ledger::open(&place.location).unwrap();
         let id = ledger.identity().id;
         begin(&ledger).await;
@@ -271,7 +272,7 @@ fn of_version_2(path: &std::path::Path) {
 #[tokio::test]
 async fn promise_6_a_ledger_of_version_2_is_backed_up_and_takes_saved_plans() {
     let place = place();
-    let path = &place.location.path;
+    let path = &place.file.path;
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     of_version_2(path);
     let ledger = Ledger::open(&place.location).unwrap();
@@ -299,7 +300,7 @@ async fn promise_6_a_ledger_of_version_2_is_backed_up_and_takes_saved_plans() {
 async fn promise_6_a_ledger_that_lost_its_identity_is_damaged_and_gets_no_new_one() {
     let place = place();
     begin(&Ledger::open(&place.location).unwrap()).await;
-    let path = &place.location.path;
+    let path = &place.file.path;
     rusqlite::Connection::open(path).unwrap().execute("DELETE FROM meta", []).unwrap();
     assert!(matches!(Ledger::open(&place.location), Err(LedgerError::Corrupt { .. })));
     assert!(matches!(Reader::open(&place.location), Err(LedgerError::Corrupt { .. })));
@@ -333,7 +334,7 @@ fn damage(path: &std::path::Path, text: &str) {
 async fn promise_6_a_damaged_page_is_found_by_the_read_or_write_that_meets_it() {
     let place = place();
     with_entries(&place).await;
-    damage(&place.location.path, "entry-100");
+    damage(&place.file.path, "entry-100");
     let reader = Reader::require(&place.location).unwrap();
     assert_eq!(reader.runs().unwrap().len(), 1);
     assert!(matches!(reader.records(), Err(LedgerError::Corrupt { .. })));
@@ -350,7 +351,7 @@ async fn promise_6_a_damaged_page_is_found_by_the_read_or_write_that_meets_it() 
 async fn promise_6_values_that_nobody_wrote_are_damage() {
     let place = place();
     with_entries(&place).await;
-    let connection = rusqlite::Connection::open(&place.location.path).unwrap();
+    let connection = rusqlite::Connection::open(&place.file.path).unwrap();
     connection.execute("UPDATE entries SET source_session_id = 'no id' WHERE id = 9", []).unwrap();
     drop(connection);
     assert!(matches!(Reader::require(&place.location).unwrap().records(), Err(LedgerError::Corrupt { .. })));
@@ -368,9 +369,9 @@ async fn a_writer_that_starts_under_a_reader_is_read_through_its_log() {
 
     // A page half written by a checkpoint, whole in the log.
     let reader = Reader::require(&place.location).unwrap();
-    let writer = rusqlite::Connection::open(&place.location.path).unwrap();
+    let writer = rusqlite::Connection::open(&place.file.path).unwrap();
     writer.execute("UPDATE entries SET place = 'moved'", []).unwrap();
-    damage(&place.location.path, "entry-100");
+    damage(&place.file.path, "entry-100");
     let records = reader.records().unwrap();
     assert_eq!((records.len(), records[99].place.as_str()), (200, "moved"));
 }

@@ -9,22 +9,25 @@ use super::records::RunId;
 /// When requests to import left, of one API key, in order.
 pub type Sends = Vec<Timestamp>;
 
+/// A key: where it is used, and its fingerprint.
+type Key = (String, Option<Vec<u8>>);
+
 impl Reader {
     /// When a run's requests to import left: for each key the times in order, the busiest key first. Requests that were
     /// certainly not processed count for no limit, and are left out.
     pub fn run_sends(&self, run: RunId) -> Result<Vec<Sends>, LedgerError> {
-        let rows: Vec<(String, i64)> = self.run_query(|connection| {
+        let rows: Vec<(Key, i64)> = self.run_query(|connection| {
             // Version 1 knows only when the intent was recorded, a moment before.
-            let has_left = connection.column_exists(None, "attempts", "left_at")?;
+            let has_left = connection.has_column("attempts", "left_at")?;
             let at = if has_left { "coalesce(a.left_at, a.sent_at)" } else { "a.sent_at" };
             connection
                 .prepare(&format!(
-                    "SELECT e.base_url || coalesce(hex(e.key), ''), {at} AS at FROM attempts a
+                    "SELECT e.base_url, e.key, {at} AS at FROM attempts a
                      JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
-                     WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed' ORDER BY 1, at"
+                     WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed'
+                     ORDER BY 1, 2 NULLS FIRST, at"
                 ))?
-                .query_map([run.0], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect()
+                .query_all([run.0], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))
         })?;
         let keys = rows.chunk_by(|one, next| one.0 == next.0);
         let mut sends: Vec<Sends> = keys.map(|rows| rows.iter().map(|row| time(row.1)).collect()).collect();

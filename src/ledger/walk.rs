@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, params};
+use super::db::{self, Connection, Row, params};
 use uuid::Uuid;
 
 use super::read::{Reader, attempts, kind, optional_uuid, record, record_by_id, unreadable};
@@ -47,7 +47,7 @@ macro_rules! page {
     ($columns:expr) => {
         concat!(
             $columns,
-            " INDEXED BY entries_by_label WHERE (label, manifest, id) > (?1, ?2, ?3) AND (?5 IS NULL OR state = ?5)
+            " INDEXED BY entries_by_label WHERE (label, manifest, id) > (?1, ?2, ?3) AND (CAST(?5 AS TEXT) IS NULL OR state = ?5)
               ORDER BY label, manifest, id LIMIT ?4"
         )
     };
@@ -76,9 +76,9 @@ const NAMED: &str = "SELECT id, label, manifest, state FROM entries
    WHERE label = ?1 OR source_session_id = ?2 OR session_id = ?2 OR vendor_data = ?1";
 const COUNTED: &str = "SELECT state, count(*) FROM entries GROUP BY state";
 /// The same of the entries themselves: where nothing else is read, damage is to be met all the same.
-const SUMMED: &str = "SELECT coalesce(sum(state = 'imported'), 0), coalesce(sum(state = 'refused'), 0),
-   coalesce(sum(state = 'expired'), 0), coalesce(sum(state = 'unknown'), 0), coalesce(sum(state = 'sending'), 0),
-   coalesce(sum(state = 'erased'), 0) FROM entries NOT INDEXED";
+const SUMMED: &str = "SELECT count(*) FILTER (WHERE state = 'imported'), count(*) FILTER (WHERE state = 'refused'),
+   count(*) FILTER (WHERE state = 'expired'), count(*) FILTER (WHERE state = 'unknown'),
+   count(*) FILTER (WHERE state = 'sending'), count(*) FILTER (WHERE state = 'erased') FROM entries NOT INDEXED";
 const ALL_LINES: &str = line_columns!();
 const LINES_IN_STATE: &str = concat!(line_columns!(), " INDEXED BY entries_by_state WHERE state = ?1");
 
@@ -158,7 +158,7 @@ enum Left {
 pub struct Walk<'r, T> {
     reader: &'r Reader,
     statements: &'static Statements,
-    read: fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
+    read: fn(&Connection, &Row<'_>) -> db::Result<T>,
     left: Left,
     page: std::vec::IntoIter<T>,
 }
@@ -185,7 +185,7 @@ impl<T> Walk<'_, T> {
             Left::These(ids) => {
                 let few: Vec<EntryId> = ids.take(PAGE as usize).collect();
                 let rows: Vec<T> = self.reader.run_query(|connection| {
-                    let mut query = connection.prepare_cached(statements.one)?;
+                    let mut query = connection.prepare(statements.one)?;
                     few.iter().map(|id| query.query_row([id.0], |row| read(connection, row))).collect()
                 })?;
                 self.page = rows.into_iter();
@@ -204,18 +204,18 @@ fn page<T>(
     sql: &str,
     (label, manifest, id): &Key,
     state: Option<State>,
-    read: fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<(Vec<T>, Option<Key>)> {
-    let mut query = connection.prepare_cached(sql)?;
-    let mut rows = query.query(params![label, manifest, id, PAGE, state.map(State::as_str)])?;
+    read: fn(&Connection, &Row<'_>) -> db::Result<T>,
+) -> db::Result<(Vec<T>, Option<Key>)> {
+    let mut query = connection.prepare(sql)?;
     let mut page = Vec::with_capacity(PAGE as usize);
     let mut last = None;
-    while let Some(row) = rows.next()? {
+    query.each(params![label, manifest, id, PAGE, state.map(State::as_str)], |row| {
         page.push(read(connection, row)?);
         if page.len() == PAGE as usize {
             last = Some((row.get(1)?, row.get(2)?, row.get(0)?));
         }
-    }
+        Ok(())
+    })?;
     Ok((page, last))
 }
 
@@ -236,7 +236,7 @@ impl<T> Iterator for Walk<'_, T> {
 impl Reader {
     /// Whole entries with their attempts, in the order of outputs.
     pub fn listed(&self, which: Which) -> Result<Walk<'_, Listed>, LedgerError> {
-        let read: fn(&Connection, &Row<'_>) -> rusqlite::Result<Listed> = |connection, row| {
+        let read: fn(&Connection, &Row<'_>) -> db::Result<Listed> = |connection, row| {
             let record = record(row)?;
             let attempts = attempts(connection, record.id)?;
             Ok(Listed { record, attempts })
@@ -253,7 +253,7 @@ impl Reader {
         &self,
         which: Which,
         statements: &'static Statements,
-        read: fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
+        read: fn(&Connection, &Row<'_>) -> db::Result<T>,
     ) -> Result<Walk<'_, T>, LedgerError> {
         let left = match which {
             Which::All => Left::After(START, None),
@@ -267,7 +267,7 @@ impl Reader {
     /// Whether so many entries are in a state that the others are better passed over than these sorted.
     fn is_common(&self, state: State) -> Result<bool, LedgerError> {
         let (count, all): (i64, i64) = self.run_query(|connection| {
-            let mut query = connection.prepare_cached(SHARE_IN_STATE)?;
+            let mut query = connection.prepare(SHARE_IN_STATE)?;
             query.query_row([state.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         })?;
         Ok(count > all / 4)
@@ -275,7 +275,7 @@ impl Reader {
 
     fn in_state(&self, state: State) -> Result<Vec<EntryId>, LedgerError> {
         self.run_query(|connection| {
-            connection.prepare_cached(IN_STATE)?.query_map([state.as_str()], |row| Ok(EntryId(row.get(0)?)))?.collect()
+            connection.prepare(IN_STATE)?.query_all([state.as_str()], |row| Ok(EntryId(row.get(0)?)))
         })
     }
 
@@ -293,12 +293,15 @@ impl Reader {
         };
         let see = std::cell::RefCell::new(&mut see);
         self.run_query(|connection| {
-            let mut query = connection.prepare_cached(sql)?;
-            let mut rows = query.query(rusqlite::params_from_iter(state))?;
-            while let Some(row) = rows.next()? {
+            let mut query = connection.prepare(sql)?;
+            let see = |row: &Row<'_>| {
                 (see.borrow_mut())(&line(row)?);
+                Ok(())
+            };
+            match state {
+                Some(state) => query.each([state], see),
+                None => query.each((), see),
             }
-            Ok(())
         })
     }
 
@@ -312,7 +315,7 @@ impl Reader {
     pub fn ordered(&self, ids: impl IntoIterator<Item = EntryId>) -> Result<Vec<EntryId>, LedgerError> {
         let ids: BTreeSet<EntryId> = ids.into_iter().collect();
         let mut keys: Vec<Key> = self.run_query(|connection| {
-            let mut query = connection.prepare_cached("SELECT label, manifest, id FROM entries WHERE id = ?1")?;
+            let mut query = connection.prepare("SELECT label, manifest, id FROM entries WHERE id = ?1")?;
             ids.iter().map(|id| query.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))).collect()
         })?;
         keys.sort_unstable();
@@ -322,7 +325,7 @@ impl Reader {
     /// How many entries are in each state, in the order of outputs: by a pass over all, which meets what is damaged.
     pub fn state_totals(&self) -> Result<Vec<(State, u64)>, LedgerError> {
         self.run_query(|connection| {
-            connection.query_row(SUMMED, [], |row| {
+            connection.query_row(SUMMED, (), |row| {
                 State::ALL.into_iter().enumerate().map(|(at, state)| Ok((state, row.get(at)?))).collect()
             })
         })
@@ -330,9 +333,8 @@ impl Reader {
 
     /// The same, by their index.
     pub fn state_counts(&self) -> Result<Vec<(State, u64)>, LedgerError> {
-        let counted: Vec<(String, u64)> = self.run_query(|connection| {
-            connection.prepare_cached(COUNTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        })?;
+        let counted: Vec<(String, u64)> = self
+            .run_query(|connection| connection.prepare(COUNTED)?.query_all((), |row| Ok((row.get(0)?, row.get(1)?))))?;
         let count = |state: State| counted.iter().find(|(name, _)| *name == state.as_str()).map_or(0, |(_, n)| *n);
         Ok(State::ALL.into_iter().map(|state| (state, count(state))).collect())
     }
@@ -348,10 +350,9 @@ impl Ledger {
                 for name in &names {
                     ids.extend(named(tx, name)?.into_iter().map(|(id, _)| id));
                 }
-                let mut erased = tx.prepare_cached(ERASED)?;
+                let mut erased = tx.prepare(ERASED)?;
                 for hash in &hashes {
-                    let found = erased.query_map([hash.as_bytes()], |row| Ok(EntryId(row.get(0)?)))?;
-                    ids.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+                    ids.extend(erased.query_all([hash.as_bytes()], |row| Ok(EntryId(row.get(0)?)))?);
                 }
                 ids.into_iter().map(|id| record_by_id(tx, id)).collect()
             })
@@ -360,7 +361,7 @@ impl Ledger {
 
     /// These entries, in the order given.
     pub async fn records_of(&self, ids: Vec<EntryId>) -> Result<Vec<Record>, LedgerError> {
-        self.writer.call(move |tx| ids.into_iter().map(|id| record_by_id(tx, id)).collect()).await
+        self.writer.call(move |tx| ids.iter().map(|id| record_by_id(tx, *id)).collect()).await
     }
 }
 
@@ -403,35 +404,33 @@ impl Reader {
         self.run_query(|connection| {
             let mut all = Auditables::default();
             let mut query = connection.prepare(IMPORTED)?;
-            let mut rows = query.query([])?;
-            while let Some(row) = rows.next()? {
-                all.add(EntryId(row.get(0)?), row.get(1)?, row.get_ref(2)?.as_str()?);
-            }
+            query.each((), |row| {
+                all.add(EntryId(row.get(0)?), row.get(1)?, row.text(2)?.unwrap_or_default());
+                Ok(())
+            })?;
             Ok(all)
         })
     }
 }
 
-fn named(connection: &Connection, name: &str) -> rusqlite::Result<Vec<(EntryId, State)>> {
-    let mut query = connection.prepare_cached(NAMED)?;
+fn named(connection: &Connection, name: &str) -> db::Result<Vec<(EntryId, State)>> {
     // Ids are kept in small letters.
-    let rows = query.query_map([name, &name.to_ascii_lowercase()], |row| Ok((EntryId(row.get(0)?), state(row, 3)?)))?;
-    rows.collect()
+    connection.query_all(NAMED, [name, &name.to_ascii_lowercase()], |row| Ok((EntryId(row.get(0)?), state(row, 3)?)))
 }
 
-fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
-    let text = row.get_ref(index)?.as_str()?;
+fn state(row: &Row<'_>, index: usize) -> db::Result<State> {
+    let text = row.text(index)?.unwrap_or_default();
     State::parse(text).ok_or_else(|| unreadable(&format!("state {text}")))
 }
 
-fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
+fn line(row: &Row<'_>) -> db::Result<Line> {
     Ok(Line {
         label: row.get(1)?,
         state: state(row, 3)?,
         session_kind: kind(row, 4)?,
         session_id: optional_uuid(row, 5)?,
         // Of the session that is there.
-        status: row.get::<_, Option<String>>(6)?.filter(|_| row.get_ref(5).is_ok_and(|id| id.as_str().is_ok())),
+        status: row.get::<Option<String>>(6)?.filter(|_| row.text(5).is_ok_and(|id| id.is_some())),
         vendor_data: row.get(7)?,
     })
 }

@@ -70,7 +70,11 @@ impl Watch {
             let found = FileId::at(&file.path);
             file.id = file.id.or(found);
             if found.is_none() || file.id != found {
-                return Err(LedgerError::Displaced { path: self.ledger.clone(), what: file.what, saved: None });
+                return Err(LedgerError::Displaced {
+                    path: self.ledger.display().to_string(),
+                    what: file.what,
+                    saved: None,
+                });
             }
         }
         Ok(())

@@ -1,27 +1,68 @@
 //! The single writer: one thread owns the connection and commits, in one transaction, all calls that gathered while
 //! it was busy with the last commit. Each call is acknowledged only after the commit that holds it.
+//!
+//! On a server, a transaction that fails for a reason that may pass (a restart, a cut connection, another transaction in
+//! its way) is carried out again on a new connection, for as long as [`PATIENCE`] lasts: callers wait, and so does
+//! sending. Whether a commit whose answer was lost took effect is told by a mark that each transaction leaves in the
+//! ledger, so that none is carried out twice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::db::{self, Connection};
+use super::served::Session;
 use super::watch::Watch;
-use super::{LedgerError, file};
+use super::{LedgerError, LedgerFile, Location, file};
 
 /// How many calls wait for the disk at most; past it callers wait to be taken, and so does sending.
 const QUEUE: usize = 1024;
 
-type Job = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<Acknowledge> + Send>;
-type Acknowledge = Box<dyn FnOnce() + Send>;
+/// For how long a server may be away before a run gives up.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two tries to reach it.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+
+/// What is to be written: carried out as often as it takes to commit it, and then acknowledged.
+trait Job: Send {
+    fn carry_out(&mut self, connection: &Connection) -> db::Result<()>;
+    fn acknowledge(self: Box<Self>);
+}
+
+struct Call<T, F> {
+    work: F,
+    value: Option<T>,
+    reply: oneshot::Sender<T>,
+}
+
+impl<T: Send, F: FnMut(&Connection) -> db::Result<T> + Send> Job for Call<T, F> {
+    fn carry_out(&mut self, connection: &Connection) -> db::Result<()> {
+        self.value = Some((self.work)(connection)?);
+        Ok(())
+    }
+
+    fn acknowledge(self: Box<Self>) {
+        if let Some(value) = self.value {
+            // Nobody waits any more if the caller was stopped; the commit stands all the same.
+            let _ = self.reply.send(value);
+        }
+    }
+}
 
 /// A handle on the writer.
 #[derive(Clone, Debug)]
 pub(super) enum Writer {
-    /// The writer thread. When the last handle is dropped, the thread ends what is queued and closes the file, which
-    /// empties the write-ahead log into it; the drop waits for that.
+    /// The writer thread. When the last handle is dropped, the thread ends what is queued and closes the ledger (a file's
+    /// write-ahead log is emptied into it); the drop waits for that.
     Thread(Arc<Thread>),
     /// No thread: each call is a transaction of its own, made by its caller. For simulated time.
     InPlace(Arc<InPlace>),
@@ -30,13 +71,13 @@ pub(super) enum Writer {
 #[derive(Debug)]
 pub(super) struct InPlace {
     connection: Mutex<Connection>,
-    path: PathBuf,
+    location: Location,
 }
 
 #[derive(Debug)]
 pub(super) struct Thread {
     /// `None` only while dropping.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
     handle: Option<JoinHandle<()>>,
     failure: Arc<OnceLock<LedgerError>>,
 }
@@ -51,74 +92,125 @@ impl Drop for Thread {
     }
 }
 
+/// Where transactions go.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// To a file, which must stay where it is.
+    File {
+        /// The connection.
+        connection: Box<Connection>,
+        /// The file.
+        file: LedgerFile,
+        /// Its files, which must stay where they are.
+        watch: Watch,
+    },
+    /// To a server.
+    Server(Box<Session>),
+}
+
+impl Kept {
+    fn location(&self) -> Location {
+        match self {
+            Self::File { file, .. } => Location::File(file.clone()),
+            Self::Server(session) => session.location(),
+        }
+    }
+
+    /// One transaction of all jobs.
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+        match self {
+            // Those of a failed transaction are dropped unanswered, which tells their callers to look at the recorded
+            // failure; so are those of one that went into a file which nobody will find.
+            Self::File { connection, file, watch } => {
+                write(connection, jobs).map_err(|error| LedgerError::of(&Location::File(file.clone()), &error))?;
+                let displaced = watch.check();
+                displaced.map_err(|error| if watch.has_ledger() { error } else { save(connection, &file.path, error) })
+            }
+            Self::Server(session) => commit_on(session, jobs),
+        }
+    }
+}
+
+/// Carries a transaction out until it is committed, or the server was away for too long.
+fn commit_on(session: &mut Session, jobs: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+    let began = Instant::now();
+    let mut tries = 0;
+    loop {
+        let work = |connection: &Connection| jobs.iter_mut().try_for_each(|job| job.carry_out(connection));
+        let Err(error) = session.transact(tries > 0, work) else { return Ok(()) };
+        if !db::may_pass(&error) || began.elapsed() > PATIENCE {
+            return Err(session.failure(&error));
+        }
+        if tries == 0 {
+            tracing::warn!(error = %error, "the ledger's server gave no good answer; nothing is sent until it does");
+        }
+        std::thread::sleep(PAUSES[tries.min(PAUSES.len() - 1)]);
+        tries += 1;
+    }
+}
+
 impl Writer {
-    pub(super) fn start(connection: Connection, watch: Watch, path: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn start(kept: Kept) -> Result<Self, LedgerError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failure = Arc::new(OnceLock::new());
-        let (thread_path, thread_failure) = (path.to_owned(), Arc::clone(&failure));
+        let of_thread = Arc::clone(&failure);
+        let location = kept.location();
         let handle = std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || write_all(connection, watch, queue, &thread_path, &thread_failure))
-            .map_err(|e| LedgerError::io(path, &e))?;
+            .spawn(move || write_all(kept, queue, &of_thread))
+            .map_err(|e| LedgerError::io(Path::new(&location.to_string()), &e))?;
         Ok(Self::Thread(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
     }
 
-    pub(super) fn in_place(connection: Connection, path: &Path) -> Self {
-        Self::InPlace(Arc::new(InPlace { connection: Mutex::new(connection), path: path.to_owned() }))
+    pub(super) fn in_place(connection: Connection, location: Location) -> Self {
+        Self::InPlace(Arc::new(InPlace { connection: Mutex::new(connection), location }))
     }
 
-    /// Runs `work` in the next transaction and returns its value once that is durable.
-    pub(super) async fn call<T, F>(&self, work: F) -> Result<T, LedgerError>
+    /// Runs `work` in the next transaction and returns its value once that is durable. It may be run more than once,
+    /// where a transaction has to be carried out again.
+    pub(super) async fn call<T, F>(&self, mut work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&Connection) -> db::Result<T> + Send + 'static,
     {
         let thread = match self {
             Self::Thread(thread) => thread,
-            Self::InPlace(place) => return place.call(work),
+            Self::InPlace(place) => return place.call(&mut work),
         };
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |transaction| {
-            let value = work(transaction)?;
-            // Nobody waits any more if the caller was stopped; the commit stands all the same.
-            Ok(Box::new(move || drop(reply.send(value))))
-        });
         // The thread says why before it ends, so this waits for an instant at most.
         let gone = || thread.failure.wait().clone();
         let jobs = thread.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send(job).await.map_err(|_| gone())?;
+        jobs.send(Box::new(Call { work, value: None, reply })).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }
 
 impl InPlace {
-    fn call<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        in_transaction(&mut connection, work).map_err(|error| LedgerError::sqlite(&self.path, &error))
+    fn call<T>(&self, work: impl FnMut(&Connection) -> db::Result<T>) -> Result<T, LedgerError> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        in_transaction(&connection, work).map_err(|error| LedgerError::of(&self.location, &error))
     }
 }
 
 /// Serves calls until every handle is gone. A failed transaction fails every call in it and ends the thread: after a
 /// full disk or a damaged file nothing more may be promised, and whoever calls next is told the same.
-fn write_all(
-    mut connection: Connection,
-    mut watch: Watch,
-    mut queue: mpsc::Receiver<Job>,
-    path: &Path,
-    failure: &OnceLock<LedgerError>,
-) {
-    let last_word = LastWord { path, failure };
+fn write_all(mut kept: Kept, mut queue: mpsc::Receiver<Box<dyn Job>>, failure: &OnceLock<LedgerError>) {
+    let last_word = LastWord { location: kept.location(), failure };
     let mut batch = Vec::new();
     while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
-        if let Err(error) = commit(&mut connection, &mut watch, path, batch.drain(..)) {
+        if let Err(error) = kept.commit(&mut batch) {
             return last_word.say(error);
+        }
+        for job in batch.drain(..) {
+            job.acknowledge();
         }
     }
 }
 
 /// Says why the thread ended, whatever ended it, a panic included.
 struct LastWord<'t> {
-    path: &'t Path,
+    location: Location,
     failure: &'t OnceLock<LedgerError>,
 }
 
@@ -131,36 +223,17 @@ impl LastWord<'_> {
 
 impl Drop for LastWord<'_> {
     fn drop(&mut self) {
-        self.say(LedgerError::io(self.path, &"its writer has stopped"));
+        self.say(LedgerError::io(Path::new(&self.location.to_string()), &"its writer has stopped"));
     }
 }
 
-/// One transaction of all jobs. Those of a failed one are dropped unanswered, which tells their callers to look at
-/// the recorded failure; so are those of one that went into a file which nobody will find.
-fn commit(
-    connection: &mut Connection,
-    watch: &mut Watch,
-    path: &Path,
-    jobs: impl Iterator<Item = Job>,
-) -> Result<(), LedgerError> {
-    let acknowledgements = write(connection, jobs).map_err(|error| LedgerError::sqlite(path, &error))?;
-    watch.check().map_err(|error| if watch.has_ledger() { error } else { save(connection, path, error) })?;
-    for acknowledge in acknowledgements {
-        acknowledge();
-    }
-    Ok(())
+fn write(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> db::Result<()> {
+    in_transaction(connection, |connection| jobs.iter_mut().try_for_each(|job| job.carry_out(connection)))
 }
 
-fn write(connection: &mut Connection, jobs: impl Iterator<Item = Job>) -> rusqlite::Result<Vec<Acknowledge>> {
-    in_transaction(connection, |transaction| jobs.map(|job| job(transaction)).collect())
-}
-
-fn in_transaction<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let value = work(&transaction)?;
+fn in_transaction<T>(connection: &Connection, mut work: impl FnMut(&Connection) -> db::Result<T>) -> db::Result<T> {
+    let transaction = connection.begin()?;
+    let value = work(connection)?;
     transaction.commit()?;
     Ok(value)
 }
@@ -169,6 +242,6 @@ fn in_transaction<T>(
 /// it was, if that can be done.
 fn save(connection: &Connection, path: &Path, error: LedgerError) -> LedgerError {
     let copy = file::sibling(path, &format!(".saved-{}", std::process::id()));
-    let is_saved = file::create_private(&copy).is_ok() && connection.backup("main", &copy, None).is_ok();
+    let is_saved = file::create_private(&copy).is_ok() && connection.copy_to(&copy).is_ok();
     if is_saved { error.saved_to(copy) } else { error }
 }

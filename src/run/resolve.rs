@@ -346,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn promise_2_a_session_made_beside_a_lookup_for_an_entry_alike_is_not_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let location = Location { path: folder.path().join("ledger.db"), allow_network_fs: false };
+        let location = Location::file(folder.path().join("ledger.db"), false);
         let ledger = Ledger::open(&location).unwrap();
         let origin = Origin { actor: "ann@host".to_owned(), reason: None, reference: None };
         let run = ledger.begin_run("apply", origin, at(0)).await.unwrap();

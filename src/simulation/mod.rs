@@ -30,7 +30,7 @@ pub use scenario::{Minting, Refusal, Scenario};
 
 use crate::didit::{Client, Server};
 use crate::ledger::records::Origin;
-use crate::ledger::{Ledger, LedgerError, Location};
+use crate::ledger::{Ledger, LedgerError, LedgerFile};
 use crate::manifest::Manifests;
 use crate::plan::{self, Snapshot};
 use crate::run::{self, Apply, ApplyOptions, Clock, Events, Lane, Means, Partners, Ran, Request};
@@ -74,7 +74,7 @@ pub struct Outcome {
 pub fn play(scenario: &Scenario, folder: &Path, paused_runtime: impl Fn() -> Runtime) -> Result<Outcome, LedgerError> {
     let api = Arc::new(Api::new(scenario));
     let manifests = Arc::new(scenario.manifests(START));
-    let location = Location { path: folder.join("ledger.db"), allow_network_fs: true };
+    let location = LedgerFile { path: folder.join("ledger.db"), allow_network_fs: true };
     let mut begins = START;
     let mut late = None;
     let mut crashes = scenario.crashes.iter().copied();
@@ -119,7 +119,7 @@ struct Process<'s> {
     scenario: &'s Scenario,
     api: &'s Arc<Api>,
     manifests: &'s Arc<Manifests>,
-    location: &'s Location,
+    location: &'s LedgerFile,
     begins: Timestamp,
 }
 

@@ -56,8 +56,14 @@ impl Folder {
 
     /// Holds the usual ledger as an apply or a repair does, until it is dropped.
     pub fn hold(&self) -> Lock {
-        let location = Location { path: self.ledger(), allow_network_fs: false };
+        let named = if is_postgres() { self.ledger_at(USUAL).into() } else { self.ledger() };
+        let location = Location::parse(&named, false, &|_| None).unwrap();
         Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap()
+    }
+
+    /// How many sessions the usual ledger's server has with programs, and with who holds it for the test.
+    pub fn sessions(&self) -> i64 {
+        self.with_database(USUAL, Database::sessions)
     }
 
     /// The folder's usual ledger, to be asked and changed behind the program's back.

@@ -14,7 +14,7 @@ async fn held(place: &Place) -> (Ledger, Lock, RunId) {
 }
 
 fn beside(place: &Place, suffix: &str) -> PathBuf {
-    sibling(&place.location.path, suffix)
+    sibling(&place.file.path, suffix)
 }
 
 #[tokio::test]
@@ -46,13 +46,13 @@ async fn promise_8_all_that_a_removed_ledger_held_is_saved() {
     let place = place();
     with_entries(&place).await;
     let (ledger, _lock, run) = held(&place).await;
-    fs::remove_file(&place.location.path).unwrap();
+    fs::remove_file(&place.file.path).unwrap();
     let Err(LedgerError::Displaced { saved: Some(saved), .. }) = ledger.intend(intent(run, 500, None)).await else {
         panic!("nothing was saved");
     };
     drop(ledger);
     assert_eq!(fs::metadata(&saved).unwrap().permissions().mode() & 0o777, 0o600);
-    let reader = Reader::require(&Location { path: saved, allow_network_fs: false }).unwrap();
+    let reader = Reader::require(&Location::file(saved, false)).unwrap();
     assert_eq!(reader.check().unwrap(), []);
     // With the intent of the request that did not leave: it is found to be open, and resolved.
     assert_eq!(reader.records().unwrap().len(), 201);
@@ -115,7 +115,7 @@ fn promise_4_a_holder_that_is_just_being_written_or_is_nonsense_is_told_all_the_
 #[test]
 fn promise_4_the_words_of_a_dead_holder_lock_nothing_and_are_replaced() {
     let place = place();
-    file::prepare_folder(&place.location).unwrap();
+    file::prepare_folder(&place.file).unwrap();
     let dead = r#"{"host":"gone","pid":4194305,"since":"2020-01-01T00:00:00Z","more":"than is written today"}"#;
     fs::write(beside(&place, ".lock"), dead).unwrap();
     let _lock = Lock::take(&place.location, Purpose::Change, Duration::ZERO).unwrap();
@@ -128,9 +128,9 @@ fn promise_4_the_words_of_a_dead_holder_lock_nothing_and_are_replaced() {
 async fn promise_4_a_ledger_under_a_second_name_has_the_same_lock_and_log() {
     let place = place();
     let (ledger, _lock, run) = held(&place).await;
-    let link = place.location.path.parent().unwrap().join("link.db");
-    std::os::unix::fs::symlink(&place.location.path, &link).unwrap();
-    let linked = Location { path: link, allow_network_fs: false };
+    let link = place.file.path.parent().unwrap().join("link.db");
+    std::os::unix::fs::symlink(&place.file.path, &link).unwrap();
+    let linked = Location::file(link, false);
     assert!(matches!(Lock::take(&linked, Purpose::Change, Duration::ZERO), Err(LedgerError::Locked { .. })));
     ledger.intend(intent(run, 1, None)).await.unwrap();
     let reader = Reader::require(&linked).unwrap();
@@ -158,15 +158,15 @@ async fn promise_6_an_older_ledger_is_migrated_after_a_backup() {
     let place = place();
     with_entries(&place).await;
     let then = Reader::require(&place.location).unwrap().records().unwrap();
-    let opened = file::open_with(&place.location, &with("ALTER TABLE entries ADD COLUMN note TEXT")).unwrap();
+    let opened = file::open_with(&place.file, &with("ALTER TABLE entries ADD COLUMN note TEXT")).unwrap();
     opened.connection.execute("UPDATE entries SET note = 'new'", []).unwrap();
     drop(opened);
-    assert_eq!(version(&place.location.path), NEWEST + 1);
+    assert_eq!(version(&place.file.path), NEWEST + 1);
     assert!(matches!(Ledger::open(&place.location), Err(LedgerError::Newer(_))), "it is newer now");
 
     let backup = beside(&place, &format!(".v{NEWEST}.bak"));
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
-    let reader = Reader::require(&Location { path: backup, allow_network_fs: false }).unwrap();
+    let reader = Reader::require(&Location::file(backup, false)).unwrap();
     assert_eq!(reader.records().unwrap(), then);
     assert_eq!(reader.check().unwrap(), []);
 }
@@ -175,15 +175,15 @@ async fn promise_6_an_older_ledger_is_migrated_after_a_backup() {
 #[tokio::test]
 async fn promise_6_a_ledger_of_the_first_version_is_migrated_and_goes_on() {
     let place = place();
-    fs::create_dir_all(place.location.path.parent().unwrap()).unwrap();
-    drop(file::open_with(&place.location, &file::MIGRATIONS[..1]).unwrap());
-    assert_eq!(version(&place.location.path), 1);
+    fs::create_dir_all(place.file.path.parent().unwrap()).unwrap();
+    drop(file::open_with(&place.file, &file::MIGRATIONS[..1]).unwrap());
+    assert_eq!(version(&place.file.path), 1);
     assert_eq!(Reader::require(&place.location).unwrap().records().unwrap(), [], "it is read as it is");
     let ledger = Ledger::open(&place.location).unwrap();
     let run = begin(&ledger).await;
     ledger.intend(intent(run, 1, None)).await.unwrap();
     drop(ledger);
-    assert_eq!(version(&place.location.path), NEWEST);
+    assert_eq!(version(&place.file.path), NEWEST);
     assert_eq!(version(&beside(&place, ".v1.bak")), 1);
 }
 
@@ -191,8 +191,8 @@ async fn promise_6_a_ledger_of_the_first_version_is_migrated_and_goes_on() {
 #[tokio::test]
 async fn promise_6_findings_of_the_third_version_are_read_and_stay() {
     let place = place();
-    fs::create_dir_all(place.location.path.parent().unwrap()).unwrap();
-    let opened = file::open_with(&place.location, &file::MIGRATIONS[..3]).unwrap();
+    fs::create_dir_all(place.file.path.parent().unwrap()).unwrap();
+    let opened = file::open_with(&place.file, &file::MIGRATIONS[..3]).unwrap();
     let rows = "INSERT INTO runs VALUES (1, 'audit', 1, 'ada', NULL, NULL, 'h', 1, '0');
         INSERT INTO entries (id, manifest, label, base_url, state, attempts, place, run, session_id)
           VALUES (1, 'acme', 'carmen', 'x', 'imported', 0, '', 1, '00000000-0000-0000-0000-000000000001');
@@ -224,27 +224,27 @@ async fn promise_6_a_migration_that_fails_changes_nothing_and_none_is_made_witho
     with_entries(&place).await;
     let then = Reader::require(&place.location).unwrap().records().unwrap();
     let half = "ALTER TABLE entries ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x TEXT";
-    file::open_with(&place.location, &with(half)).unwrap_err();
-    assert_eq!(version(&place.location.path), NEWEST);
+    file::open_with(&place.file, &with(half)).unwrap_err();
+    assert_eq!(version(&place.file.path), NEWEST);
     assert_eq!(Ledger::open(&place.location).unwrap().records().await.unwrap(), then);
 
     let backup = beside(&place, &format!(".v{NEWEST}.bak"));
     fs::remove_file(&backup).unwrap();
     fs::create_dir(&backup).unwrap();
-    file::open_with(&place.location, &with("ALTER TABLE entries ADD COLUMN note TEXT")).unwrap_err();
-    assert_eq!(version(&place.location.path), NEWEST);
+    file::open_with(&place.file, &with("ALTER TABLE entries ADD COLUMN note TEXT")).unwrap_err();
+    assert_eq!(version(&place.file.path), NEWEST);
 }
 
 #[tokio::test]
 async fn promise_8_a_ledger_that_may_not_grow_keeps_all_that_it_acknowledged() {
     let place = place();
     drop(Ledger::open(&place.location).unwrap());
-    let pages = fs::metadata(&place.location.path).unwrap().len() / 4096;
+    let pages = fs::metadata(&place.file.path).unwrap().len() / 4096;
     for most in pages..pages + 12 {
         let place = self::place();
         let ledger = Ledger::open(&place.location).unwrap();
         let run = begin(&ledger).await;
-        ledger.writer.call(move |tx| tx.pragma_update(None, "max_page_count", most as i64)).await.unwrap();
+        ledger.writer.call(move |tx| tx.batch(&format!("PRAGMA max_page_count = {most}"))).await.unwrap();
         let mut kept = 0;
         let error = loop {
             match ledger.intend(intent(run, kept + 1, None)).await {
@@ -265,7 +265,7 @@ async fn promise_8_a_ledger_that_may_not_grow_keeps_all_that_it_acknowledged() {
 async fn promise_7_a_backup_that_is_stopped_leaves_nothing_of_the_copy() {
     let place = place();
     with_entries(&place).await;
-    let folder = place.location.path.parent().unwrap();
+    let folder = place.file.path.parent().unwrap();
     let names = || -> Vec<_> { fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name()).collect() };
     let before = names();
     let copy = folder.join("copy.db");

@@ -15,7 +15,7 @@ async fn many(place: &super::Place) {
         }
     }
     drop(ledger);
-    let connection = rusqlite::Connection::open(&place.location.path).unwrap();
+    let connection = rusqlite::Connection::open(&place.file.path).unwrap();
     let sql = "UPDATE entries SET label = 'again' WHERE id BETWEEN 100 AND 900;
        UPDATE entries SET label = 'é' || (id * 7919 % 1009) WHERE id > 1000;
        UPDATE entries SET manifest = 'm' || (id % 7) WHERE id % 2 = 0;
@@ -63,7 +63,7 @@ async fn a_walk_goes_on_through_the_log_where_a_writer_begins_under_it() {
     let expected: Vec<EntryId> = sorted(reader.records().unwrap()).iter().map(|it| it.id).collect();
     let mut walk = reader.listed(Which::All).unwrap();
     let mut seen: Vec<EntryId> = walk.by_ref().take(200).map(|it| it.unwrap().record.id).collect();
-    let writer = rusqlite::Connection::open(&place.location.path).unwrap();
+    let writer = rusqlite::Connection::open(&place.file.path).unwrap();
     writer.execute_batch("UPDATE entries SET place = 'moved'; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let rest: Vec<Record> = walk.map(|it| it.unwrap().record).collect();
     assert_eq!(rest.last().unwrap().place, "moved", "what was read of the file alone would be old");
@@ -75,7 +75,7 @@ async fn a_walk_goes_on_through_the_log_where_a_writer_begins_under_it() {
 async fn promise_6_a_walk_ends_with_the_damage_that_it_meets() {
     let place = place();
     many(&place).await;
-    let connection = rusqlite::Connection::open(&place.location.path).unwrap();
+    let connection = rusqlite::Connection::open(&place.file.path).unwrap();
     let sql = "UPDATE entries SET source_session_id = 'no id' WHERE label = (SELECT max(label) FROM entries)";
     connection.execute(sql, []).unwrap();
     drop(connection);
@@ -102,7 +102,7 @@ async fn an_empty_ledger_lists_nothing() {
 async fn what_is_sought_is_seen_and_little_else() {
     let place = place();
     many(&place).await;
-    let connection = rusqlite::Connection::open(&place.location.path).unwrap();
+    let connection = rusqlite::Connection::open(&place.file.path).unwrap();
     let sql = "UPDATE entries SET source_session_id = NULL WHERE id IN (11, 12);
        UPDATE entries SET manifest = 'rare' WHERE id IN (40, 41, 45)";
     connection.execute_batch(sql).unwrap();

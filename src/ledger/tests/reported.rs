@@ -103,7 +103,7 @@ async fn a_period_begins_with_its_first_moment_and_ends_before_its_last() {
 #[tokio::test]
 async fn promise_6_reports_of_a_ledger_of_version_3_need_no_migration() {
     let place = place();
-    let path = &place.location.path;
+    let path = &place.file.path;
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     of_version_2(path);
     let rows = concat!(
@@ -178,7 +178,7 @@ async fn promise_10_facts_and_rules_of_a_manifest_are_kept_together_or_not_at_al
     ledger.keep_manifest(facts("first"), rules("first"), run).await.unwrap();
     drop(ledger);
     let trigger = "CREATE TRIGGER broken BEFORE INSERT ON entry_rules BEGIN SELECT RAISE(ABORT, 'broken'); END";
-    rusqlite::Connection::open(&place.location.path).unwrap().execute_batch(trigger).unwrap();
+    rusqlite::Connection::open(&place.file.path).unwrap().execute_batch(trigger).unwrap();
     let ledger = Ledger::open(&place.location).unwrap();
     ledger.keep_manifest(facts("second"), rules("second"), run).await.unwrap_err();
     drop(ledger);
@@ -225,7 +225,7 @@ fn of_version(path: &std::path::Path, version: usize) {
 async fn promise_6_ledgers_of_versions_4_to_6_are_backed_up_and_keep_all_that_they_knew() {
     for version in [4, 5, 6] {
         let place = place();
-        let path = &place.location.path;
+        let path = &place.file.path;
         of_version(path, version);
         let old = fs::read(path).unwrap();
         // Reading needs no migration, and makes none.

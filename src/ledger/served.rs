@@ -1,0 +1,340 @@
+//! The ledger on a server: its tables, and the sessions in which it is written.
+//!
+//! - **Tables** are made by whoever comes first, in one transaction, and migrated forward by a newer program.
+//! - **A session** is one process that writes. It has a row in `runners`, and each of its transactions leaves its number
+//!   there: after a lost connection that row tells whether the last one was committed.
+//! - **Locks** are advisory ones, of the session's own connection. The server releases them with the connection, however
+//!   the process dies; a session that has lost its connection takes its lock again with the next one, before it writes.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::db::{self, Connection, Link, params};
+use super::lock::Purpose;
+use super::{LedgerError, Location, Server};
+use crate::token::FingerprintKey;
+
+/// One for each version, in order.
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("postgres1.sql")];
+
+/// For how long a session that shows no sign of life is taken to live.
+const LEASE_SECONDS: i64 = 60;
+
+/// Between two looks at a lock that another session holds.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// How often a read is begun again, and how much longer is waited before each.
+const READS: u32 = 5;
+const BETWEEN_READS: Duration = Duration::from_millis(500);
+
+/// What a lock of the ledger is called on its server: told apart from the locks of other ledgers in the same database.
+const LOCK: &str = "(('meta'::regclass)::oid::bigint << 8) | CAST(?1 AS BIGINT)";
+
+impl Purpose {
+    fn number(self) -> i64 {
+        match self {
+            Self::Change => 1,
+            Self::Audit => 2,
+        }
+    }
+}
+
+/// A process that writes.
+#[derive(Debug)]
+pub(super) struct Session {
+    server: Server,
+    id: String,
+    /// The lock that it holds, whatever becomes of its connection.
+    lock: Option<Purpose>,
+    /// The number of its last transaction.
+    batch: i64,
+    connection: Option<Connection>,
+}
+
+impl Session {
+    /// Connects for writing, making the tables where there are none.
+    pub(super) fn open(server: &Server) -> Result<Self, LedgerError> {
+        let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+        let connection = connect(server).map_err(failed)?;
+        migrate(&connection, server)?;
+        let session = Self {
+            server: server.clone(),
+            id: Uuid::new_v4().to_string(),
+            lock: None,
+            batch: 0,
+            connection: Some(connection),
+        };
+        session.register().map_err(failed)?;
+        Ok(session)
+    }
+
+    pub(super) fn location(&self) -> Location {
+        Location::Server(Box::new(self.server.clone()))
+    }
+
+    /// Reads something.
+    pub(super) fn read<T>(&self, read: impl Fn(&Connection) -> db::Result<T>) -> db::Result<T> {
+        read(self.connected()?)
+    }
+
+    /// What an error of this session means for the ledger.
+    pub(super) fn failure(&self, error: &db::Error) -> LedgerError {
+        LedgerError::of(&self.location(), error)
+    }
+
+    /// Takes a lock, waiting for it at most `wait`.
+    pub(super) fn lock(&mut self, purpose: Purpose, wait: Duration) -> Result<(), LedgerError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let connection = self.connected().map_err(|error| self.failure(&error));
+            let connection = connection?;
+            if take(connection, purpose).map_err(|error| self.failure(&error))? {
+                self.lock = Some(purpose);
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let holder = holder(connection, purpose).map_err(|error| self.failure(&error))?;
+                let holder = holder.unwrap_or_else(|| "a process that has just begun".to_owned());
+                return Err(LedgerError::Locked { path: self.server.to_string(), holder });
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    /// Carries out a transaction. One that is carried out `again` is left alone if it was committed all the same.
+    pub(super) fn transact(&mut self, again: bool, work: impl FnMut(&Connection) -> db::Result<()>) -> db::Result<()> {
+        if !again {
+            self.batch += 1;
+        }
+        let done = self.try_to_transact(again, work);
+        if done.is_err() {
+            // It may be broken, or in the middle of something.
+            self.connection = None;
+        }
+        done
+    }
+
+    fn try_to_transact(&mut self, again: bool, mut work: impl FnMut(&Connection) -> db::Result<()>) -> db::Result<()> {
+        self.reconnect()?;
+        let (connection, id, batch) = (self.connected()?, &self.id, self.batch);
+        if again {
+            let last: Option<i64> =
+                connection.find("SELECT batch FROM runners WHERE id = ?1", [id], |row| row.get(0))?;
+            match last {
+                Some(last) if last == batch => return Ok(()),
+                Some(_) => {}
+                // Who was away for longer than its lease is taken for dead.
+                None => self.register()?,
+            }
+        }
+        let transaction = connection.begin()?;
+        connection.execute(
+            "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3) WHERE id = ?1",
+            params![id, batch, LEASE_SECONDS as f64],
+        )?;
+        work(connection)?;
+        transaction.commit()
+    }
+
+    fn connected(&self) -> db::Result<&Connection> {
+        self.connection.as_ref().ok_or(db::Error::Silent)
+    }
+
+    /// Connects again where the connection is gone, with the lock that this session has.
+    fn reconnect(&mut self) -> db::Result<()> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let connection = connect(&self.server)?;
+        if let Some(purpose) = self.lock
+            && !take(&connection, purpose)?
+        {
+            // The server may not have noticed yet that the old connection is gone.
+            let mine: bool = connection.query_row(
+                &format!("SELECT count(*) > 0 FROM pg_locks l JOIN runners r ON r.backend = l.pid WHERE r.id = ?2 AND {OF_LOCK}"),
+                params![purpose.number(), self.id],
+                |row| row.get(0),
+            )?;
+            let error = if mine { db::Error::Silent } else { db::Error::Unwritable(TAKEN.to_owned()) };
+            return Err(error);
+        }
+        connection
+            .execute("UPDATE runners SET backend = pg_backend_pid() WHERE id = ?1", [self.id.as_str()])
+            .map(drop)?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn register(&self) -> db::Result<()> {
+        self.connected()?.execute(
+            "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
+             VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))",
+            params![
+                self.id,
+                crate::host::name(),
+                std::process::id(),
+                Timestamp::now().as_millisecond(),
+                LEASE_SECONDS as f64
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            // Otherwise its lease ends it.
+            let _ = connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]);
+        }
+    }
+}
+
+const TAKEN: &str = "another run took the ledger while the connection was lost";
+
+/// Of `pg_locks l`: the lock that is numbered `?1`.
+const OF_LOCK: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND ((l.classid::bigint << 32) | l.objid::bigint) = ((('meta'::regclass)::oid::bigint << 8) | CAST(?1 AS BIGINT))";
+
+/// Takes a lock if it is free.
+fn take(connection: &Connection, purpose: Purpose) -> db::Result<bool> {
+    connection.query_row(&format!("SELECT pg_try_advisory_lock({LOCK})"), [purpose.number()], |row| row.get(0))
+}
+
+/// Who holds a lock, as it is told to people.
+pub(super) fn holder(connection: &Connection, purpose: Purpose) -> db::Result<Option<String>> {
+    let sql = format!(
+        "SELECT r.host, r.pid, r.since FROM pg_locks l LEFT JOIN runners r ON r.backend = l.pid WHERE {OF_LOCK} LIMIT 1"
+    );
+    connection.find(&sql, [purpose.number()], |row| {
+        let (host, pid): (Option<String>, Option<i64>) = (row.get(0)?, row.get(1)?);
+        let Some((host, pid)) = host.zip(pid) else { return Ok("a process that has just begun".to_owned()) };
+        let since = super::read::time(row.get(2)?);
+        let since = since.round(jiff::Unit::Second).unwrap_or(since);
+        Ok(format!("pid {pid} on {}, since {since}", crate::text::inert(&host)))
+    })
+}
+
+/// Connects, and refuses what can't keep a ledger.
+fn connect(server: &Server) -> db::Result<Connection> {
+    let connection = Connection::Postgres(Box::new(Link::connect(server)?));
+    connection.batch("SET synchronous_commit = on; SET client_min_messages = warning")?;
+    Ok(connection)
+}
+
+/// Whether the server lets a run write.
+pub(super) fn examine(server: &Server) -> Result<(), LedgerError> {
+    let connection =
+        connect(server).map_err(|error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error))?;
+    refuse_read_only(&connection, server)
+}
+
+/// Connects to a ledger for reading; `None` where there is none.
+pub(super) fn open_for_reading(server: &Server) -> Result<Option<Connection>, LedgerError> {
+    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let connection = connect(server).map_err(failed)?;
+    connection.batch("SET default_transaction_read_only = on").map_err(failed)?;
+    Ok(version(&connection, server)?.map(|_| connection))
+}
+
+/// Reads something; on a new connection, where the last one was lost.
+pub(super) fn read<T>(
+    server: &Server,
+    connection: &mut Option<Connection>,
+    read: impl Fn(&Connection) -> db::Result<T>,
+) -> db::Result<T> {
+    let mut tries = 0;
+    loop {
+        let answer = match connection {
+            Some(connection) => read(connection),
+            None => connect(server).and_then(|new| read(connection.insert(new))),
+        };
+        match answer {
+            Err(error) if db::may_pass(&error) && tries < READS => {
+                *connection = None;
+                tries += 1;
+                std::thread::sleep(BETWEEN_READS * tries);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The version of its tables; `None` where there are none.
+fn version(connection: &Connection, server: &Server) -> Result<Option<i64>, LedgerError> {
+    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let exists: bool =
+        connection.query_row("SELECT to_regclass('meta') IS NOT NULL", (), |row| row.get(0)).map_err(failed)?;
+    if !exists {
+        return Ok(None);
+    }
+    let version: Option<i64> = connection.find("SELECT version FROM meta", (), |row| row.get(0)).map_err(failed)?;
+    let corrupt = |detail: &str| LedgerError::Corrupt { path: server.to_string(), detail: detail.to_owned() };
+    match version {
+        None => Err(corrupt("its identity is gone")),
+        Some(version) if version > MIGRATIONS.len() as i64 => Err(LedgerError::Newer(server.to_string())),
+        version => Ok(version),
+    }
+}
+
+/// Makes the tables, or brings them to this program's version.
+fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
+    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let newest = MIGRATIONS.len() as i64;
+    if version(connection, server)? == Some(newest) {
+        return refuse_read_only(connection, server);
+    }
+    refuse_read_only(connection, server)?;
+    let transaction = connection.begin().map_err(failed)?;
+    // One at a time: whoever waited finds them made.
+    connection.batch("SELECT pg_advisory_xact_lock(1146312014, 0)").map_err(failed)?;
+    let from = version(connection, server)?;
+    for sql in MIGRATIONS.iter().skip(from.unwrap_or(0) as usize) {
+        connection.batch(sql).map_err(failed)?;
+    }
+    match from {
+        Some(_) => connection.execute("UPDATE meta SET version = ?1", [newest]).map(drop),
+        None => connection
+            .execute(
+                "INSERT INTO meta (id, ledger_id, generation, fingerprint_key, created_at, version) VALUES (1, ?1, 0, ?2, ?3, ?4)",
+                params![
+                    Uuid::new_v4().to_string(),
+                    FingerprintKey::random().as_bytes(),
+                    Timestamp::now().as_millisecond(),
+                    newest
+                ],
+            )
+            .map(drop),
+    }
+    .map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Removes the dead rows of the tables, which hold what was overwritten.
+pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
+    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let connection = connect(server).map_err(failed)?;
+    for table in
+        ["entries", "attempts", "answers", "evidence", "run_outcomes", "run_findings", "baselines", "runs", "run_ends"]
+    {
+        connection.batch(&format!("VACUUM (FULL) {table}")).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A standby, or a database in which nothing may be written.
+fn refuse_read_only(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
+    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
+    let (is_standby, is_read_only): (bool, bool) =
+        connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    let detail = match (is_standby, is_read_only) {
+        (true, _) => "this server is a standby, which can't be written; name the primary",
+        (false, true) => "its transactions are read-only; name a database that can be written",
+        (false, false) => return Ok(()),
+    };
+    Err(LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() })
+}
