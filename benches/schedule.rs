@@ -1,5 +1,6 @@
 //! How close runs come to the best schedule that there can be, in simulated time:
-//! `cargo bench --bench schedule [-- --quick | --day]`: all of it, a smaller form, or the day alone.
+//! `cargo bench --bench schedule [-- --quick | --day | --fleet]`: all of it, a smaller form, the day alone, or what many
+//! runners make of one budget that they share.
 //!
 //! The API counts 300 writes and 600 reads in any 60 seconds, on arrival. A request is 20 to 120 ms on its way in each
 //! direction, and the API works up to 3 s on an import. *best* is the schedule of a client that knows of each request
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use didit_sync::sandbox::{Config, Sandbox, write_manifest};
+use didit_sync::simulation::fleet::{self, Fleet, Worker};
 use didit_sync::simulation::{Minting, Outcome, Scenario, Spell, best_schedule, play};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -33,10 +35,14 @@ fn main() {
     if std::env::args().any(|arg| arg == "--day") {
         return a_day(432_000);
     }
+    if std::env::args().any(|arg| arg == "--fleet") {
+        return fleets();
+    }
     sizes();
     restarts(if quick { 1 } else { 5 });
     strangers();
     minting();
+    fleets();
     a_day(if quick { 30_000 } else { 432_000 });
     if !quick {
         over_http(900);
@@ -133,6 +139,35 @@ fn minting() {
             outcome.longest_wait.as_secs_f64(),
             outcome.imported,
         );
+    }
+}
+
+/// Many runners on one budget of 300 a minute, each with more to do than it can send. The first window opens whole, so the
+/// share is of the time after ten minutes.
+fn fleets() {
+    const LIMIT: u32 = 300;
+    let (from, until) = (Duration::from_secs(600), Duration::from_secs(6 * 3600));
+    println!("\nsix hours of runners that share one budget of {LIMIT} a minute through the ledger");
+    println!("answers after s  runners  limit used  429  exchanges a minute  requests of each runner, least and most");
+    for work in [0, 3, 30] {
+        for runners in [1, 2, 4, 8] {
+            let worker = Worker { concurrency: if work > 3 { 256 } else { 32 }, ..Worker::busy() };
+            let played = fleet::play(&Fleet {
+                limit: LIMIT,
+                lasts: until,
+                runners: vec![worker; runners],
+                work: Duration::from_secs(work),
+                ..Fleet::default()
+            });
+            println!(
+                "{work:>15}  {runners:>7}  {:>9.2}%  {:>3}  {:>18.1}  {:>6} {:>6}",
+                100.0 * played.used(LIMIT, from, until),
+                played.refused,
+                played.exchanges as f64 * 60.0 / until.as_secs_f64(),
+                played.by_runner.iter().min().copied().unwrap_or_default(),
+                played.by_runner.iter().max().copied().unwrap_or_default(),
+            );
+        }
     }
 }
 

@@ -285,7 +285,7 @@ impl<'t> Round<'t> {
 }
 
 /// When a run is killed.
-enum Moment {
+pub(crate) enum Moment {
     /// So long after its start.
     After(Duration),
     /// So long after the server got that many requests.
@@ -295,7 +295,7 @@ enum Moment {
 impl Moment {
     /// At any of a run's moments, and a little more often at those while requests are under way, however slow the
     /// machine is.
-    fn draw(dice: &mut StdRng, requests: u64) -> Self {
+    pub(crate) fn draw(dice: &mut StdRng, requests: u64) -> Self {
         if dice.random_bool(0.3) {
             Self::After(Duration::from_micros(dice.random_range(0..150_000)))
         } else {
@@ -304,7 +304,7 @@ impl Moment {
     }
 
     /// Kills the child at this moment, unless it ends before. Whether it was killed.
-    fn strike(self, scene: &Scene, child: &mut Child) -> bool {
+    pub(crate) fn strike(self, scene: &Scene, child: &mut Child) -> bool {
         let (deadline, first) = (Instant::now() + Duration::from_secs(60), scene.world.counts().requests);
         let after = match self {
             Self::After(after) => after,
@@ -361,7 +361,8 @@ fn crash_campaign(name: &str, config: Config, alike: usize, kills: usize, seed: 
     tally
 }
 
-fn seed() -> u64 {
+/// The seed that is given, or one by chance.
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("DIDIT_SYNC_TEST_SEED").ok();
     given.map_or_else(rand::random, |text| text.parse().expect("DIDIT_SYNC_TEST_SEED is a number"))
 }

@@ -28,6 +28,7 @@ mod answers;
 mod audit;
 mod clock;
 mod completions;
+mod connections;
 mod crash;
 mod damage;
 mod disk;

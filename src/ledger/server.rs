@@ -1,53 +1,112 @@
-//! How a ledger's server is named and reached.
+//! A ledger's server: how it is named, and how it is reached.
+//!
+//! A server is named by a URL, which is read with libpq's conventions, so that what works with `psql` works here and means
+//! the same: several hosts, sockets, the environment (`PG...`), the password file, the modes of TLS. What libpq knows and
+//! this module doesn't is an error, never overlooked.
+//!
+//! - **Secrets.** A password is kept in memory that is wiped, apart from the copy that tokio-postgres has while it
+//!   connects. Nothing that a [`Server`] or a [`ServerError`] shows has any part of it, not even where the URL was
+//!   written wrongly, so errors name parameters and places, and quote no value but the path of a file.
+//! - **TLS.** No mode is weaker here than in libpq. Where libpq goes on without a file that was named, this is an error.
+
+mod certificate;
+mod connect;
+mod endpoint;
+mod error;
+#[cfg(test)]
+mod live;
+mod parameters;
+mod password;
+mod roots;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::path::PathBuf;
 
-/// A ledger's server.
+use self::endpoint::Endpoint;
+pub use self::error::ServerError;
+use self::parameters::Values;
+use self::password::{Asked, Password};
+use self::settings::{Encryption, Settings};
+
+/// A ledger's server: where it is, and how it is reached.
+///
+/// `Display` shows it as a URL without password and parameters, which names it for people and for records.
 #[derive(Clone)]
 pub struct Server {
-    config: tokio_postgres::Config,
-    name: String,
+    user: String,
+    database: String,
+    /// Never empty.
+    endpoints: Vec<Endpoint>,
+    encryption: Encryption,
+    settings: Settings,
 }
-
-/// Why it can't be used.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ServerError(String);
 
 impl Server {
-    /// Whether a value names a server.
+    /// Whether what was given for a ledger names a server, and not a file: `postgres://` or `postgresql://`.
     #[must_use]
     pub fn is_named(text: &str) -> bool {
-        text.starts_with("postgres://") || text.starts_with("postgresql://")
+        url::after_scheme(text).is_some()
     }
 
-    /// Reads the URL.
-    pub fn parse(text: &str, _env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ServerError> {
-        let config: tokio_postgres::Config =
-            text.parse().map_err(|e: tokio_postgres::Error| ServerError(e.to_string()))?;
-        Ok(Self { name: format!("postgres://{}", config.get_dbname().unwrap_or_default()), config })
-    }
-
-    pub(super) async fn connect(&self) -> Result<(tokio_postgres::Client, Driver), tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(tokio_postgres::NoTls).await?;
-        Ok((client, Box::pin(connection)))
+    /// Reads a URL with libpq's conventions. `env` gives variables of the environment. The password file and roots of
+    /// trust are read here, the server isn't asked anything.
+    pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ServerError> {
+        let mut values = url::read(text)?;
+        values.complete(env)?;
+        let home = env("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let user = match values.text("user")? {
+            Some(user) => user.to_owned(),
+            None => whoami::username().map_err(|_| ServerError::NoUser)?,
+        };
+        let database = values.text("dbname")?.unwrap_or(&user).to_owned();
+        let mut endpoints = endpoint::all(&values)?;
+        let is_remote = endpoints.iter().any(|endpoint| matches!(endpoint.host, endpoint::Host::Tcp(..)));
+        let encryption = Encryption::read(&values, home.as_deref(), is_remote)?;
+        let settings = Settings::read(&values)?;
+        give_passwords(&mut endpoints, &values, home, &user, &database);
+        Ok(Self { user, database, endpoints, encryption, settings })
     }
 }
 
-/// What drives a connection.
-type Driver = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
+/// The password that was given, else for each host what the password file says.
+fn give_passwords(endpoints: &mut [Endpoint], values: &Values, home: Option<PathBuf>, user: &str, database: &str) {
+    if let Some(password) = values.bytes("password") {
+        let password = Password::new(password.clone());
+        endpoints.iter_mut().for_each(|endpoint| endpoint.password = Some(password.clone()));
+        return;
+    }
+    let named = values.path("passfile");
+    let is_named = named.is_some();
+    let Some(path) = named.or_else(|| home.map(|home| home.join(".pgpass"))) else { return };
+    let Some(contents) = password::read(&path, is_named) else { return };
+    for endpoint in endpoints {
+        let asked = Asked { host: endpoint.host.in_password_file(), port: endpoint.port, database, user };
+        endpoint.password = password::find(&contents, asked);
+    }
+}
 
 impl fmt::Display for Server {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.name)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "postgres://{}@", url::encoded(self.user.as_bytes()))?;
+        for (nth, endpoint) in self.endpoints.iter().enumerate() {
+            write!(f, "{}{endpoint}", if nth == 0 { "" } else { "," })?;
+        }
+        write!(f, "/{}", url::encoded(self.database.as_bytes()))
     }
 }
 
 impl fmt::Debug for Server {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Server({})", self.name)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("url", &format_args!("{self}"))
+            .field("encryption", &self.encryption)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Of what we had, this much is kept after a refusal.
 const KEPT: f64 = 0.9;
 /// Between a success and the next search, and at the most.
@@ -13,7 +15,7 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Our share of a window. Times are durations since any fixed origin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Share {
     /// How many requests of a window are ours.
     size: u32,
@@ -23,6 +25,12 @@ pub(super) struct Share {
     step: u32,
     interval: Duration,
     look_at: Duration,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::whole()
+    }
 }
 
 impl Share {

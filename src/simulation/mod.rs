@@ -12,6 +12,7 @@
 
 mod api;
 mod bounds;
+pub mod fleet;
 mod scenario;
 
 use std::collections::BTreeSet;

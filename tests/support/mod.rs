@@ -4,6 +4,7 @@ pub mod browser;
 pub mod canary;
 pub mod cut;
 pub mod fake;
+pub mod front;
 pub mod ledger;
 pub mod page;
 pub mod patience;
@@ -20,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub use canary::Canaries;
 pub use fake::{Fake, Reply};
+pub use front::{Front, Manner};
 pub use ledger::file_only;
 pub use patience::{end_of, output_of, wait_for};
 pub use program::{Folder, Output};
