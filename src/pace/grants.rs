@@ -236,7 +236,7 @@ impl Grants {
             ask_after: granted.as_ref().err().copied().unwrap_or_default(),
             granted: granted.ok(),
             report_at_once: self.trial.is_some(),
-            limit: self.most(ask.limit),
+            limit: ask.limit.max(1).min(self.most_learnt(ask.limit)),
         }
     }
 
@@ -475,3 +475,6 @@ impl Grants {
         wait
     }
 }
+
+#[cfg(test)]
+mod tests;

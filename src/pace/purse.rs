@@ -218,6 +218,22 @@ impl Purse {
         self.pause(now + retry_after.unwrap_or(PAUSE));
     }
 
+    /// Nobody wants anything any more: what is held is given back with the next word.
+    pub fn rest(&mut self) {
+        self.wanted_at = None;
+        for held in &mut self.held {
+            held.give_back();
+        }
+    }
+
+    /// Whether something is left to tell.
+    #[must_use]
+    pub fn has_to_tell(&self) -> bool {
+        !self.told.is_empty()
+            || !self.refusals.is_empty()
+            || self.held.iter().any(|held| held.unsent > 0 || !held.answered.is_empty())
+    }
+
     fn block_of(&mut self, token: &Token) -> Option<&mut Held> {
         let held = self.held.iter_mut().find(|held| held.id == token.block)?;
         held.in_flight = held.in_flight.saturating_sub(1);
@@ -297,7 +313,8 @@ impl Purse {
     /// Whether the next block should be on its way: half of the last is used.
     fn wants_more(&self, now: Duration) -> bool {
         let left = self.left();
-        self.waiting > left || left <= self.size / 2 && self.is_wanted(now)
+        let is_short = self.waiting > left && left <= self.size;
+        is_short || left <= self.size / 2 && self.is_wanted(now)
     }
 
     /// Begins an exchange: what to tell the ledger. To be followed by [`Purse::told`] or [`Purse::lost`].

@@ -1,4 +1,4 @@
-//! A budget that tasks wait on: [`Window`]'s decisions on tokio's clock.
+//! A budget that tasks wait on: [`Window`]'s decisions on tokio's clock, or those of a ledger that many runners share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,36 +8,63 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::shared::{Bank, Shared, Told};
 use crate::didit::{Answer, Class, Effect};
-use crate::pace::{Decision, SPAN, Ticket, Window};
+use crate::ledger::LedgerError;
+use crate::pace::{Decision, Purse, SPAN, Ticket, Token, Window};
 
 /// One budget of one key, shared by all who send on it.
 #[derive(Debug)]
 pub struct Budget {
-    window: Mutex<Window>,
-    changed: Notify,
+    source: Source,
+    changed: Arc<Notify>,
     origin: Instant,
     sent: AtomicU64,
     throttled: AtomicU64,
 }
 
+/// Where slots come from.
+#[derive(Debug)]
+enum Source {
+    /// A window of this process's own.
+    Own(Mutex<Window>),
+    /// The window that is kept in a ledger.
+    Shared(Shared),
+}
+
+/// What a slot was paid with.
+#[derive(Debug)]
+enum Paid {
+    Own(Ticket),
+    Shared(Token),
+    /// Nothing: the ledger has failed.
+    Void,
+}
+
 impl Budget {
-    /// A budget of `limit` requests in any 60 seconds.
+    /// A budget of `limit` requests in any 60 seconds, which nobody else draws on.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self {
-            window: Mutex::new(Window::new(limit)),
-            changed: Notify::new(),
-            origin: Instant::now(),
-            sent: AtomicU64::new(0),
-            throttled: AtomicU64::new(0),
-        }
+        Self::of(Source::Own(Mutex::new(Window::new(limit))), Arc::new(Notify::new()))
     }
 
-    /// Counts requests that earlier runs sent: by when each had arrived, and what time it is.
+    /// A budget that runners share. To be made on a runtime, where it speaks to the bank.
+    #[must_use]
+    pub fn shared(purse: Purse, bank: Arc<dyn Bank>) -> Self {
+        let changed = Arc::new(Notify::new());
+        Self::of(Source::Shared(Shared::new(purse, bank, Arc::clone(&changed))), changed)
+    }
+
+    fn of(source: Source, changed: Arc<Notify>) -> Self {
+        Self { source, changed, origin: Instant::now(), sent: AtomicU64::new(0), throttled: AtomicU64::new(0) }
+    }
+
+    /// Counts requests that earlier runs sent: by when each had arrived, and what time it is. Where runners share the
+    /// budget, the ledger has counted them.
     pub fn recall(&self, arrived: &[Timestamp], time: Timestamp) {
+        let Source::Own(window) = &self.source else { return };
         let now = self.now();
-        let mut window = self.window();
+        let mut window = whole(window);
         for at in arrived {
             let age = Duration::try_from(time.duration_since(*at)).unwrap_or_default();
             if let Some(left) = SPAN.checked_sub(age) {
@@ -46,55 +73,114 @@ impl Budget {
         }
     }
 
+    /// Whether runners share it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.source, Source::Shared(_))
+    }
+
+    /// Gives back what this process holds of a shared budget, and tells what it sent.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        match &self.source {
+            Source::Own(_) => Ok(()),
+            Source::Shared(shared) => shared.close().await,
+        }
+    }
+
     /// Waits until a request may leave. Dropping the future, or the slot, takes nothing.
     pub async fn acquire(self: &Arc<Self>) -> Slot {
+        let paid = match &self.source {
+            Source::Own(window) => Paid::Own(self.take(window).await),
+            Source::Shared(shared) => self.draw(shared).await,
+        };
+        Slot { paid: Some(paid), has_left: false, budget: Arc::clone(self) }
+    }
+
+    async fn take(&self, window: &Mutex<Window>) -> Ticket {
         loop {
             let changed = self.changed.notified();
-            let decision = self.window().poll(self.now());
+            let decision = whole(window).poll(self.now());
             match decision {
-                Decision::Go(ticket) => return Slot { ticket: Some(ticket), budget: Arc::clone(self) },
-                Decision::Wait(at) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(self.origin + at) => {}
-                        () = changed => {}
-                    }
-                }
+                Decision::Go(ticket) => return ticket,
+                Decision::Wait(at) => either(self.origin + at, changed).await,
                 Decision::WaitForAnswer => changed.await,
+            }
+        }
+    }
+
+    async fn draw(&self, shared: &Shared) -> Paid {
+        let mut waiting = None;
+        loop {
+            let changed = self.changed.notified();
+            match shared.draw() {
+                Told::Go(token) => return Paid::Shared(token),
+                Told::Never => return Paid::Void,
+                Told::Wait(at) => {
+                    waiting.get_or_insert_with(|| shared.waiting(1));
+                    either(at, changed).await;
+                }
+                Told::WaitForChange => {
+                    waiting.get_or_insert_with(|| shared.waiting(1));
+                    changed.await;
+                }
             }
         }
     }
 
     /// Waits until more than `ahead` requests may leave within `lead`; takes nothing.
     pub async fn imminent(&self, ahead: u32, lead: Duration) {
+        let _waiting = match &self.source {
+            Source::Own(_) => None,
+            Source::Shared(shared) => Some(shared.waiting(ahead.saturating_add(1))),
+        };
         loop {
             let changed = self.changed.notified();
-            let opens_at = self.window().opens_at(ahead);
-            match opens_at.map(|at| at.saturating_sub(lead)) {
-                Some(at) if at <= self.now() => return,
-                Some(at) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(self.origin + at) => {}
-                        () = changed => {}
-                    }
-                }
+            let opens_at = match &self.source {
+                Source::Own(window) => whole(window).opens_at(ahead).map(|at| self.origin + at),
+                Source::Shared(shared) if shared.failure().is_some() => return,
+                Source::Shared(shared) => shared.opens_at(ahead),
+            };
+            match opens_at.map(|at| at.checked_sub(lead).unwrap_or(self.origin)) {
+                Some(at) if at <= Instant::now() => return,
+                Some(at) => either(at, changed).await,
                 None => changed.await,
             }
         }
     }
 
-    fn book<T>(&self, ticket: Ticket, answer: &Answer<T>) {
-        let now = self.now();
-        match &answer.result {
+    fn book<T>(&self, paid: Paid, answer: &Answer<T>) {
+        let fate = match &answer.result {
             Err(failure) if failure.class == Class::Throttled => {
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 self.throttled.fetch_add(1, Ordering::Relaxed);
-                self.window().refused(ticket, now, answer.rate.retry_after, answer.rate.limit);
+                Fate::Refused(answer.rate.retry_after, answer.rate.limit)
             }
-            Err(failure) if failure.effect == Effect::NotProcessed => self.window().unsent(ticket),
+            Err(failure) if failure.effect == Effect::NotProcessed => Fate::Unsent,
             _ => {
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                self.window().answered(ticket, now);
+                Fate::Answered
             }
+        };
+        self.settle(paid, fate);
+    }
+
+    fn settle(&self, paid: Paid, fate: Fate) {
+        match (&self.source, paid) {
+            (Source::Own(window), Paid::Own(ticket)) => {
+                let (mut window, now) = (whole(window), self.now());
+                match fate {
+                    Fate::Unsent => window.unsent(ticket),
+                    Fate::Answered => window.answered(ticket, now),
+                    Fate::Refused(retry_after, limit) => window.refused(ticket, now, retry_after, limit),
+                }
+            }
+            (Source::Shared(shared), Paid::Shared(token)) => shared.book(|purse, now| match fate {
+                Fate::Unsent => purse.unsent(&token),
+                Fate::Answered => purse.answered(&token, now),
+                Fate::Refused(retry_after, limit) => purse.refused(&token, now, retry_after, limit),
+            }),
+            // Nothing was paid.
+            _ => {}
         }
         self.changed.notify_waiters();
     }
@@ -114,23 +200,43 @@ impl Budget {
     /// The limit in force.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.window().limit()
+        match &self.source {
+            Source::Own(window) => whole(window).limit(),
+            Source::Shared(shared) => shared.limit(),
+        }
     }
 
     fn now(&self) -> Duration {
         self.origin.elapsed()
     }
+}
 
-    fn window(&self) -> MutexGuard<'_, Window> {
-        // A window is whole after every call, whoever panicked.
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+/// What became of a slot.
+#[derive(Clone, Copy)]
+enum Fate {
+    Unsent,
+    Answered,
+    Refused(Option<Duration>, Option<u32>),
+}
+
+fn whole(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
+    // A window is whole after every call, whoever panicked.
+    window.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a time, or for what happens earlier.
+async fn either(at: Instant, changed: impl Future<Output = ()>) {
+    tokio::select! {
+        () = tokio::time::sleep_until(at) => {}
+        () = changed => {}
     }
 }
 
-/// A slot of a budget, given back when dropped unbooked.
+/// A slot of a budget, given back when dropped before its request left.
 #[derive(Debug)]
 pub struct Slot {
-    ticket: Option<Ticket>,
+    paid: Option<Paid>,
+    has_left: bool,
     budget: Arc<Budget>,
 }
 
@@ -141,19 +247,31 @@ impl Slot {
         Arc::ptr_eq(&self.budget, budget)
     }
 
+    /// Whether a request may leave with it: not where the ledger that keeps the budget has failed.
+    pub fn is_fit(&self) -> Result<(), LedgerError> {
+        match (&self.budget.source, &self.paid) {
+            (Source::Shared(shared), Some(Paid::Void)) => shared.failure().map_or(Ok(()), |error| Err(error.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The request leaves now: dropped from here on, the slot counts as used.
+    pub fn leaves(&mut self) {
+        self.has_left = true;
+    }
+
     /// Books what became of the request.
     pub fn book<T>(mut self, answer: &Answer<T>) {
-        if let Some(ticket) = self.ticket.take() {
-            self.budget.book(ticket, answer);
+        if let Some(paid) = self.paid.take() {
+            self.budget.book(paid, answer);
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.budget.window().unsent(ticket);
-            self.budget.changed.notify_waiters();
+        if let Some(paid) = self.paid.take() {
+            self.budget.settle(paid, if self.has_left { Fate::Answered } else { Fate::Unsent });
         }
     }
 }

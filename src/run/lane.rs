@@ -177,11 +177,12 @@ impl Lane {
     /// leaving.
     pub async fn send<T>(
         &self,
-        slot: super::budget::Slot,
+        mut slot: super::budget::Slot,
         _place: Place<'_>,
         call: impl Future<Output = Answer<T>>,
     ) -> Answer<T> {
         let before = self.means.clock.now();
+        slot.leaves();
         let (left, answer) = (Instant::now(), call.await);
         if answer.server_date.is_some() {
             self.quickest_micros.fetch_min(left.elapsed().as_micros() as u64, Ordering::Relaxed);
@@ -210,6 +211,7 @@ impl Lane {
         let mut failed = 0;
         loop {
             let slot = self.reads.acquire().await;
+            slot.is_fit()?;
             let place = self.place().await;
             self.log.before_read().await?;
             let failure = match self.send(slot, place, call()).await.result {

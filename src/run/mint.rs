@@ -95,8 +95,10 @@ impl Partner {
     }
 
     /// Mints a token. Dropping the future is harmless.
-    async fn mint(&self, slot: Slot, request: &ShareRequest) -> Result<ShareToken, CallError> {
+    async fn mint(&self, mut slot: Slot, request: &ShareRequest) -> Result<ShareToken, CallError> {
+        slot.is_fit()?;
         self.log.before_write().await?;
+        slot.leaves();
         let answer = self.client.share(request).await;
         let class = answer.result.as_ref().err().map(|failure| failure.class);
         if class == Some(Class::Throttled) {

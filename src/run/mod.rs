@@ -31,6 +31,7 @@ mod resolve;
 mod reviewed;
 mod selection;
 mod send_log;
+mod shared;
 mod stop;
 mod time_limit;
 mod unhealthy;
@@ -52,13 +53,14 @@ pub use lane::{CallError, Lane};
 pub use means::{Clock, Means};
 pub use mint::{Partner, Partners};
 pub use reviewed::{Refusal, Reviewed};
+pub use shared::{Answering, Bank};
 pub use stop::{Halt, Listener, Request, wait_for};
 pub use time_limit::TimeLimit;
 pub use verifier::{Check, Incoming, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Seen};
 use crate::ledger::records::{
     ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
     State,
@@ -264,6 +266,9 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         item: index,
         at: item.entry?,
         row: record.map(|record| record.id),
+        seen: record.map(Seen::from),
+        claimed: false,
+        waits: 0,
         open,
         lost: unsettled.is_some_and(|record| record.answer_lost),
         sends: 0,
@@ -526,6 +531,8 @@ fn finished(item: &Item, done: &Done) -> &'static str {
         Finished::Settled(Settled::Refused) => "refused",
         Finished::Settled(Settled::Expired) => "expired",
         Finished::Settled(Settled::Unknown) => "unknown",
+        Finished::Elsewhere(State::Imported) => "unchanged",
+        Finished::Elsewhere(state) => state.as_str(),
         Finished::NeedsToken => "needs_token",
         Finished::NotSent => "not_sent",
     }
