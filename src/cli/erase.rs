@@ -219,6 +219,7 @@ async fn delete(lane: &Lane, session: Uuid) -> Result<(), CallError> {
     let mut failed = 0;
     loop {
         let slot = lane.writes.acquire().await;
+        slot.is_fit()?;
         let place = lane.place().await;
         lane.note_write().await?;
         let failure = match lane.send(slot, place, lane.client.delete_session(session)).await.result {

@@ -21,6 +21,7 @@ mod erase;
 mod examine;
 mod file;
 mod findings;
+mod grants;
 mod imports;
 mod lock;
 mod pass;

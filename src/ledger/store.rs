@@ -21,6 +21,7 @@ use crate::token::Fingerprint;
 pub struct Ledger {
     pub(super) writer: Writer,
     identity: Identity,
+    is_shared: bool,
 }
 
 impl Ledger {
@@ -55,7 +56,7 @@ impl Ledger {
                 (Kept::Server(session), identity)
             }
         };
-        Ok(Self { writer: Writer::start(kept)?, identity })
+        Ok(Self { writer: Writer::start(kept)?, identity, is_shared: matches!(location, Location::Server(_)) })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
@@ -65,13 +66,19 @@ impl Ledger {
         let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
         connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self { writer: Writer::in_place(connection, location), identity })
+        Ok(Self { writer: Writer::in_place(connection, location), identity, is_shared: false })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Whether runs on several machines can have it open, and share the budgets of their keys.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Every entry.
