@@ -119,8 +119,8 @@ fn an_audit_beside_an_apply_meets_no_429() {
     let Some(cluster) = cluster() else { return };
     let database = cluster.database();
     let url = database.url();
-    let scene = Scene::new(Config { reads_per_minute: 30, ..sandbox(24) });
-    let text = scene.manifest("acme") + "limits: {reads_per_minute: 30}\n";
+    let scene = Scene::new(Config { reads_per_minute: 20, ..sandbox(24) });
+    let text = scene.manifest("acme") + "limits: {reads_per_minute: 20}\n";
     scene.write("m.yaml", &text);
     scene.run(&["apply", "m.yaml", "--yes", "--no-verify", "--limit", "12", "--ledger", &url]).exits(8);
     let audit = scene.start(&["audit", "--json", "--ledger", &url]);

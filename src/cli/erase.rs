@@ -65,7 +65,11 @@ pub(super) async fn run(
         let run = begin(&held, "ledger erase", origin).await?;
         let stopped = match &deletions {
             None => forgo(&held, asked.iter().map(|record| record.id).collect(), run).await.map(|()| None),
-            Some(deletions) => deletions.carry_out(&asked, &held, run, stop).await,
+            Some(deletions) => {
+                let stopped = deletions.carry_out(&asked, &held, run, stop).await;
+                deletions.close().await?;
+                stopped
+            }
         };
         let requests = deletions.as_ref().map_or_else(Requests::default, Deletions::requests);
         let error = match stopped? {
@@ -177,6 +181,14 @@ impl Deletions {
         setup::recall(&means, lanes.iter()).await?;
         let of = imported.iter().map(|record| record.id).zip(lane_of).collect();
         Ok(Self { lanes, of })
+    }
+
+    /// Notes that nothing more leaves.
+    async fn close(&self) -> Result<(), Failure> {
+        for lane in &self.lanes {
+            lane.close().await?;
+        }
+        Ok(())
     }
 
     fn requests(&self) -> Requests {
