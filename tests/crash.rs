@@ -31,16 +31,16 @@ const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 
 /// A sandbox that no budget slows down, for many rounds.
-fn scene(config: Config) -> Scene {
+pub(crate) fn scene(config: Config) -> Scene {
     Scene::new(Config { writes_per_minute: 0, reads_per_minute: 0, record_requests: false, ..config })
 }
 
-fn with_faults(faults: &str) -> Config {
+pub(crate) fn with_faults(faults: &str) -> Config {
     Config { faults: faults.parse().unwrap(), ..sandbox(0) }
 }
 
 /// Sources nobody imported before, a manifest of them, and a ledger of their own.
-struct Round<'t> {
+pub(crate) struct Round<'t> {
     scene: &'t Scene,
     name: String,
     /// Label to source.
@@ -49,6 +49,8 @@ struct Round<'t> {
     alike: Vec<String>,
     /// POST requests before the round.
     writes_before: u64,
+    /// Where its ledger is.
+    ledger: String,
 }
 
 /// What the ledger says of an entry.
@@ -62,7 +64,7 @@ struct Recorded {
 
 /// What was compared, over many rounds, and what was not as promised.
 #[derive(Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     rounds: usize,
     entries: usize,
     runs: usize,
@@ -103,7 +105,7 @@ impl Tally {
         self.unsettled.extend(other.unsettled);
     }
 
-    fn figures(&self) -> String {
+    pub(crate) fn figures(&self) -> String {
         format!(
             "{} rounds, {} entries, {} runs; {} deaths, of which {} left requests without an outcome and {} came before \
              the first intent; {} sessions at the server: {} lost, {} made twice, {} wrong, {} sent without an intent, \
@@ -126,7 +128,7 @@ impl Tally {
     }
 
     #[track_caller]
-    fn assert_promises_kept(&self) {
+    pub(crate) fn assert_promises_kept(&self) {
         let broken = [
             &self.lost,
             &self.made_twice,
@@ -148,7 +150,7 @@ impl Recorded {
 
 impl<'t> Round<'t> {
     /// A round of so many entries, of which the first `alike` have one vendor data.
-    fn new(scene: &'t Scene, name: &str, entries: usize, alike: usize, limits: &str) -> Self {
+    pub(crate) fn new(scene: &'t Scene, name: &str, entries: usize, alike: usize, limits: &str) -> Self {
         let kind = |n: usize| if n % 3 == 2 { SessionKind::Business } else { SessionKind::User };
         let sources: BTreeMap<String, Uuid> = (0..entries)
             .map(|n| {
@@ -164,27 +166,35 @@ impl<'t> Round<'t> {
             let _ = writeln!(text, "  - {{id: {label}, share_token: {}{more}}}", scene.mint(*source));
         }
         scene.write(&format!("{name}.yaml"), &text);
-        Self { scene, name: name.to_owned(), sources, alike, writes_before: scene.writes() }
+        Self {
+            scene,
+            name: name.to_owned(),
+            sources,
+            alike,
+            writes_before: scene.writes(),
+            ledger: scene.ledger_at(&format!("{name}/ledger.db")),
+        }
     }
 
-    fn ledger(&self) -> String {
-        self.scene.ledger_at(&format!("{}/ledger.db", self.name))
+    /// The same, with another ledger.
+    pub(crate) fn with_ledger(self, ledger: String) -> Self {
+        Self { ledger, ..self }
     }
 
     fn command(&self, with: &[(&str, String)]) -> std::process::Command {
-        let (manifest, ledger) = (format!("{}.yaml", self.name), self.ledger());
-        let mut command = self.scene.command(&["apply", &manifest, "--yes", "--json", "--quiet", "--ledger", &ledger]);
+        let (manifest, ledger) = (format!("{}.yaml", self.name), &self.ledger);
+        let mut command = self.scene.command(&["apply", &manifest, "--yes", "--json", "--quiet", "--ledger", ledger]);
         command.envs(with.iter().map(|(name, value)| (*name, value.as_str())));
         command
     }
 
-    fn start(&self, with: &[(&str, String)]) -> Child {
+    pub(crate) fn start(&self, with: &[(&str, String)]) -> Child {
         self.command(with).spawn().unwrap()
     }
 
     /// What the ledger says, by label; nothing where there is no ledger yet.
     fn recorded(&self) -> HashMap<String, Recorded> {
-        let output = self.scene.run(&["status", "--json", "--ledger", &self.ledger()]);
+        let output = self.scene.run(&["status", "--json", "--ledger", &self.ledger]);
         if output.code == Some(12) && output.stdout.contains("there is no ledger") {
             return HashMap::new();
         }
@@ -252,7 +262,7 @@ impl<'t> Round<'t> {
 
     /// What must hold when a run came to its end: every entry has the server's id, but for those that nothing can
     /// tell apart, which say how to settle them.
-    fn compare_settled(&self, tally: &mut Tally, output: &Output) {
+    pub(crate) fn compare_settled(&self, tally: &mut Tally, output: &Output) {
         let recorded = self.compare(tally);
         let truth = self.truth();
         tally.rounds += 1;
@@ -330,7 +340,7 @@ impl Moment {
 
 const ENTRIES: usize = 14;
 const KILLS_IN_A_ROUND: usize = 8;
-const TROUBLED: &str = "import.latency=2ms..40ms,list.latency=0ms..10ms,decision.latency=0ms..10ms,\
+pub(crate) const TROUBLED: &str = "import.latency=2ms..40ms,list.latency=0ms..10ms,decision.latency=0ms..10ms,\
                         import.lost-after=8%,import.error-after=4%,import.cut=4%,import.lost-before=4%";
 
 /// Kills runs at random moments, so often, and compares after each kill and at the end of each round.

@@ -60,6 +60,7 @@ mod repairs;
 mod reports;
 mod resolution;
 mod rewritten;
+mod runners;
 mod schedule;
 mod secrets;
 mod status;

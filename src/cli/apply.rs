@@ -34,7 +34,7 @@ pub(super) async fn run(
     if args.require_ledger {
         setup::require_ledger(global)?;
     }
-    let Held { ledger, lock } = setup::hold(global, Purpose::Change, &args.origin)?;
+    let Held { ledger, lock } = setup::hold(global, Purpose::Apply, &args.origin)?;
     let now = Timestamp::now();
     let past = setup::past(global)?;
     let plan = plan::plan(&manifests, &past, now, args.retry_refused)?;

@@ -104,6 +104,9 @@ pub(super) fn check(connection: &Connection) -> db::Result<Vec<Flaw>> {
 }
 
 fn integrity(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
+    if !tx.is_file() {
+        return Ok(());
+    }
     tx.prepare("PRAGMA integrity_check")?.each((), |row| {
         let text: String = row.get(0)?;
         if text != "ok" {

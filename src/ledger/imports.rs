@@ -99,8 +99,9 @@ fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
     match &it.session {
         None => tx
             .prepare(
+                // What another run has found meanwhile stands.
                 "UPDATE entries SET state = ?2, run = ?3, error_class = ?4, error_status = ?5, error_detail = ?6
-                 WHERE id = ?1",
+                 WHERE id = ?1 AND state <> 'imported'",
             )?
             .execute(params![it.entry.0, it.state.as_str(), it.run.0, class, status, detail])?,
         Some(session) => tx

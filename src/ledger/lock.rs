@@ -20,7 +20,9 @@ use super::{LedgerError, LedgerFile, Location, file, place};
 /// What the lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// `apply` and repairs.
+    /// `apply`: on a server, beside others.
+    Apply,
+    /// Repairs.
     Change,
     /// `audit`: only another audit is kept out.
     Audit,
@@ -143,7 +145,7 @@ impl FileLock {
 
 fn path(location: &LedgerFile, purpose: Purpose) -> PathBuf {
     let suffix = match purpose {
-        Purpose::Change => ".lock",
+        Purpose::Change | Purpose::Apply => ".lock",
         Purpose::Audit => ".audit.lock",
     };
     file::sibling(&place::resolve(&location.path), suffix)

@@ -16,6 +16,7 @@
 
 mod backup;
 mod check;
+mod claims;
 mod db;
 mod erase;
 mod examine;
@@ -49,6 +50,7 @@ use std::path::{Path, PathBuf};
 
 pub use backup::back_up;
 pub use check::check_rules;
+pub use claims::{Claim, Seen, Wanted};
 pub use erase::{scrub, token_hash};
 pub use examine::{Contents, Examination, examine};
 pub use findings::{Acceptance, Verdict};
@@ -187,7 +189,7 @@ impl LedgerError {
             Self::Displaced { .. } => {
                 "keep this output, which names every session of this run; put the ledger back where it was, and run again"
             }
-            Self::Url(_) => "give it as postgres://user@host:5432/database; docs/ledger.md has its parts",
+            Self::Url(error) => error.help(),
             Self::Server { .. } => {
                 "see that the database runs, and lets this user in and write, then run again: nothing that was recorded is lost"
             }

@@ -10,10 +10,10 @@ use super::db::{self, Connection, Row};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::LedgerError;
 use super::read::{Reader, error, keeps_reports, kind, optional_uuid, time, unreadable};
 use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
 use super::store::insert_outcomes;
+use super::{LedgerError, served};
 
 impl Reader {
     /// What a run did, by what it left in the ledger: of one that was killed before it could report. Sorted as
@@ -95,7 +95,7 @@ pub(super) fn keep_states(tx: &Connection, run: RunId) -> db::Result<()> {
 pub(super) fn keep_dead_run(tx: &Connection) -> db::Result<()> {
     let last = "SELECT max(id) FROM runs WHERE command <> 'audit'";
     let Some(run) = tx.query_row(last, (), |row| row.get::<Option<i64>>(0))?.map(RunId) else { return Ok(()) };
-    if is_past(tx, run)? {
+    if is_past(tx, run)? || served::is_at_work(tx, run)? {
         return Ok(());
     }
     keep_states(tx, run)?;

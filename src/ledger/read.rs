@@ -264,8 +264,7 @@ fn run_end(row: &Row<'_>, at: i64) -> db::Result<RunEnd> {
 /// Whether the ledger keeps what reports need beside outcomes: one of an older version, which only reading commands
 /// have met since, does not.
 pub(super) fn keeps_reports(connection: &Connection) -> db::Result<bool> {
-    let sql = "SELECT count(*) > 0 FROM pragma_table_info('run_outcomes') WHERE name = 'expires_at'";
-    connection.query_row(sql, (), |row| row.get(0))
+    connection.has_column("run_outcomes", "expires_at")
 }
 
 pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> db::Result<Vec<RunOutcome>> {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::db::{self, Connection, Link, params};
 use super::lock::Purpose;
+use super::records::RunId;
 use super::{LedgerError, Location, Server};
 use crate::token::FingerprintKey;
 
@@ -20,7 +21,14 @@ use crate::token::FingerprintKey;
 pub(super) const MIGRATIONS: [&str; 1] = [include_str!("postgres1.sql")];
 
 /// For how long a session that shows no sign of life is taken to live.
-const LEASE_SECONDS: i64 = 60;
+const LEASE_SECONDS: i64 = 180;
+
+/// How long after its last sign of life a runner is taken for dead whose connection has ended, and how long after its own
+/// start a server leaves runners time to come back.
+const GRACE_SECONDS: i64 = 30;
+
+/// How often a session that has nothing to write shows that it lives.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// Between two looks at a lock that another session holds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -35,10 +43,73 @@ const LOCK: &str = "(('meta'::regclass)::oid::bigint << 8) | CAST(?1 AS BIGINT)"
 impl Purpose {
     fn number(self) -> i64 {
         match self {
-            Self::Change => 1,
+            Self::Change | Self::Apply => 1,
             Self::Audit => 2,
         }
     }
+
+    /// Takes the lock, if that can be done at once: applies share theirs.
+    fn taking(self) -> &'static str {
+        match self {
+            Self::Apply => "pg_try_advisory_lock_shared",
+            Self::Change | Self::Audit => "pg_try_advisory_lock",
+        }
+    }
+}
+
+/// Another process that writes, or wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// It is at work, as far as can be told.
+    Lives,
+    /// It is not, and its row is gone.
+    Gone,
+}
+
+/// Whether a runner lives. One that doesn't is taken out.
+pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
+    let sql = "SELECT host, pid, lease_until < clock_timestamp(),
+         NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = backend),
+         greatest(lease_until - make_interval(secs => ?2), pg_postmaster_start_time()) + make_interval(secs => ?3)
+           < clock_timestamp()
+       FROM runners WHERE id = ?1";
+    let params = params![runner, LEASE_SECONDS as f64, GRACE_SECONDS as f64];
+    let found = connection.find(sql, params, |row| {
+        let (host, pid): (String, i64) = (row.get(0)?, row.get(1)?);
+        let (is_over, is_cut, is_late): (bool, bool, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok(is_over || is_cut && (is_late || is_ended_here(&host, pid)))
+    })?;
+    match found {
+        None => Ok(Peer::Gone),
+        Some(false) => Ok(Peer::Lives),
+        Some(true) => {
+            connection.execute("DELETE FROM runners WHERE id = ?1", [runner])?;
+            Ok(Peer::Gone)
+        }
+    }
+}
+
+/// Whether the process of a run may still be at work; in a file, where only one can be, that is never asked of another.
+pub(super) fn is_at_work(connection: &Connection, run: RunId) -> db::Result<bool> {
+    if connection.is_file() {
+        return Ok(false);
+    }
+    let sql = "SELECT x.id FROM runs r JOIN runners x ON x.host = r.host AND x.pid = r.pid WHERE r.id = ?1";
+    let runners: Vec<String> = connection.query_all(sql, [run.0], |row| row.get(0))?;
+    for runner in runners {
+        if peer(connection, &runner)? == Peer::Lives {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether it was a process of this machine that is there no more.
+fn is_ended_here(host: &str, pid: i64) -> bool {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    host == crate::host::name() && pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// A process that writes.
@@ -68,6 +139,11 @@ impl Session {
         };
         session.register().map_err(failed)?;
         Ok(session)
+    }
+
+    /// What it is called in the ledger.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(super) fn location(&self) -> Location {
@@ -186,8 +262,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
-            // Otherwise its lease ends it.
-            let _ = connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]);
+            // Otherwise whoever meets its claims finds that it is gone.
+            let _ = connection
+                .execute("DELETE FROM claims WHERE runner = ?1", [self.id.as_str()])
+                .and_then(|_| connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]));
         }
     }
 }
@@ -201,7 +279,7 @@ const OF_LOCK: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
 
 /// Takes a lock if it is free.
 fn take(connection: &Connection, purpose: Purpose) -> db::Result<bool> {
-    connection.query_row(&format!("SELECT pg_try_advisory_lock({LOCK})"), [purpose.number()], |row| row.get(0))
+    connection.query_row(&format!("SELECT {}({LOCK})", purpose.taking()), [purpose.number()], |row| row.get(0))
 }
 
 /// Who holds a lock, as it is told to people.

@@ -78,7 +78,9 @@ impl Server {
 fn give_passwords(endpoints: &mut [Endpoint], values: &Values, home: Option<PathBuf>, user: &str, database: &str) {
     if let Some(password) = values.bytes("password") {
         let password = Password::new(password.clone());
-        endpoints.iter_mut().for_each(|endpoint| endpoint.password = Some(password.clone()));
+        for endpoint in endpoints {
+            endpoint.password = Some(password.clone());
+        }
         return;
     }
     let named = values.path("passfile");

@@ -21,10 +21,15 @@ use crate::token::Fingerprint;
 pub struct Ledger {
     pub(super) writer: Writer,
     identity: Identity,
-    is_shared: bool,
+    /// What this process is called in a ledger that others write, too.
+    runner: Option<Arc<str>>,
 }
 
 impl Ledger {
+    pub(super) fn runner(&self) -> Option<Arc<str>> {
+        self.runner.clone()
+    }
+
     /// Opens the ledger, making it where there is none, with the lock that this process holds for it.
     pub fn open_held(location: &Location, lock: &Lock) -> Result<Self, LedgerError> {
         Self::start(location, Some(lock))
@@ -37,7 +42,7 @@ impl Ledger {
 
     fn start(location: &Location, lock: Option<&Lock>) -> Result<Self, LedgerError> {
         let failed = |e: db::Error| LedgerError::of(location, &e);
-        let (kept, identity) = match location {
+        let (kept, identity, runner) = match location {
             Location::File(file) => {
                 let file::ForWriting { connection, mut watch } = file::open_for_writing(file)?;
                 if let Some(lock) = lock {
@@ -45,7 +50,7 @@ impl Ledger {
                 }
                 let connection = Connection::Sqlite(connection);
                 let identity = read::identity(&connection).map_err(failed)?;
-                (Kept::File { connection: Box::new(connection), file: file.clone(), watch }, identity)
+                (Kept::File { connection: Box::new(connection), file: file.clone(), watch }, identity, None)
             }
             Location::Server(server) => {
                 let session = match lock.and_then(Lock::session) {
@@ -53,10 +58,11 @@ impl Ledger {
                     None => Box::new(Session::open(server)?),
                 };
                 let identity = session.read(read::identity).map_err(failed)?;
-                (Kept::Server(session), identity)
+                let runner = Arc::from(session.id());
+                (Kept::Server(session), identity, Some(runner))
             }
         };
-        Ok(Self { writer: Writer::start(kept)?, identity, is_shared: matches!(location, Location::Server(_)) })
+        Ok(Self { writer: Writer::start(kept)?, identity, runner })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
@@ -66,7 +72,7 @@ impl Ledger {
         let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
         connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self { writer: Writer::in_place(connection, location), identity, is_shared: false })
+        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
@@ -78,7 +84,7 @@ impl Ledger {
     /// Whether runs on several machines can have it open, and share the budgets of their keys.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.is_shared
+        self.runner.is_some()
     }
 
     /// Every entry.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::db::{self, Connection};
-use super::served::Session;
+use super::served::{self, Session};
 use super::watch::Watch;
 use super::{LedgerError, LedgerFile, Location, file};
 
@@ -155,10 +155,15 @@ impl Writer {
         let failure = Arc::new(OnceLock::new());
         let of_thread = Arc::clone(&failure);
         let location = kept.location();
+        let failed = |e: std::io::Error| LedgerError::io(Path::new(&location.to_string()), &e);
+        if let Kept::Server(_) = kept {
+            let jobs = jobs.downgrade();
+            std::thread::Builder::new().name("lease".to_owned()).spawn(move || live(&jobs)).map_err(failed)?;
+        }
         let handle = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || write_all(kept, queue, &of_thread))
-            .map_err(|e| LedgerError::io(Path::new(&location.to_string()), &e))?;
+            .map_err(failed)?;
         Ok(Self::Thread(Arc::new(Thread { jobs: Some(jobs), handle: Some(handle), failure })))
     }
 
@@ -204,6 +209,28 @@ fn write_all(mut kept: Kept, mut queue: mpsc::Receiver<Box<dyn Job>>, failure: &
         }
         for job in batch.drain(..) {
             job.acknowledge();
+        }
+    }
+}
+
+/// A transaction that says nothing but that this process lives.
+struct SignOfLife;
+
+impl Job for SignOfLife {
+    fn carry_out(&mut self, _: &Connection) -> db::Result<()> {
+        Ok(())
+    }
+
+    fn acknowledge(self: Box<Self>) {}
+}
+
+/// Shows that this process lives, until its writer ends.
+fn live(jobs: &mpsc::WeakSender<Box<dyn Job>>) {
+    loop {
+        std::thread::sleep(served::SIGN_OF_LIFE);
+        let Some(jobs) = jobs.upgrade() else { return };
+        if jobs.blocking_send(Box::new(SignOfLife)).is_err() {
+            return;
         }
     }
 }

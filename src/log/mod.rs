@@ -63,6 +63,7 @@ pub fn record(run: Option<RunId>, event: &Event) {
         | Event::Answered { .. }
         | Event::LookedUp { .. }
         | Event::Imported { .. }
+        | Event::Elsewhere { .. }
         | Event::Failed { .. }
         | Event::Verified { .. } => record_entry(run, event),
     }
@@ -89,6 +90,10 @@ fn record_entry(run: Option<i64>, event: &Event) {
             let (manifest, entry) = names(Some(who));
             let (session_id, duration_ms) = (tracing::field::display(session), millis(*took));
             info!(run, manifest, entry, attempt = attempts, session_id, duration_ms, "imported");
+        }
+        Event::Elsewhere { who, session } => {
+            let (manifest, entry) = names(Some(who));
+            debug!(run, manifest, entry, session_id = %session, "imported by another run");
         }
         Event::Failed { who, attempts, error, took } => {
             let (manifest, entry) = names(Some(who));

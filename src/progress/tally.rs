@@ -39,6 +39,11 @@ impl Tally {
                 self.reads_per_minute = *reads_per_minute;
             }
             Event::Imported { .. } => self.imported += 1,
+            // Another run imported it, and verifies it.
+            Event::Elsewhere { .. } => {
+                self.entries = self.entries.saturating_sub(1);
+                self.sessions = self.sessions.saturating_sub(1);
+            }
             Event::Failed { .. } => {
                 self.failed += 1;
                 self.sessions = self.sessions.saturating_sub(1);

@@ -227,6 +227,7 @@ impl Budget {
 }
 
 /// What became of a slot.
+#[derive(Clone, Copy)]
 enum Fate {
     Unsent,
     Answered,

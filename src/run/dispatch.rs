@@ -157,7 +157,8 @@ impl Dispatcher {
                 biased;
                 asked = wait_for(&mut stop, |asked| *asked != handled) => self.on_request(asked),
                 Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => {
-                    self.tried = true;
+                    // An entry of another run was not tried.
+                    self.tried |= !matches!(&stepped, Ok((_, (job, (Step::Again(_), None)))) if !job.claimed);
                     self.on_step(stepped);
                 }
                 Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_minted(minted),
@@ -363,6 +364,10 @@ impl Dispatcher {
         let (events, who) = (&self.context.means.events, self.context.who(done.item));
         let (attempts, took) = (done.attempts, done.took);
         match (&done.session, &done.error) {
+            (Some(session), _) if matches!(done.result, Finished::Elsewhere(_)) => {
+                // Whoever imported it verifies it.
+                events.tell(Event::Elsewhere { who, session: session.session_id });
+            }
             (Some(session), _) => {
                 events.tell(Event::Imported { who, attempts, session: session.session_id, took });
                 if let Some((verify, check)) =

@@ -79,6 +79,13 @@ pub enum Event {
         /// How long they took together.
         took: Duration,
     },
+    /// An entry has its session by another run that shares the ledger.
+    Elsewhere {
+        /// Which.
+        who: Who,
+        /// The session.
+        session: Uuid,
+    },
     /// An entry ended without a session.
     Failed {
         /// Which.

@@ -1,6 +1,7 @@
 //! One step in the life of one entry: token, intent, request, answer, and what [`lifecycle`](crate::lifecycle) says
 //! follows. Each step ends with everything that it learnt durably in the ledger.
 
+mod claim;
 mod mint;
 mod search;
 mod unsent;
@@ -20,10 +21,10 @@ use super::lane::{CallError, Lane};
 use super::points::Point;
 use super::stop::Halt;
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
-use crate::ledger::LedgerError;
 use crate::ledger::records::{
     AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
+use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest};
 use crate::pace::backoff;
@@ -38,6 +39,12 @@ pub struct Job {
     pub at: (usize, usize),
     /// Its row in the ledger.
     pub row: Option<EntryId>,
+    /// What the plan saw of that.
+    pub seen: Option<Seen>,
+    /// No other run works on it.
+    pub claimed: bool,
+    /// How often another run was found to work on it.
+    pub waits: u32,
     /// Its outcome is open: a session may exist whose id is on no record.
     pub open: bool,
     /// The answer to one of its requests was lost. An entry can be open without: the server said that the session
@@ -118,6 +125,8 @@ pub struct Done {
 pub enum Finished {
     /// With an end of its life.
     Settled(Settled),
+    /// With what another run that shares the ledger made of it.
+    Elsewhere(State),
     /// No token could be had.
     NeedsToken,
     /// Nothing was sent.
@@ -178,6 +187,11 @@ impl Job {
         }
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
+        }
+        if !self.claimed
+            && let Some(step) = self.claim(context, lane, manifest, entry, fresh.as_ref()).await?
+        {
+            return Ok((step, None));
         }
         let life = match &fresh {
             None => TokenLife::Missing,
@@ -480,7 +494,7 @@ impl Job {
     /// The end of a job that was not worked on to its end.
     pub fn left_over(&self) -> Done {
         let under_way = self.trace().under_way;
-        if self.open || under_way {
+        if (self.open && self.waits == 0) || under_way {
             let error = Some(self.unknown_error(None));
             return self.done(Finished::Settled(Settled::Unknown), None, error);
         }

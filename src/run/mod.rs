@@ -60,11 +60,11 @@ pub use verifier::{Check, Incoming, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
-use crate::ledger::LedgerError;
 use crate::ledger::records::{
     ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
     State,
 };
+use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
 use crate::plan::{Action, Item, Plan, Snapshot};
@@ -269,6 +269,9 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         item: index,
         at: item.entry?,
         row: record.map(|record| record.id),
+        seen: record.map(Seen::from),
+        claimed: false,
+        waits: 0,
         open,
         lost: unsettled.is_some_and(|record| record.answer_lost),
         sends: 0,
@@ -531,6 +534,8 @@ fn finished(item: &Item, done: &Done) -> &'static str {
         Finished::Settled(Settled::Refused) => "refused",
         Finished::Settled(Settled::Expired) => "expired",
         Finished::Settled(Settled::Unknown) => "unknown",
+        Finished::Elsewhere(State::Imported) => "unchanged",
+        Finished::Elsewhere(state) => state.as_str(),
         Finished::NeedsToken => "needs_token",
         Finished::NotSent => "not_sent",
     }

@@ -62,6 +62,11 @@ pub(super) enum Statement<'c> {
 pub(super) struct Transaction<'c>(Option<&'c Connection>);
 
 impl Connection {
+    /// Whether it is a file.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     /// What the database is called.
     pub(super) fn kind(&self) -> &'static str {
         match self {

@@ -152,8 +152,7 @@ fn is_final(error: &Error) -> bool {
 /// Whether a connection without encryption may fare better: the handshake failed, or the server lets the user in without
 /// encryption only. A password that was refused is not sent once more.
 fn may_do_without(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.is::<Failed>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Failed>)
         || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 

@@ -1,7 +1,8 @@
 //! The places at which a server may answer: one for each host of the URL.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
+use std::num::{NonZeroU16, ParseIntError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -101,17 +102,14 @@ pub(super) fn all(values: &Values) -> Result<Vec<Endpoint>, ServerError> {
 
 /// An `@` is refused: it begins the name of an abstract socket, which tokio-postgres doesn't reach, or is part of a
 /// password that should have been encoded.
-fn name(text: &str) -> Option<String> {
-    (!text.contains('@')).then(|| text.to_owned())
+fn name(text: &str) -> Result<String, ()> {
+    if text.contains('@') { Err(()) } else { Ok(text.to_owned()) }
 }
 
-fn address(text: &str) -> Option<Option<IpAddr>> {
-    if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+fn address(text: &str) -> Result<Option<IpAddr>, AddrParseError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
-fn port(text: &str) -> Option<u16> {
-    match text {
-        "" => Some(PORT),
-        text => text.parse().ok().filter(|port| *port != 0),
-    }
+fn port(text: &str) -> Result<u16, ParseIntError> {
+    if text.is_empty() { Ok(PORT) } else { text.parse().map(NonZeroU16::get) }
 }

@@ -209,14 +209,14 @@ impl Values {
     }
 
     /// The elements of a list, each with what `one` makes of it; empty where nothing was given.
-    pub(super) fn list<T>(
+    pub(super) fn list<T, E>(
         &self,
         name: &'static str,
-        one: impl Fn(&str) -> Option<T>,
+        one: impl Fn(&str) -> Result<T, E>,
         allowed: &'static str,
     ) -> Result<Vec<T>, ServerError> {
         let Some(text) = self.text(name)? else { return Ok(Vec::new()) };
-        text.split(',').map(|text| one(text.trim()).ok_or_else(|| self.wrong(name, allowed))).collect()
+        text.split(',').map(|text| one(text.trim()).map_err(|_| self.wrong(name, allowed))).collect()
     }
 
     /// The error of a value that is not what it may be.

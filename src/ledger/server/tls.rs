@@ -144,8 +144,30 @@ pub(super) struct Handshake {
 
 /// A handshake that failed: told from other errors by its type, since `sslmode=prefer` may then go on without.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", in_words(.0))]
 pub(super) struct Failed(io::Error);
+
+/// What the library says, but for what people meet while they set up a server: that is said in their words.
+fn in_words(error: &io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    let plain = match cause {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "the server's certificate is signed by nobody who is trusted (sslrootcert says who is)"
+        }
+        Some(Error::InvalidCertificate(CertificateError::Other(other))) => match &*other.to_string() {
+            "CaUsedAsEndEntity" => {
+                "the server's certificate is an authority's own, and not among the trusted ones (sslrootcert says which are)"
+            }
+            "UnsupportedCertVersion" => {
+                "the server's certificate is of X.509 version 1: it has to be made anew, as version 3 with the host's name \
+                 as subject alternative name"
+            }
+            _ => return error.to_string(),
+        },
+        _ => return error.to_string(),
+    };
+    plain.to_owned()
+}
 
 impl TlsConnect<Socket> for Handshake {
     type Stream = Encrypted;
@@ -188,5 +210,32 @@ impl AsyncWrite for Encrypted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    /// As `openssl x509 -req` of OpenSSL 3.0 makes it.
+    const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBJTCBywIUKGja7L/rTWE88YKxJcuPLH9XADAwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNjIyNDIzMFoYDzIxMjYxMTAyMjI0MjMw
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATWeUcERl3SoiKbui2bUIAd9LUB9plSe9tCSFXJiFs0Q2cJ71ZYwa8mt5KiB6DC
+TzoeJjxJXzoqMuM224aDwAvAMAoGCCqGSM49BAMCA0kAMEYCIQDXTlOMMZEdEcka
+oq5Gsr7gUOnk2HEcDGwWE+IXqxBm7wIhAOFh4OZz5oL2IB6Ibvr0u/mAvSkubb1P
+hfbEaI7JpGNm
+-----END CERTIFICATE-----";
+
+    #[test]
+    fn an_old_certificate_is_told_as_such() {
+        let certificate = CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap();
+        let error = ParsedCertificate::try_from(&certificate).err().unwrap();
+        let error = Failed(io::Error::new(io::ErrorKind::InvalidData, error)).to_string();
+        assert!(error.contains("version 1: it has to be made anew"), "{error}");
     }
 }

@@ -1,0 +1,113 @@
+//! Several runs on one ledger: they split the work, and whoever dies is replaced by whoever is left.
+//!
+//! They need a PostgreSQL, and are left out where there is none. The long form, which prints its figures:
+//!
+//! ```text
+//! cargo test --test main runners:: -- --ignored --nocapture
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a campaign prints its figures")]
+
+use std::collections::BTreeMap;
+use std::process::Child;
+
+use didit_sync::sandbox::Config;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
+
+use crate::crash::{Moment, Round, TROUBLED, Tally, scene, seed, with_faults};
+use crate::support::postgres::{Cluster, cluster};
+use crate::support::{Output, Scene, sandbox};
+
+/// The PostgreSQL of these tests; where there is none, that is said.
+fn server() -> Option<&'static Cluster> {
+    cluster()
+}
+
+/// The labels of a run, by outcome.
+fn outcomes(document: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut by_outcome: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in document["entries"].as_array().unwrap() {
+        let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+        by_outcome.entry(text("outcome")).or_default().push(text("id"));
+    }
+    by_outcome
+}
+
+fn writes(scene: &Scene, round: &Round<'_>, runners: usize) -> (u64, Vec<Value>) {
+    let before = scene.writes();
+    let children: Vec<Child> = (0..runners).map(|_| round.start(&[])).collect();
+    let documents = children.into_iter().map(|child| Output::of(child).exits(0).json()).collect();
+    (scene.writes() - before, documents)
+}
+
+#[test]
+fn promise_4_runs_of_one_manifest_on_one_ledger_split_the_work() {
+    let Some(server) = server() else { return };
+    let (entries, database) = (120, server.database());
+    let scene = scene(Config { faults: "import.latency=20ms..60ms".parse().unwrap(), ..sandbox(0) });
+    let round = Round::new(&scene, "many", entries, 0, ", concurrency: 4").with_ledger(database.url());
+    let (writes, documents) = writes(&scene, &round, 3);
+    assert_eq!(writes, entries as u64, "each session was asked for once");
+    let mut imported: Vec<String> = Vec::new();
+    for document in &documents {
+        let of_run = outcomes(document);
+        let (mine, theirs) = (of_run["imported"].len(), of_run.get("unchanged").map_or(0, Vec::len));
+        assert_eq!(mine + theirs, entries, "every run tells every entry: {of_run:?}");
+        assert!(mine > entries / 10, "a run had nearly nothing to do: {mine}");
+        imported.extend(of_run["imported"].iter().cloned());
+    }
+    imported.sort_unstable();
+    imported.dedup();
+    assert_eq!(imported.len(), entries, "each was imported by one run");
+    let mut tally = Tally::default();
+    let output = Output::of(round.start(&[]));
+    round.compare_settled(&mut tally, &output);
+    tally.assert_promises_kept();
+}
+
+/// Runs side by side, of which one after the other is killed and replaced.
+fn campaign(server: &Cluster, entries: usize, runners: usize, kills: usize, seed: u64) -> Tally {
+    println!("campaign of {runners} runners: DIDIT_SYNC_TEST_SEED={seed}");
+    let database = server.database();
+    let scene = scene(with_faults(TROUBLED));
+    let round = Round::new(&scene, "many", entries, 0, ", concurrency: 6").with_ledger(database.url());
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut children: Vec<Child> = (0..runners).map(|_| round.start(&[])).collect();
+    let mut killed = 0;
+    while killed < kills {
+        let at = dice.random_range(0..children.len());
+        killed +=
+            usize::from(Moment::draw(&mut dice, (entries / kills.max(1)) as u64 + 1).strike(&scene, &mut children[at]));
+        let gone = children.iter_mut().all(|child| child.try_wait().unwrap().is_some());
+        if gone {
+            break;
+        }
+        children[at] = round.start(&[]);
+    }
+    for child in children {
+        let output = Output::of(child);
+        // Its last requests may all have been troubled.
+        assert!(matches!(output.code, Some(0 | 6 | 69) | None), "{output:?}");
+    }
+    let mut tally = Tally::default();
+    let output = Output::of(round.start(&[]));
+    round.compare_settled(&mut tally, &output);
+    println!("campaign of {runners} runners: {killed} killed; {}", tally.figures());
+    assert!(killed > 0, "nobody was killed");
+    tally
+}
+
+#[test]
+fn promise_1_runners_that_are_killed_and_replaced_lose_nothing_and_make_nothing_twice() {
+    let Some(server) = server() else { return };
+    campaign(server, 200, 4, 8, seed()).assert_promises_kept();
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --test main runners:: -- --ignored --nocapture"]
+fn promise_1_four_runners_of_five_thousand_entries_lose_nothing_and_make_nothing_twice() {
+    let Some(server) = server() else { return };
+    campaign(server, 5000, 4, 100, seed()).assert_promises_kept();
+}
