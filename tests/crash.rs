@@ -166,7 +166,14 @@ impl<'t> Round<'t> {
             let _ = writeln!(text, "  - {{id: {label}, share_token: {}{more}}}", scene.mint(*source));
         }
         scene.write(&format!("{name}.yaml"), &text);
-        Self { scene, name: name.to_owned(), sources, alike, writes_before: scene.writes(), ledger: scene.ledger_at(&format!("{name}/ledger.db")) }
+        Self {
+            scene,
+            name: name.to_owned(),
+            sources,
+            alike,
+            writes_before: scene.writes(),
+            ledger: scene.ledger_at(&format!("{name}/ledger.db")),
+        }
     }
 
     /// The same, with another ledger.

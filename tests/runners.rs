@@ -78,7 +78,8 @@ fn campaign(server: &Cluster, entries: usize, runners: usize, kills: usize, seed
     let mut killed = 0;
     while killed < kills {
         let at = dice.random_range(0..children.len());
-        killed += usize::from(Moment::draw(&mut dice, (entries / kills.max(1)) as u64 + 1).strike(&scene, &mut children[at]));
+        killed +=
+            usize::from(Moment::draw(&mut dice, (entries / kills.max(1)) as u64 + 1).strike(&scene, &mut children[at]));
         let gone = children.iter_mut().all(|child| child.try_wait().unwrap().is_some());
         if gone {
             break;

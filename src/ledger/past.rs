@@ -10,10 +10,10 @@ use super::db::{self, Connection, Row};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{LedgerError, served};
 use super::read::{Reader, error, keeps_reports, kind, optional_uuid, time, unreadable};
 use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
 use super::store::insert_outcomes;
+use super::{LedgerError, served};
 
 impl Reader {
     /// What a run did, by what it left in the ledger: of one that was killed before it could report. Sorted as

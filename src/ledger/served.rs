@@ -304,7 +304,10 @@ pub(super) fn holder(connection: &Connection, purpose: Purpose) -> db::Result<Op
 /// Connects, and refuses what can't keep a ledger.
 fn connect(server: &Server) -> db::Result<Connection> {
     let connection = Connection::Postgres(Box::new(Link::connect(server)?));
-    connection.batch("SET synchronous_commit = on; SET client_min_messages = warning")?;
+    // A process that is stopped in the middle of a transaction must not hold its rows from the others for ever.
+    connection.batch(
+        "SET synchronous_commit = on; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = '30s'",
+    )?;
     Ok(connection)
 }
 

@@ -21,10 +21,10 @@ use super::lane::{CallError, Lane};
 use super::points::Point;
 use super::stop::Halt;
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
-use crate::ledger::{LedgerError, Seen};
 use crate::ledger::records::{
     AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
+use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest};
 use crate::pace::backoff;

@@ -60,11 +60,11 @@ pub use verifier::{Check, Incoming, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
-use crate::ledger::{LedgerError, Seen};
 use crate::ledger::records::{
     ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
     State,
 };
+use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
 use crate::plan::{Action, Item, Plan, Snapshot};
@@ -215,6 +215,9 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
                 ends.died = true;
             }
         }
+    }
+    for partner in work.partners.all() {
+        ends.halts.extend(partner.close().await.err().map(Halt::Ledger));
     }
     ends.halts.extend(guard.halt());
     ends
