@@ -30,6 +30,7 @@ fn prints(schema: Schema) -> &'static [&'static str] {
         Schema::Explain => &["explain"],
         Schema::Check => &["ledger", "check"],
         Schema::Backup => &["ledger", "backup", "b.db"],
+        Schema::Move => &["ledger", "move", "--to", "moved.db"],
     }
 }
 

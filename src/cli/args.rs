@@ -399,6 +399,8 @@ pub enum LedgerCommand {
     Check(CheckArgs),
     /// Copy the ledger to a new file, also while an apply runs.
     Backup(BackupArgs),
+    /// Move the ledger to another file, or to a server and back; what is there now stays as it is.
+    Move(MoveArgs),
 }
 
 /// `ledger adopt`.
@@ -462,6 +464,20 @@ pub struct CheckArgs {
 pub struct BackupArgs {
     /// The new file.
     pub path: PathBuf,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// `ledger move`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// Where to: a new file, or postgres://user@host/database without a ledger in it.
+    #[arg(long, env = "DIDIT_SYNC_TO", value_name = "LEDGER")]
+    pub to: PathBuf,
+    /// Wait so long for a ledger that another run holds.
+    #[arg(long, env = "DIDIT_SYNC_WAIT_LOCK", value_name = "TIME", value_parser = time, default_value = "0s")]
+    pub wait_lock: Duration,
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,

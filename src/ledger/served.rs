@@ -283,7 +283,7 @@ const OF_LOCK: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
    AND ((l.classid::bigint << 32) | l.objid::bigint) = ((('meta'::regclass)::oid::bigint << 8) | CAST(?1 AS BIGINT))";
 
 /// Takes a lock if it is free.
-fn take(connection: &Connection, purpose: Purpose) -> db::Result<bool> {
+pub(super) fn take(connection: &Connection, purpose: Purpose) -> db::Result<bool> {
     connection.query_row(&format!("SELECT {}({LOCK})", purpose.taking()), [purpose.number()], |row| row.get(0))
 }
 
@@ -302,7 +302,7 @@ pub(super) fn holder(connection: &Connection, purpose: Purpose) -> db::Result<Op
 }
 
 /// Connects, and refuses what can't keep a ledger.
-fn connect(server: &Server) -> db::Result<Connection> {
+pub(super) fn connect(server: &Server) -> db::Result<Connection> {
     let connection = Connection::Postgres(Box::new(Link::connect(server)?));
     // A process that is stopped in the middle of a transaction must not hold its rows from the others for ever.
     connection.batch(
@@ -360,11 +360,20 @@ fn version(connection: &Connection, server: &Server) -> Result<Option<i64>, Ledg
     let version: Option<i64> = connection.find("SELECT version FROM meta", (), |row| row.get(0)).map_err(failed)?;
     let corrupt = |detail: &str| LedgerError::Corrupt { path: server.to_string(), detail: detail.to_owned() };
     match version {
+        None if is_incoming(connection).map_err(failed)? => Err(LedgerError::Incoming(server.to_string())),
         None => Err(corrupt("its identity is gone")),
         Some(version) if version > MIGRATIONS.len() as i64 => Err(LedgerError::Newer(server.to_string())),
         version => Ok(version),
     }
 }
+
+/// Whether tables without an identity are those of a ledger that is being moved here.
+fn is_incoming(connection: &Connection) -> db::Result<bool> {
+    connection.query_row("SELECT to_regclass('incoming') IS NOT NULL", (), |row| row.get(0))
+}
+
+/// Lets one session at a time make tables; released with its transaction.
+pub(super) const MAKING: &str = "SELECT pg_advisory_xact_lock(1146312014, 0)";
 
 /// Makes the tables, or brings them to this program's version.
 fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
@@ -376,7 +385,7 @@ fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> 
     refuse_read_only(connection, server)?;
     let transaction = connection.begin().map_err(failed)?;
     // One at a time: whoever waited finds them made.
-    connection.batch("SELECT pg_advisory_xact_lock(1146312014, 0)").map_err(failed)?;
+    connection.batch(MAKING).map_err(failed)?;
     let from = version(connection, server)?;
     for sql in MIGRATIONS.iter().skip(from.unwrap_or(0) as usize) {
         connection.batch(sql).map_err(failed)?;
@@ -412,7 +421,7 @@ pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
 }
 
 /// A standby, or a database in which nothing may be written.
-fn refuse_read_only(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
+pub(super) fn refuse_read_only(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
     let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
     let (is_standby, is_read_only): (bool, bool) =
