@@ -26,6 +26,7 @@ mod support;
 
 mod answers;
 mod audit;
+mod budgets;
 mod clock;
 mod completions;
 mod connections;

@@ -65,7 +65,11 @@ pub(super) async fn run(
         let run = begin(&held, "ledger erase", origin).await?;
         let stopped = match &deletions {
             None => forgo(&held, asked.iter().map(|record| record.id).collect(), run).await.map(|()| None),
-            Some(deletions) => deletions.carry_out(&asked, &held, run, stop).await,
+            Some(deletions) => {
+                let stopped = deletions.carry_out(&asked, &held, run, stop).await;
+                deletions.close().await?;
+                stopped
+            }
         };
         let requests = deletions.as_ref().map_or_else(Requests::default, Deletions::requests);
         let error = match stopped? {
@@ -179,6 +183,14 @@ impl Deletions {
         Ok(Self { lanes, of })
     }
 
+    /// Notes that nothing more leaves.
+    async fn close(&self) -> Result<(), Failure> {
+        for lane in &self.lanes {
+            lane.close().await?;
+        }
+        Ok(())
+    }
+
     fn requests(&self) -> Requests {
         self.lanes.iter().map(|lane| lane.requests()).sum()
     }
@@ -219,6 +231,7 @@ async fn delete(lane: &Lane, session: Uuid) -> Result<(), CallError> {
     let mut failed = 0;
     loop {
         let slot = lane.writes.acquire().await;
+        slot.is_fit()?;
         let place = lane.place().await;
         lane.note_write().await?;
         let failure = match lane.send(slot, place, lane.client.delete_session(session)).await.result {

@@ -241,14 +241,14 @@ pub(super) async fn partners(
         })?;
         let fingerprint = key.fingerprint(&means.ledger.identity().key);
         let client = Client::new(&application.base_url, key, timeout)?;
-        keys.push((m, partner, (fingerprint, application.base()), client));
+        keys.push((m, partner, (fingerprint, application.base()), (client, timeout)));
     }
     // Of those that share a key, the narrowest limit holds.
     let limits: Vec<_> = keys.iter().map(|(_, partner, key, _)| (key.clone(), partner.writes_per_minute)).collect();
-    for (m, partner, key, client) in keys {
+    for (m, partner, key, (client, timeout)) in keys {
         let limit = limits.iter().filter(|(other, _)| *other == key).map(|(_, limit)| *limit).min().unwrap_or(1);
         let lane = lanes.iter().find(|lane| lane.key == key.0 && lane.base_url == key.1);
-        let minting = run::Partner::new(client, key.0, key.1, limit, means.clone());
+        let minting = run::Partner::new(client, key.0, key.1, limit, timeout, means.clone());
         let minting = match lane {
             Some(lane) => minting.sharing(&lane.writes),
             None => minting,

@@ -87,7 +87,8 @@ impl Job {
                 let app = &manifest.application;
                 let client = Client::new(&app.base_url, key, manifest.limits.timeout).unwrap();
                 let limit = partner.writes_per_minute;
-                let minting = run::Partner::new(client, fingerprint, app.base(), limit, self.means());
+                let minting =
+                    run::Partner::new(client, fingerprint, app.base(), limit, manifest.limits.timeout, self.means());
                 partners.add(manifest, &partner.name, minting);
             }
         }

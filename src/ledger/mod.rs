@@ -22,6 +22,7 @@ mod erase;
 mod examine;
 mod file;
 mod findings;
+mod grants;
 mod imports;
 mod lock;
 mod moving;

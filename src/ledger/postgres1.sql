@@ -192,6 +192,15 @@ CREATE TABLE sends (
 );
 CREATE INDEX sends_by_key ON sends (key, until);
 
+-- What runners that send with one key share of its budget: who may send what, and what counts until when. The state is
+-- JSON (see pace::grants), its times milliseconds since 1970 UTC by the server's clock.
+CREATE TABLE budgets (
+  key    BYTEA NOT NULL,
+  budget TEXT COLLATE "C" NOT NULL CHECK (budget IN ('writes', 'reads')),
+  state  TEXT NOT NULL,
+  PRIMARY KEY (key, budget)
+);
+
 CREATE TABLE generations (
   generation BIGINT PRIMARY KEY,
   run        BIGINT NOT NULL REFERENCES runs (id)

@@ -89,6 +89,11 @@ pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
     }
 }
 
+/// Waits until no other transaction is here, and keeps others out until this one ends. In a file that is so anyway.
+pub(super) fn one_at_a_time(connection: &Connection) -> db::Result<()> {
+    if connection.is_file() { Ok(()) } else { connection.batch("SELECT pg_advisory_xact_lock(1146312014, 1)") }
+}
+
 /// Whether the process of a run may still be at work; in a file, where only one can be, that is never asked of another.
 pub(super) fn is_at_work(connection: &Connection, run: RunId) -> db::Result<bool> {
     if connection.is_file() {
@@ -299,7 +304,10 @@ pub(super) fn holder(connection: &Connection, purpose: Purpose) -> db::Result<Op
 /// Connects, and refuses what can't keep a ledger.
 pub(super) fn connect(server: &Server) -> db::Result<Connection> {
     let connection = Connection::Postgres(Box::new(Link::connect(server)?));
-    connection.batch("SET synchronous_commit = on; SET client_min_messages = warning")?;
+    // A process that is stopped in the middle of a transaction must not hold its rows from the others for ever.
+    connection.batch(
+        "SET synchronous_commit = on; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = '30s'",
+    )?;
     Ok(connection)
 }
 

@@ -81,6 +81,12 @@ impl Ledger {
         &self.identity
     }
 
+    /// Whether runs on several machines can have it open, and share the budgets of their keys.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.runner.is_some()
+    }
+
     /// Every entry.
     pub async fn records(&self) -> Result<Vec<Record>, LedgerError> {
         self.writer.call(read::records).await

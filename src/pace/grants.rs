@@ -153,6 +153,7 @@ pub struct Granted {
 
 /// One budget of one key. Times are durations since any fixed origin of the ledger's clock; kept in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Grants {
     blocks: Vec<Block>,
     /// How many slots come free at a time.

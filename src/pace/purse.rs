@@ -368,9 +368,7 @@ impl Purse {
         self.in_force = reply.limit;
         if let Some(Granted { block, opens_in, use_within }) = reply.granted {
             self.size = opens_in.len() as u32;
-            if self.left() == 0 {
-                self.wants = (self.wants * 2).min(LARGEST);
-            }
+            self.wants = (self.wants * 2).min(LARGEST);
             self.held.push(Held {
                 id: block,
                 openings: opens_in.into_iter().map(|opens| now + opens).collect(),

@@ -7,11 +7,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::shared::{Bank, Shared, Told};
+use super::means::Means;
+use super::shared::{Bank, OfLedger, Shared, Told};
 use crate::didit::{Answer, Class, Effect};
 use crate::ledger::LedgerError;
+use crate::ledger::records::BudgetKind;
+use crate::pace::grants::RunnerId;
 use crate::pace::{Decision, Purse, SPAN, Ticket, Token, Window};
+use crate::token::Fingerprint;
 
 /// One budget of one key, shared by all who send on it.
 #[derive(Debug)]
@@ -53,6 +58,16 @@ impl Budget {
     pub fn shared(purse: Purse, bank: Arc<dyn Bank>) -> Self {
         let changed = Arc::new(Notify::new());
         Self::of(Source::Shared(Shared::new(purse, bank, Arc::clone(&changed))), changed)
+    }
+
+    /// A key's budget: that of the ledger, where runners share it. `timeout` is a request's.
+    #[must_use]
+    pub fn of_key(means: &Means, key: Fingerprint, budget: BudgetKind, limit: u32, timeout: Duration) -> Self {
+        if !means.ledger.is_shared() {
+            return Self::new(limit);
+        }
+        let purse = Purse::new(RunnerId(Uuid::new_v4()), limit, timeout);
+        Self::shared(purse, Arc::new(OfLedger { ledger: means.ledger.clone(), key, budget }))
     }
 
     fn of(source: Source, changed: Arc<Notify>) -> Self {

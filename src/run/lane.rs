@@ -95,10 +95,11 @@ impl Lane {
     /// A lane that has sent nothing yet.
     #[must_use]
     pub fn new(client: Client, key: Fingerprint, base_url: String, limits: Limits, means: Means) -> Self {
+        let budget = |kind, limit| Arc::new(Budget::of_key(&means, key, kind, limit, limits.timeout));
         Self {
             client,
-            writes: Arc::new(Budget::new(limits.writes_per_minute)),
-            reads: Arc::new(Budget::new(limits.reads_per_minute)),
+            writes: budget(BudgetKind::Writes, limits.writes_per_minute),
+            reads: budget(BudgetKind::Reads, limits.reads_per_minute),
             key,
             base_url,
             in_flight: Semaphore::new(limits.concurrency as usize),
@@ -137,7 +138,9 @@ impl Lane {
 
     /// Notes that nothing more leaves, so that the next run knows exactly what did.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        self.log.close().await
+        self.log.close().await?;
+        self.writes.close().await?;
+        self.reads.close().await
     }
 
     /// What was sent so far.

@@ -12,6 +12,7 @@ use std::future::Future as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,6 +26,7 @@ use super::send_log::SendLog;
 use super::stop::Halt;
 use super::unhealthy::Streak;
 use crate::didit::{Class, Client, Failure, ShareRequest};
+use crate::ledger::LedgerError;
 use crate::ledger::records::{BudgetKind, RecentRequests, Requests};
 use crate::manifest::{Entry, Manifest};
 use crate::token::{Fingerprint, ShareToken};
@@ -54,12 +56,19 @@ pub struct Partner {
 impl Partner {
     /// A partner that has minted nothing yet.
     #[must_use]
-    pub fn new(client: Client, key: Fingerprint, base_url: String, writes_per_minute: u32, means: Means) -> Self {
+    pub fn new(
+        client: Client,
+        key: Fingerprint,
+        base_url: String,
+        writes_per_minute: u32,
+        timeout: Duration,
+        means: Means,
+    ) -> Self {
         Self {
             client,
             key,
             base_url,
-            writes: Arc::new(Budget::new(writes_per_minute)),
+            writes: Arc::new(Budget::of_key(&means, key, BudgetKind::Writes, writes_per_minute, timeout)),
             is_shared: false,
             proven: AtomicBool::new(false),
             first: Arc::new(Semaphore::new(1)),
@@ -81,6 +90,11 @@ impl Partner {
         if !self.is_shared {
             self.writes.recall(&recent.writes, now);
         }
+    }
+
+    /// Notes that nothing more leaves.
+    pub(super) async fn close(&self) -> Result<(), LedgerError> {
+        if self.is_shared { Ok(()) } else { self.writes.close().await }
     }
 
     /// Waits until a token may be minted. Dropping the future, or the turn, takes nothing.

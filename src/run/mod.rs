@@ -216,6 +216,9 @@ async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop:
             }
         }
     }
+    for partner in work.partners.all() {
+        ends.halts.extend(partner.close().await.err().map(Halt::Ledger));
+    }
     ends.halts.extend(guard.halt());
     ends
 }

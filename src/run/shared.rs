@@ -7,16 +7,18 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::ledger::LedgerError;
+use crate::ledger::records::BudgetKind;
+use crate::ledger::{Ledger, LedgerError};
 use crate::pace::grants::{Ask, Reply};
 use crate::pace::{Draw, Purse, Token};
+use crate::token::Fingerprint;
 
 /// What a bank answers, later.
 pub type Answering<'b> = Pin<Box<dyn Future<Output = Result<Reply, LedgerError>> + Send + 'b>>;
@@ -26,6 +28,20 @@ pub trait Bank: fmt::Debug + Send + Sync {
     /// Tells it something, and hears its answer: [`Grants::exchange`](crate::pace::grants::Grants::exchange), once and
     /// durably. It fails only for good.
     fn exchange(&self, ask: Ask) -> Answering<'_>;
+}
+
+/// A budget that a ledger keeps.
+#[derive(Debug)]
+pub(super) struct OfLedger {
+    pub(super) ledger: Ledger,
+    pub(super) key: Fingerprint,
+    pub(super) budget: BudgetKind,
+}
+
+impl Bank for OfLedger {
+    fn exchange(&self, ask: Ask) -> Answering<'_> {
+        Box::pin(self.ledger.exchange(self.key, self.budget, ask))
+    }
 }
 
 /// A budget that is kept elsewhere.
@@ -47,7 +63,7 @@ struct Till {
     purse: Mutex<Purse>,
     origin: Instant,
     /// For the clerk: something happened that may make an exchange due.
-    stirred: Notify,
+    stirred: Arc<Notify>,
     /// For senders: something may leave.
     changed: Arc<Notify>,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -73,12 +89,12 @@ impl Shared {
             bank,
             purse: Mutex::new(purse),
             origin: Instant::now(),
-            stirred: Notify::new(),
+            stirred: Arc::new(Notify::new()),
             changed,
             one_at_a_time: tokio::sync::Mutex::new(()),
             failure: OnceLock::new(),
         });
-        let clerk = tokio::spawn(serve(Arc::clone(&till)));
+        let clerk = tokio::spawn(serve(Arc::downgrade(&till), Arc::clone(&till.stirred)));
         Self { till, clerk }
     }
 
@@ -174,19 +190,25 @@ impl Till {
     }
 }
 
-/// The clerk.
-async fn serve(till: Arc<Till>) {
-    while till.failure.get().is_none() {
+/// The clerk. While it waits it keeps neither purse nor ledger.
+async fn serve(till: Weak<Till>, stirred: Arc<Notify>) {
+    loop {
+        let Some(till) = till.upgrade().filter(|till| till.failure.get().is_none()) else { return };
         let due = till.purse().due(till.now());
-        match due {
-            Some(at) if at <= till.now() => till.exchange_if(|_| true).await,
+        if due.is_some_and(|at| at <= till.now()) {
+            till.exchange_if(|_| true).await;
+            continue;
+        }
+        let at = due.map(|at| till.origin + at);
+        drop(till);
+        match at {
             Some(at) => {
                 tokio::select! {
-                    () = tokio::time::sleep_until(till.origin + at) => {}
-                    () = till.stirred.notified() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                    () = stirred.notified() => {}
                 }
             }
-            None => till.stirred.notified().await,
+            None => stirred.notified().await,
         }
     }
 }

@@ -186,7 +186,8 @@ impl Process<'_> {
             let base = manifest.application.base();
             let client = Client::in_process(&manifest.application.base_url, Arc::clone(self.api) as Arc<dyn Server>);
             let key = FingerprintKey::from_bytes([1; 32]).fingerprint(b"the partner's key");
-            let minting = run::Partner::new(client, key, base, partner.writes_per_minute, means.clone());
+            let (limit, timeout) = (partner.writes_per_minute, manifest.limits.timeout);
+            let minting = run::Partner::new(client, key, base, limit, timeout, means.clone());
             let now = means.clock.now();
             minting.recall(&means.ledger.recent_requests(key, now).await?, now);
             partners.add(manifest, &partner.name, minting);

@@ -68,7 +68,7 @@ fn any_worker() -> impl Strategy<Value = Worker> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whoever joins, idles and dies, however long answers take, and whatever becomes of exchanges: a strict server that
     /// counts on arrival refuses nothing.
@@ -101,7 +101,7 @@ proptest! {
     /// No runner that has something to do waits for more than two windows, however many ask.
     #[test]
     fn nobody_starves(runners in 1_usize..20, limit in 20_u32..300, seed in any::<u64>()) {
-        let fleet = Fleet { limit, seed, lasts: seconds(900), ..busy(runners) };
+        let fleet = Fleet { limit, seed, lasts: seconds(300), ..busy(runners) };
         let played = play(&fleet);
         for wait in &played.longest_wait {
             prop_assert!(*wait <= seconds(125), "{wait:?} of {played:?}");
