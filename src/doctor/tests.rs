@@ -29,7 +29,8 @@ fn of<'d>(diagnosis: &'d Diagnosis, name: &str) -> &'d Check {
 fn promise_6_a_network_file_system_is_an_error_of_the_ledger() {
     assert_eq!(diagnosed(&sound()).exit(), Exit::ok());
     let refused = LedgerError::NetworkFileSystem { path: "state/ledger.db".into(), kind: "nfs".to_owned() };
-    let diagnosis = diagnosed(&Examination { around: Some(Around { file_system: Err(refused), ..around() }), ..sound() });
+    let diagnosis =
+        diagnosed(&Examination { around: Some(Around { file_system: Err(refused), ..around() }), ..sound() });
     let check = of(&diagnosis, "ledger-file-system");
     assert_eq!((check.result, diagnosis.exit().code()), (Outcome::Error, 12));
     assert!(check.message.contains("nfs") && check.help.as_ref().unwrap().contains("--allow-network-fs"), "{check:?}");
@@ -44,7 +45,8 @@ fn space_is_judged_before_a_run_needs_it() {
         (100 << 20, Outcome::Ok),
         (u64::MAX, Outcome::Ok),
     ] {
-        let diagnosis = diagnosed(&Examination { around: Some(Around { free_bytes: Some(free), ..around() }), ..sound() });
+        let diagnosis =
+            diagnosed(&Examination { around: Some(Around { free_bytes: Some(free), ..around() }), ..sound() });
         assert_eq!(of(&diagnosis, "ledger-space").result, result, "{free}");
     }
     let diagnosis = diagnosed(&Examination { around: Some(Around { free_bytes: None, ..around() }), ..sound() });
