@@ -135,6 +135,7 @@ impl Session {
         let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
         let connection = connect(server).map_err(failed)?;
         migrate(&connection, server)?;
+        connection.hurry();
         let session = Self {
             server: server.clone(),
             id: Uuid::new_v4().to_string(),
@@ -229,6 +230,7 @@ impl Session {
             return Ok(());
         }
         let connection = connect(&self.server)?;
+        connection.hurry();
         if let Some(purpose) = self.lock
             && !take(&connection, purpose)?
         {
