@@ -206,7 +206,7 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
     }
     // And none begins meanwhile: while the ledger is read, and while it is written.
     let count = Cell::new(0);
-    let look = || {
+    let disturb = || {
         let places = match count.replace(count.get() + 1) {
             0 => vec![&from],
             60 => vec![&from, &to],
@@ -217,7 +217,7 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
         }
         false
     };
-    move_to(&at(&from), &at(&to), Duration::ZERO, &look).unwrap().unwrap();
+    move_to(&at(&from), &at(&to), Duration::ZERO, &disturb).unwrap().unwrap();
     assert!(count.get() > 60);
 }
 
@@ -227,13 +227,13 @@ fn promise_4_a_move_whose_lock_was_lost_is_not_made_good() {
     for lost in ["from.db.lock", "from.db.audit.lock", "to/to.db.lock"] {
         let lock = from.with_file_name(lost);
         let count = Cell::new(0);
-        let look = || {
+        let disturb = || {
             if count.replace(count.get() + 1) == 60 {
                 fs::remove_file(&lock).unwrap();
             }
             false
         };
-        let failed = move_to(&at(&from), &at(&to), Duration::ZERO, &look).unwrap_err();
+        let failed = move_to(&at(&from), &at(&to), Duration::ZERO, &disturb).unwrap_err();
         assert!(matches!(failed, LedgerError::Displaced { what: "its lock", .. }), "{failed}");
         assert!(!to.exists(), "{lost}");
     }

@@ -11,7 +11,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 impl Job {
-    /// Claims the entry; what there is to do where it can't be worked on now, or needs no more work.
+    /// Claims the entry, once; what there is to do where it can't be worked on now, or needs no more work.
     pub(super) async fn claim(
         &mut self,
         context: &Context,
@@ -20,6 +20,9 @@ impl Job {
         entry: &Entry,
         fresh: Option<&Fresh>,
     ) -> Result<Option<Step>, LedgerError> {
+        if self.claimed {
+            return Ok(None);
+        }
         let ledger = &context.means.ledger;
         let claims = fresh.and_then(|fresh| fresh.claims.as_ref());
         let mut described = describe(lane, manifest, entry, claims, self.kind);
