@@ -92,11 +92,8 @@ fn promise_4_waiting_is_as_long_as_was_asked() {
     wait_for("a request", || scene.writes() > 0);
     let began = Instant::now();
     // On a server, applies work side by side, and repairs wait for them.
-    let second = match is_postgres() {
-        false => vec!["apply", "m.yaml", "--yes", "--wait-lock", "1s"],
-        true => vec!["ledger", "forget", "e00", "--wait-lock", "1s"],
-    };
-    scene.run(&second).exits(11);
+    let second: &[&str] = if is_postgres() { &["ledger", "forget", "e00"] } else { &["apply", "m.yaml", "--yes"] };
+    scene.run(&[second, &["--wait-lock", "1s"]].concat()).exits(11);
     assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
     for repair in [vec!["forget", "e00"], vec!["erase", "e00", "--reason", "r"]] {
         scene.run(&[&["ledger"], repair.as_slice()].concat()).exits(11);

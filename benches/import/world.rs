@@ -68,12 +68,6 @@ impl World {
         world
     }
 
-    /// The same, with another ledger.
-    pub fn with_ledger(mut self, ledger: String) -> Self {
-        self.ledger = ledger;
-        self
-    }
-
     /// A variable that the sandbox told.
     pub fn variable(&self, name: &str) -> &str {
         self.environment.iter().find(|pair| pair.0 == name).map_or("", |pair| pair.1.as_str())

@@ -34,7 +34,8 @@ fn main() {
         in_file.push(import(&World::start(entries, CONCURRENCY), 1));
         for (runs, times) in RUNS.iter().zip(&mut on_server) {
             let database = server.database();
-            let world = World::start(entries, CONCURRENCY).with_ledger(database.url());
+            let mut world = World::start(entries, CONCURRENCY);
+            world.ledger = database.url();
             times.push(import(&world, *runs));
         }
     }
@@ -49,7 +50,8 @@ fn main() {
     let [before, after] = [few, many].map(|entries| {
         let database = server.database();
         let wire = wire::Wire::new(&database);
-        let world = World::start(entries, CONCURRENCY).with_ledger(wire.url(&database));
+        let mut world = World::start(entries, CONCURRENCY);
+        world.ledger = wire.url(&database);
         import(&world, 1);
         wire.counted()
     });
