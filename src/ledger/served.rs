@@ -202,20 +202,21 @@ impl Session {
         self.reconnect()?;
         let (connection, id, batch) = (self.connected()?, &self.id, self.batch);
         if again {
-            let last: Option<i64> =
-                connection.find("SELECT batch FROM runners WHERE id = ?1", [id], |row| row.get(0))?;
-            match last {
-                Some(last) if last == batch => return Ok(()),
-                Some(_) => {}
-                // Who was away for longer than its lease is taken for dead.
-                None => self.register()?,
+            let sql = "SELECT batch FROM runners WHERE id = ?1";
+            let last: Option<i64> = connection.find(sql, [id], |row| row.get(0))?;
+            if last == Some(batch) {
+                return Ok(());
             }
         }
         let transaction = connection.begin()?;
-        connection.execute(
+        let renewed = connection.execute(
             "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3) WHERE id = ?1",
             params![id, batch, LEASE_SECONDS as f64],
         )?;
+        if renewed == 0 {
+            // Others may have gone on with its entries.
+            return Err(db::Error::Unwritable(TAKEN_FOR_DEAD.to_owned()));
+        }
         work(connection)?;
         transaction.commit()
     }
@@ -250,8 +251,12 @@ impl Session {
         Ok(())
     }
 
+    /// Makes its row, and clears away what others left that ended without a word.
     fn register(&self) -> db::Result<()> {
-        self.connected()?.execute(
+        let connection = self.connected()?;
+        connection.execute("DELETE FROM runners WHERE lease_until < clock_timestamp()", ())?;
+        connection.execute("DELETE FROM claims WHERE runner NOT IN (SELECT id FROM runners)", ())?;
+        connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
              VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))",
             params![
@@ -277,6 +282,7 @@ impl Drop for Session {
     }
 }
 
+const TAKEN_FOR_DEAD: &str = "this run was silent for so long that others took it for dead";
 const TAKEN: &str = "another run took the ledger while the connection was lost";
 
 /// Of `pg_locks l`: the lock that is numbered `?1`.
