@@ -17,7 +17,7 @@ use didit_sync::token::FingerprintKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::support::{Output, Scene, end_of, file_only, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, wait_for};
 
 const JUMPS: [&str; 2] = ["+86400", "-86400"];
 
@@ -134,9 +134,6 @@ fn promise_8_by_a_clock_that_is_a_day_ahead_nothing_is_sent_and_by_the_right_one
 
 #[test]
 fn promise_8_a_wait_for_the_lock_is_as_long_as_asked_whatever_the_clock_says() {
-    if file_only("the lock is the file's") {
-        return;
-    }
     for jump in JUMPS {
         let scene = Scene::new(sandbox(1));
         scene.write_all();

@@ -41,7 +41,7 @@ fn assert_offers(scene: &Scene, shell: &str, script: impl Fn(&str) -> String) {
     let source = scene.sources()[2].id.to_string();
     for (line, expected) in [
         ("stat", &["status"][..]),
-        ("ledger ", &["adopt", "forget", "erase", "check", "backup"]),
+        ("ledger ", &["adopt", "forget", "erase", "check", "backup", "move"]),
         ("status e", &["e00", "e01"]),
         ("status ", &["e00", "e01", &source]),
         ("apply m.yaml --only e0", &["e00", "e01"]),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::fake::created;
-use crate::support::{Fake, Reply, Scene, file_only, sandbox};
+use crate::support::{Fake, Reply, Scene, sandbox};
 
 /// Entry, rule, block.
 type Found = (String, String, String);
@@ -248,9 +248,6 @@ fn a_review_becomes_the_baseline_by_itself_and_explains_no_later_change() {
 
 #[test]
 fn promise_11_an_acceptance_is_a_run_with_actor_and_reason_and_needs_the_lock_of_repairs() {
-    if file_only("the lock is the file's") {
-        return;
-    }
     let scene = imported(2, |_| false);
     change(&scene, 0, Change::Delete);
     scene.run(&["audit", "--accept", "all"]).exits(64);

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::ledger::Sql;
-use crate::support::{Output, Scene, end_of, file_only, sandbox, signal, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, signal, wait_for};
 
 const SESSIONS: usize = 60;
 const SIGABRT: i32 = 6;
@@ -277,9 +277,6 @@ fn promise_7_a_signal_before_an_acceptance_leaves_all_to_be_accepted() {
 
 #[test]
 fn promise_7_a_signal_ends_an_acceptances_wait_for_the_lock() {
-    if file_only("the lock is the file's") {
-        return;
-    }
     for (sent, code) in SIGNALS {
         let scene = Scene::new(sandbox(2));
         scene.write_all();

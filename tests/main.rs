@@ -13,7 +13,7 @@
 //! | 3 | "already imported" as the first answer is looked for | `lost_answers`, `hostile`; `run::resolve`, `run::model` |
 //! | 4 | one writer at a time | `exits`, `crash`, `doctor`; `ledger::tests` |
 //! | 5 | no token, key or personal data anywhere | `secrets` (outputs, errors, files), `logs`, `process` (panics, kills, cores, the machine); `mask`, `token`, `didit`, `manifest::snippet` |
-//! | 6 | the ledger's file: private, migrated, damage found | `exits`, `main_job`; `ledger::tests` |
+//! | 6 | the ledger: private, migrated, moved whole, damage found | `exits`, `main_job`, `moving`; `ledger::tests` |
 //! | 7 | signals | `exits`, `stopping`, `killed_audits` |
 //! | 8 | full disks and garbage: a clear error, no wrong record; no redirect | `disk`, `hostile`, `refusals`; `didit::client`, `ledger::tests` |
 //! | 9 | erasure leaves a keyed hash; what is forgotten may be imported again | `repairs`, `planning`, `lost_answers`; `ledger::erase` |
@@ -51,6 +51,7 @@ mod lost_answers;
 mod main_job;
 mod manifest_errors;
 mod minting;
+mod moving;
 mod pacing;
 mod planning;
 mod postgres;

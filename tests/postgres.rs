@@ -121,7 +121,11 @@ fn a_file_and_a_server_are_asked_alike() {
     }
     // What stands in its tables is seen as what stands in a file.
     let mut ledger = database.connect();
-    ledger.batch_execute(r"UPDATE t SET hash = '\x0041424300' WHERE id = 2").unwrap();
+    ledger
+        .batch_execute(
+            r"ALTER TABLE t ADD seen TIMESTAMPTZ; UPDATE t SET hash = '\x0041424300', seen = now() WHERE id = 2",
+        )
+        .unwrap();
     let tables = Sql::Server(Box::new(ledger)).tables();
     assert_eq!(tables.keys().collect::<Vec<_>>(), ["public.t", "public.u"]);
     let bytes = &tables["public.t"];

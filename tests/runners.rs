@@ -28,7 +28,7 @@ fn server() -> Option<&'static Cluster> {
 /// The labels of a run, by outcome.
 fn outcomes(document: &Value) -> BTreeMap<String, Vec<String>> {
     let mut by_outcome: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for entry in document["entries"].as_array().unwrap() {
+    for entry in document["imports"].as_array().unwrap() {
         let text = |name: &str| entry[name].as_str().unwrap().to_owned();
         by_outcome.entry(text("outcome")).or_default().push(text("id"));
     }

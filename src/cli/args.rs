@@ -99,7 +99,7 @@ fn add_twins(command: &clap::Command, twins: &mut BTreeMap<String, String>) {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The ledger's file.
+    /// The ledger: a file, or a PostgreSQL server's URL (`postgres://...`).
     #[arg(long, global = true, env = "DIDIT_SYNC_LEDGER", default_value = "state/ledger.db", value_name = "PATH")]
     pub ledger: PathBuf,
     /// Allow a ledger on a network file system.
@@ -399,6 +399,8 @@ pub enum LedgerCommand {
     Check(CheckArgs),
     /// Copy the ledger to a new file, also while an apply runs.
     Backup(BackupArgs),
+    /// Move the ledger to another file, or to a server and back; what is there now stays as it is.
+    Move(MoveArgs),
 }
 
 /// `ledger adopt`.
@@ -462,6 +464,20 @@ pub struct CheckArgs {
 pub struct BackupArgs {
     /// The new file.
     pub path: PathBuf,
+    /// `--json`.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// `ledger move`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// Where to: a new file, or the URL of a database without a ledger in it.
+    #[arg(long, env = "DIDIT_SYNC_TO", value_name = "LEDGER")]
+    pub to: PathBuf,
+    /// Wait so long for a ledger that another run holds.
+    #[arg(long, env = "DIDIT_SYNC_WAIT_LOCK", value_name = "TIME", value_parser = time, default_value = "0s")]
+    pub wait_lock: Duration,
     /// `--json`.
     #[command(flatten)]
     pub json: JsonArgs,

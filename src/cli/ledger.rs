@@ -12,7 +12,7 @@ use super::args::{AdoptArgs, BackupArgs, CheckArgs, ForgetArgs, Global, LedgerCo
 use super::names::{self, Named, Problems};
 use super::setup::Held;
 use super::signals::Signals;
-use super::{Failure, erase, origin, setup, status};
+use super::{Failure, erase, moving, origin, setup, status};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{Counts, EntryId, Flaw, Record, Requests, RunEnd, RunError, RunId, State};
@@ -38,6 +38,7 @@ pub(super) async fn run(
         LedgerCommand::Erase(args) => erase::run(&args, global, console, signals).await,
         LedgerCommand::Check(args) => check(&args, global, console),
         LedgerCommand::Backup(args) => backup(&args, global, console, signals),
+        LedgerCommand::Move(args) => moving::run(&args, global, console, signals),
     }
 }
 

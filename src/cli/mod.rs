@@ -14,6 +14,7 @@ mod failure;
 mod files;
 mod ledger;
 mod man;
+mod moving;
 mod names;
 mod origin;
 mod plan;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::args::SchemaArgs;
 use super::explain::ExplainDocument;
 use super::ledger::{BackupDocument, CheckDocument};
+use super::moving::MoveDocument;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::manifest;
@@ -39,6 +40,7 @@ pub fn of(output: Output) -> Value {
         Output::Explain => output.schema::<ExplainDocument<'_>>(),
         Output::Check => output.schema::<CheckDocument<'_>>(),
         Output::Backup => output.schema::<BackupDocument<'_>>(),
+        Output::Move => output.schema::<MoveDocument<'_>>(),
     }
     .to_value()
 }

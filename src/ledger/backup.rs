@@ -1,6 +1,6 @@
 //! `ledger backup`: a copy of one moment, while an apply may run.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use rusqlite::backup::{Backup, StepResult};
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::read::Reader;
 use super::records::{Copied, Counts};
-use super::{LedgerError, LedgerFile, Location, file};
+use super::{LedgerError, LedgerFile, Location, Server, db, file, served, transfer};
 
 /// Pages copied between two looks at whether to go on.
 const PAGES: i32 = 1024;
@@ -18,45 +18,68 @@ const PAGES: i32 = 1024;
 pub fn back_up(location: &Location, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Option<Copied>, LedgerError> {
     match location {
         Location::File(file) => back_up_file(file, to, is_stopped),
-        Location::Server(server) => Err(LedgerError::Server {
-            ledger: server.to_string(),
-            detail: "a backup of a server's ledger is made by its own tools".to_owned(),
-        }),
+        Location::Server(server) => back_up_server(location, server, to, is_stopped),
     }
+}
+
+/// A file that holds what the server did at one moment, whatever is written there meanwhile.
+fn back_up_server(
+    location: &Location,
+    server: &Server,
+    to: &Path,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Option<Copied>, LedgerError> {
+    let failed = |error: db::Error| LedgerError::of(location, &error);
+    let missing = || LedgerError::Missing(location.to_string());
+    let from = served::open_for_reading(server)?.ok_or_else(missing)?;
+    let _as_of_one_moment = from.begin_reading().map_err(failed)?;
+    let Some(held) = transfer::held(&from, is_stopped).map_err(failed)? else { return Ok(None) };
+    make_beside(to, |beside| {
+        let made = transfer::make_file(&from, location, beside, &held, is_stopped)?;
+        made.map(|()| read_back(location, beside)).transpose()
+    })
 }
 
 fn back_up_file(file: &LedgerFile, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Option<Copied>, LedgerError> {
+    make_beside(to, |beside| {
+        let Some(counts) = write(file, beside, is_stopped)? else { return Ok(None) };
+        let location = Location::File(file.clone());
+        let copied = read_back(&location, beside)?;
+        if copied.counts != counts {
+            return Err(wrong(&location, "its copy holds other rows than it does".to_owned()));
+        }
+        Ok(Some(copied))
+    })
+}
+
+/// Makes a file under another name, and gives it its own once it is whole; otherwise nothing is left of it.
+fn make_beside(
+    to: &Path,
+    make: impl FnOnce(&Path) -> Result<Option<Copied>, LedgerError>,
+) -> Result<Option<Copied>, LedgerError> {
     let beside = file::sibling(to, &format!(".{}.tmp", std::process::id()));
-    let copied = copy(file, &beside, is_stopped).and_then(|copied| {
-        // Unlike a rename, a link never takes the place of a file.
+    let copied = make(&beside).and_then(|copied| {
         if copied.is_some() {
-            fs::hard_link(&beside, to).map_err(|e| LedgerError::io(to, &e))?;
+            transfer::name(&beside, to)?;
         }
         Ok(copied)
     });
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        // Mostly there is none.
-        let _ = fs::remove_file(file::sibling(&beside, suffix));
-    }
-    let Some(copied) = copied? else { return Ok(None) };
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| LedgerError::io(to, &e))?;
-    Ok(Some(copied))
+    transfer::discard(&beside);
+    copied
 }
 
-fn copy(from: &LedgerFile, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Option<Copied>, LedgerError> {
-    let Some(counts) = write(from, to, is_stopped)? else { return Ok(None) };
-    let copy = Reader::require(&Location::file(to, true))?;
-    let wrong = |detail: String| LedgerError::Corrupt { path: from.path.display().to_string(), detail };
-    if let Some(flaw) = copy.check()?.into_iter().find(|flaw| flaw.rule == "integrity") {
-        return Err(wrong(format!("its copy is damaged: {}", flaw.message)));
+fn wrong(location: &Location, detail: String) -> LedgerError {
+    LedgerError::Corrupt { path: location.to_string(), detail }
+}
+
+/// Reads a copy as everyone would.
+fn read_back(of: &Location, copy: &Path) -> Result<Copied, LedgerError> {
+    let reader = Reader::require(&Location::file(copy, true))?;
+    if let Some(flaw) = reader.check()?.into_iter().find(|flaw| flaw.rule == "integrity") {
+        return Err(wrong(of, format!("its copy is damaged: {}", flaw.message)));
     }
-    let copied = copy.counts()?;
-    if copied != counts {
-        return Err(wrong("its copy holds other rows than it does".to_owned()));
-    }
-    let bytes = fs::metadata(to).map_err(|e| LedgerError::io(to, &e))?.len();
-    Ok(Some(Copied { identity: copy.identity()?, bytes, counts }))
+    let bytes = fs::metadata(copy).map_err(|e| LedgerError::io(copy, &e))?.len();
+    Ok(Copied { identity: reader.identity()?, bytes, counts: reader.counts()? })
 }
 
 /// Rows are counted and copied in one read transaction: whoever writes meanwhile is not seen.

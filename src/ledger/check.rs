@@ -1,8 +1,9 @@
-//! `ledger check`: what SQLite says of the file, and what this program knows to hold in every ledger.
+//! `ledger check`: what the database says of itself, and what this program knows to hold in every ledger.
 
 use super::db::{self, Connection};
 
 use super::records::Flaw;
+use super::tables::TABLES;
 
 /// Each rule with the query for what breaks it: an entry's number or NULL, and words that hold ids and counts only.
 const RULES: [(&str, &str); 9] = [
@@ -48,7 +49,7 @@ const RULES: [(&str, &str); 9] = [
         "session-lost",
         "SELECT e.id, 'attempt ' || a.number || ' was answered with session ' || b.session_id || ', which the entry lacks'
          FROM answers b JOIN attempts a ON a.id = b.attempt JOIN entries e ON e.id = a.entry
-         WHERE b.outcome = 'imported' AND e.state <> 'erased' AND e.session_id IS DISTINCT FROM b.session_id
+         WHERE b.outcome = 'imported' AND b.session_id IS NOT NULL AND e.state <> 'erased' AND e.session_id IS DISTINCT FROM b.session_id
            AND NOT EXISTS (SELECT 1 FROM evidence v
              WHERE v.entry = e.id AND v.verdict IN ('adopted', 'forgotten') AND v.run > a.run)",
     ),
@@ -104,9 +105,13 @@ pub(super) fn check(connection: &Connection) -> db::Result<Vec<Flaw>> {
 }
 
 fn integrity(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
-    if !tx.is_file() {
-        return Ok(());
+    match tx {
+        Connection::Sqlite(_) => integrity_of_file(tx, flaws),
+        Connection::Postgres(_) => integrity_on_server(tx, flaws),
     }
+}
+
+fn integrity_of_file(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
     tx.prepare("PRAGMA integrity_check")?.each((), |row| {
         let text: String = row.get(0)?;
         if text != "ok" {
@@ -116,9 +121,62 @@ fn integrity(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
     })?;
     tx.prepare("PRAGMA foreign_key_check")?.each((), |row| {
         let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
-        flaws.push(Flaw::of_file(ORPHANS, format!("a row of {table} belongs to no row of {parent}")));
+        flaws.push(Flaw::of_file(ORPHANS, orphan(&table, &parent)));
         Ok(())
     })
+}
+
+fn orphan(table: &str, parent: &str) -> String {
+    format!("a row of {table} belongs to no row of {parent}")
+}
+
+/// What keeps a server's tables sound, and is not in force. Each row is a flaw in words.
+const OUT_OF_FORCE: [&str; 2] = [
+    "SELECT 'PostgreSQL: constraint ' || c.conname || ' of ' || t.relname || ' was never looked at'
+     FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+     WHERE NOT c.convalidated AND t.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'meta'::regclass)
+     ORDER BY 1",
+    "SELECT 'PostgreSQL: index ' || i.relname || ' is not valid'
+     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+     WHERE NOT x.indisvalid AND i.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'meta'::regclass)
+     ORDER BY 1",
+];
+
+/// A server has no check of all its rows. Those of one that was restored by hand, or written past its constraints, are
+/// looked at.
+fn integrity_on_server(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
+    for sql in OUT_OF_FORCE {
+        tx.prepare(sql)?.each((), |row| {
+            flaws.push(Flaw::of_file(INTEGRITY, row.get(0)?));
+            Ok(())
+        })?;
+    }
+    for table in &TABLES {
+        let name = table.name;
+        if table.is_numbered() && is_behind(tx, name)? {
+            let message = format!("PostgreSQL: the next row of {name} gets a number that is not above all others");
+            flaws.push(Flaw::of_file(INTEGRITY, message));
+        }
+        for (column, parent, key) in table.parents {
+            let sql = format!(
+                "SELECT count(*) FROM {name} c WHERE c.{column} IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.{key} = c.{column})"
+            );
+            let orphans: u64 = tx.query_row(&sql, (), |row| row.get(0))?;
+            flaws.extend((0..orphans).map(|_| Flaw::of_file(ORPHANS, orphan(name, parent))));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the sequence of a table is behind its rows. Whoever may not read the sequence is not told.
+fn is_behind(tx: &Connection, table: &str) -> db::Result<bool> {
+    let sql = format!(
+        "SELECT CASE WHEN has_sequence_privilege(s, 'USAGE') OR has_sequence_privilege(s, 'SELECT')
+           THEN coalesce(pg_sequence_last_value(s), 0) < (SELECT coalesce(max(id), 0) FROM {table}) ELSE false END
+         FROM (SELECT CAST(pg_get_serial_sequence('{table}', 'id') AS regclass) AS s) q"
+    );
+    tx.query_row(&sql, (), |row| row.get(0))
 }
 
 fn broken(tx: &Connection, rule: &'static str, sql: &str, flaws: &mut Vec<Flaw>) -> db::Result<()> {

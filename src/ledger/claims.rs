@@ -51,7 +51,7 @@ impl From<&Record> for Seen {
 pub enum Claim {
     /// This run's, and it stands where the plan saw it.
     Ours,
-    /// This run's, but another one has been at it since the plan was made.
+    /// Another run has been at it since the plan was made: it is done, or this run's to go on with.
     Changed(Box<Record>),
     /// Another run's, which is at work.
     Elsewhere,
@@ -67,17 +67,19 @@ impl Ledger {
 }
 
 fn claim(tx: &Connection, runner: &str, key: &FingerprintKey, wanted: &Wanted) -> db::Result<Claim> {
-    let name = name(key, wanted);
-    if !is_free_for(tx, runner, &name)? {
-        return Ok(Claim::Elsewhere);
-    }
+    let is_ours = is_free_for(tx, runner, &name(key, wanted))?;
     let now = match wanted.seen {
         Some(seen) => Some(seen.id),
         None => made_since(tx, wanted)?,
     };
-    let Some(id) = now else { return Ok(Claim::Ours) };
-    let record = record_by_id(tx, id)?;
-    if wanted.seen == Some(Seen::from(&record)) { Ok(Claim::Ours) } else { Ok(Claim::Changed(Box::new(record))) }
+    let record = now.map(|id| record_by_id(tx, id)).transpose()?;
+    let has_changed = record.as_ref().map(Seen::from) != wanted.seen;
+    Ok(match record {
+        // Whoever has the claim keeps it to the end of its run, and is done with this one.
+        Some(record) if has_changed && (is_ours || record.state != State::Sending) => Claim::Changed(Box::new(record)),
+        _ if is_ours => Claim::Ours,
+        _ => Claim::Elsewhere,
+    })
 }
 
 /// What an entry is claimed under: where it goes, and the session that it is about, as far as that is known.

@@ -93,6 +93,20 @@ pub(super) fn open_with(location: &LedgerFile, versions: &[&str]) -> Result<ForW
     Ok(ForWriting { connection, watch })
 }
 
+/// Makes a new file with the tables of a ledger and nothing in them, not even an identity. Nothing that is written by this
+/// connection is durable until the file itself is synced.
+pub(super) fn make_empty(path: &Path) -> Result<Connection, LedgerError> {
+    create_private(path)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let sqlite = |error: rusqlite::Error| LedgerError::sqlite(path, &error);
+    connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(())).map_err(sqlite)?;
+    connection.pragma_update(None, "synchronous", "OFF").map_err(sqlite)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(sqlite)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB).map_err(sqlite)?;
+    migrate(&mut connection, path, &MIGRATIONS)?;
+    Ok(connection)
+}
+
 /// A ledger opened for reading.
 #[derive(Debug)]
 pub(super) struct ForReading {

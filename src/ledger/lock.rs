@@ -70,6 +70,24 @@ impl Lock {
         }
     }
 
+    /// An error where the lock was lost: its file is another, or its session has ended.
+    pub(super) fn confirm(&self) -> Result<(), LedgerError> {
+        match &self.0 {
+            Held::File(lock) if FileId::at(&lock.path) == Some(lock.id) => Ok(()),
+            Held::File(lock) => {
+                let path = lock.path.display().to_string();
+                Err(LedgerError::Displaced { path, what: "its lock", saved: None })
+            }
+            Held::Server(session) => match &*session.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(session) => {
+                    let asked = session.read(|connection| connection.query_row("SELECT 1", (), |_| Ok(())));
+                    asked.map_err(|error| session.failure(&error))
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
     /// The session that holds the lock, for whoever is to write with it.
     pub(super) fn session(&self) -> Option<Box<Session>> {
         match &self.0 {

@@ -25,6 +25,7 @@ mod findings;
 mod grants;
 mod imports;
 mod lock;
+mod moving;
 mod pass;
 mod past;
 mod period;
@@ -37,9 +38,11 @@ mod sends;
 mod served;
 mod server;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod transfer;
 mod walk;
 mod watch;
 mod writer;
@@ -52,15 +55,17 @@ pub use backup::back_up;
 pub use check::check_rules;
 pub use claims::{Claim, Seen, Wanted};
 pub use erase::{scrub, token_hash};
-pub use examine::{Contents, Examination, examine};
+pub use examine::{Around, Contents, Examination, examine};
 pub use findings::{Acceptance, Verdict};
 pub use lock::{Lock, Purpose};
+pub use moving::{Moved, move_to};
 pub use plans::{PlanPast, RunRef};
 pub use read::Reader;
 pub use rules::{EntryRules, KeptRules};
 pub use server::{Server, ServerError};
 pub use store::Ledger;
 pub use timeline::Sends;
+pub use transfer::Held;
 pub use walk::{Auditable, Auditables, Line, Listed, Walk, Which};
 
 /// Where a ledger is.
@@ -153,6 +158,27 @@ pub enum LedgerError {
         /// Where a copy of all that it held was saved.
         saved: Option<PathBuf>,
     },
+    /// A `ledger move` to it has not ended.
+    #[error("the ledger {0} is not whole: a `ledger move` to it goes on, or was broken off")]
+    Incoming(String),
+    /// Something else is where a ledger was to be moved.
+    #[error("the ledger can't be moved to {ledger}: {detail}")]
+    Occupied {
+        /// Where it was to be moved.
+        ledger: String,
+        /// What is there.
+        detail: String,
+    },
+    /// A copy turned out to be another than it should be.
+    #[error("the copy of the ledger {from} in {to} is not equal to it: {detail}")]
+    Unequal {
+        /// The ledger.
+        from: String,
+        /// Its copy.
+        to: String,
+        /// In what they differ.
+        detail: String,
+    },
     /// What `--ledger` names as a server can't be one.
     #[error("--ledger: {0}")]
     Url(#[from] ServerError),
@@ -188,6 +214,13 @@ impl LedgerError {
             }
             Self::Displaced { .. } => {
                 "keep this output, which names every session of this run; put the ledger back where it was, and run again"
+            }
+            Self::Incoming(_) => {
+                "run the same `ledger move` again, which goes on; until it has ended, use the ledger that is moved"
+            }
+            Self::Occupied { .. } => "name a new file, or a database without a ledger; nothing was changed",
+            Self::Unequal { .. } => {
+                "go on with the ledger as it is, which was not changed; run `ledger check`, then the same command again, which begins anew"
             }
             Self::Url(error) => error.help(),
             Self::Server { .. } => {

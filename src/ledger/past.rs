@@ -93,6 +93,8 @@ pub(super) fn keep_states(tx: &Connection, run: RunId) -> db::Result<()> {
 /// If the last run that changes entries died, keeps what there is to be said of it. The caller is about to begin the
 /// next, and holds the lock.
 pub(super) fn keep_dead_run(tx: &Connection) -> db::Result<()> {
+    // Several runs may begin at once.
+    served::one_at_a_time(tx)?;
     let last = "SELECT max(id) FROM runs WHERE command <> 'audit'";
     let Some(run) = tx.query_row(last, (), |row| row.get::<Option<i64>>(0))?.map(RunId) else { return Ok(()) };
     if is_past(tx, run)? || served::is_at_work(tx, run)? {

@@ -89,6 +89,11 @@ pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
     }
 }
 
+/// Waits until no other transaction is here, and keeps others out until this one ends. In a file that is so anyway.
+pub(super) fn one_at_a_time(connection: &Connection) -> db::Result<()> {
+    if connection.is_file() { Ok(()) } else { connection.batch("SELECT pg_advisory_xact_lock(1146312014, 1)") }
+}
+
 /// Whether the process of a run may still be at work; in a file, where only one can be, that is never asked of another.
 pub(super) fn is_at_work(connection: &Connection, run: RunId) -> db::Result<bool> {
     if connection.is_file() {
@@ -278,7 +283,7 @@ const OF_LOCK: &str = "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
    AND ((l.classid::bigint << 32) | l.objid::bigint) = ((('meta'::regclass)::oid::bigint << 8) | CAST(?1 AS BIGINT))";
 
 /// Takes a lock if it is free.
-fn take(connection: &Connection, purpose: Purpose) -> db::Result<bool> {
+pub(super) fn take(connection: &Connection, purpose: Purpose) -> db::Result<bool> {
     connection.query_row(&format!("SELECT {}({LOCK})", purpose.taking()), [purpose.number()], |row| row.get(0))
 }
 
@@ -297,7 +302,7 @@ pub(super) fn holder(connection: &Connection, purpose: Purpose) -> db::Result<Op
 }
 
 /// Connects, and refuses what can't keep a ledger.
-fn connect(server: &Server) -> db::Result<Connection> {
+pub(super) fn connect(server: &Server) -> db::Result<Connection> {
     let connection = Connection::Postgres(Box::new(Link::connect(server)?));
     // A process that is stopped in the middle of a transaction must not hold its rows from the others for ever.
     connection.batch(
@@ -310,7 +315,7 @@ fn connect(server: &Server) -> db::Result<Connection> {
 pub(super) fn examine(server: &Server) -> Result<(), LedgerError> {
     let connection =
         connect(server).map_err(|error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error))?;
-    refuse_read_only(&connection, server)
+    refuse_unfit(&connection, server)
 }
 
 /// Connects to a ledger for reading; `None` where there is none.
@@ -355,23 +360,32 @@ fn version(connection: &Connection, server: &Server) -> Result<Option<i64>, Ledg
     let version: Option<i64> = connection.find("SELECT version FROM meta", (), |row| row.get(0)).map_err(failed)?;
     let corrupt = |detail: &str| LedgerError::Corrupt { path: server.to_string(), detail: detail.to_owned() };
     match version {
+        None if is_incoming(connection).map_err(failed)? => Err(LedgerError::Incoming(server.to_string())),
         None => Err(corrupt("its identity is gone")),
         Some(version) if version > MIGRATIONS.len() as i64 => Err(LedgerError::Newer(server.to_string())),
         version => Ok(version),
     }
 }
 
+/// Whether tables without an identity are those of a ledger that is being moved here.
+fn is_incoming(connection: &Connection) -> db::Result<bool> {
+    connection.query_row("SELECT to_regclass('incoming') IS NOT NULL", (), |row| row.get(0))
+}
+
+/// Lets one session at a time make tables; released with its transaction.
+pub(super) const MAKING: &str = "SELECT pg_advisory_xact_lock(1146312014, 0)";
+
 /// Makes the tables, or brings them to this program's version.
 fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
     let newest = MIGRATIONS.len() as i64;
+    refuse_unfit(connection, server)?;
     if version(connection, server)? == Some(newest) {
-        return refuse_read_only(connection, server);
+        return Ok(());
     }
-    refuse_read_only(connection, server)?;
     let transaction = connection.begin().map_err(failed)?;
     // One at a time: whoever waited finds them made.
-    connection.batch("SELECT pg_advisory_xact_lock(1146312014, 0)").map_err(failed)?;
+    connection.batch(MAKING).map_err(failed)?;
     let from = version(connection, server)?;
     for sql in MIGRATIONS.iter().skip(from.unwrap_or(0) as usize) {
         connection.batch(sql).map_err(failed)?;
@@ -406,16 +420,22 @@ pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// A standby, or a database in which nothing may be written.
-fn refuse_read_only(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
+/// What can't keep a ledger: another database that speaks PostgreSQL's protocol, but whose advisory locks lock nothing;
+/// a standby; a database in which nothing may be written.
+pub(super) fn refuse_unfit(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let refused = |detail: &str| LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() };
+    let version: String = connection.query_row("SELECT version()", (), |row| row.get(0)).map_err(failed)?;
+    if !version.starts_with("PostgreSQL ") {
+        let name = version.split_whitespace().next().unwrap_or_default();
+        return Err(refused(&format!("{name} has no locks that this program could rely on; it needs PostgreSQL")));
+    }
     let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
     let (is_standby, is_read_only): (bool, bool) =
         connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
-    let detail = match (is_standby, is_read_only) {
-        (true, _) => "this server is a standby, which can't be written; name the primary",
-        (false, true) => "its transactions are read-only; name a database that can be written",
-        (false, false) => return Ok(()),
-    };
-    Err(LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() })
+    match (is_standby, is_read_only) {
+        (true, _) => Err(refused("this server is a standby, which can't be written; name the primary")),
+        (false, true) => Err(refused("its transactions are read-only; name a database that can be written")),
+        (false, false) => Ok(()),
+    }
 }

@@ -4,6 +4,7 @@ mod files;
 mod listing;
 pub(super) mod queries;
 mod reported;
+mod transferred;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

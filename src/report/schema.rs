@@ -39,6 +39,8 @@ pub enum Output {
     Check,
     /// `ledger backup --json`.
     Backup,
+    /// `ledger move --json`.
+    Move,
 }
 
 impl Output {
@@ -58,6 +60,7 @@ impl Output {
             Self::Explain => "didit-sync/explain.v1",
             Self::Check => "didit-sync/check.v1",
             Self::Backup => "didit-sync/backup.v1",
+            Self::Move => "didit-sync/move.v1",
         }
     }
 

@@ -54,6 +54,8 @@ fn urls_mean_what_they_mean_to_libpq() {
         ("postgres://me@db/", "me@db:5432/me"),
         ("postgres://me@db:/x", "me@db:5432/x"),
         ("postgres://me@db?dbname=x", "me@db:5432/x"),
+        ("postgres://me@db?dbname=x&", "me@db:5432/x"),
+        ("postgres://me@db/x?", "me@db:5432/x"),
         ("postgres://me@db/x?dbname=y", "me@db:5432/y"),
         ("postgres://me@[::1]:6432/x", "me@[::1]:6432/x"),
         ("postgres://me@[2001:db8::1]/x", "me@[2001:db8::1]:5432/x"),
@@ -114,7 +116,7 @@ fn what_is_no_url_is_told_without_its_text() {
         ("postgres://me@host/d%0Ab", "dbname in the server's URL"),
         ("postgres://m%FFe@host/db", "user in the server's URL"),
         ("postgres://me@host/db?sslmode", "parameter 1"),
-        ("postgres://me@host/db?sslmode=disable&", "parameter 2"),
+        ("postgres://me@host/db?sslmode=disable&&port=1", "parameter 2"),
         ("postgres://me@host/db?options=-c a=b", "parameter 1"),
         (
             "postgres://me@host/db?sslmode=disable&sslmod=x",

@@ -67,7 +67,7 @@ fn read_servers(servers: &str, values: &mut Values) -> Result<(), ServerError> {
 }
 
 fn read_query(query: &str, values: &mut Values) -> Result<(), ServerError> {
-    for (nth, pair) in query.split('&').enumerate().filter(|_| !query.is_empty()) {
+    for (nth, pair) in query.split_terminator('&').enumerate() {
         let malformed = || ServerError::Malformed { nth: nth + 1 };
         let (name, value) = pair.split_once('=').ok_or_else(malformed)?;
         if value.contains('=') {

@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Reader, Which};
 use crate::token::FingerprintKey;
 
 /// What may read a table whole: a part of the statement, what SQLite says of the table, and why.
-const PASSES: [(&str, &str, &str); 38] = [
+const PASSES: [(&str, &str, &str); 41] = [
     ("FROM meta", "SCAN meta", "it has one row"),
     ("UPDATE meta", "SCAN meta", "it has one row"),
     ("FROM sqlite_schema", "SCAN sqlite_master", "it has a row for each table"),
@@ -43,6 +43,9 @@ const PASSES: [(&str, &str, &str); 38] = [
         "SCAN ",
         "a backup and its copy are counted whole",
     ),
+    (" WHERE TRUE ORDER BY ", "SCAN ", "a move reads everything; this is the first of it"),
+    (" DESC LIMIT 1", "SCAN ", "one row is read"),
+    ("), (?", "SCAN ", "the rows are given"),
     ("FROM (SELECT CAST(NULL AS BIGINT) AS entry", "SCAN ", "`ledger check` reads everything"),
     ("imported_at >= ?1 AND imported_at < ?2", "SCAN entries", "a report of a period passes over the entries once"),
     ("WITH told (class", "SCAN b", "a report of a period passes over the answers once"),
