@@ -99,7 +99,7 @@ fn add_twins(command: &clap::Command, twins: &mut BTreeMap<String, String>) {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The ledger's file.
+    /// The ledger: a file, or a PostgreSQL server's URL (`postgres://...`).
     #[arg(long, global = true, env = "DIDIT_SYNC_LEDGER", default_value = "state/ledger.db", value_name = "PATH")]
     pub ledger: PathBuf,
     /// Allow a ledger on a network file system.
