@@ -225,11 +225,11 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
 fn promise_4_a_move_whose_lock_was_lost_is_not_made_good() {
     let (_folder, from, to) = two();
     for lost in ["from.db.lock", "from.db.audit.lock", "to/to.db.lock"] {
-        let lock = from.with_file_name(lost);
+        let file = from.with_file_name(lost);
         let count = Cell::new(0);
         let disturb = || {
             if count.replace(count.get() + 1) == 60 {
-                fs::remove_file(&lock).unwrap();
+                fs::remove_file(&file).unwrap();
             }
             false
         };
