@@ -1,4 +1,4 @@
-//! What a ledger on a server costs beside one in a file: `cargo bench --bench server [-- --full]`. It needs PostgreSQL, and
+//! What a ledger on a server costs beside one in a file: `cargo bench --bench server [-- --full | --round-trips]`. It needs PostgreSQL, and
 //! says so where there is none.
 //!
 //! The sandbox, without limits, and a PostgreSQL that makes every commit durable (`fsync = on`) run on the same machine.
@@ -25,9 +25,16 @@ use world::World;
 const CONCURRENCY: usize = 32;
 
 fn main() {
-    let is_full = std::env::args().any(|it| it == "--full");
-    let (entries, rounds) = if is_full { (5_000, 3) } else { (1_000, 3) };
+    let has = |flag: &str| std::env::args().any(|it| it == flag);
     let Some(server) = Cluster::own(DURABLE) else { return };
+    if !has("--round-trips") {
+        let (entries, rounds) = if has("--full") { (5_000, 3) } else { (2_000, 1) };
+        rates(&server, entries, rounds);
+    }
+    round_trips(&server);
+}
+
+fn rates(server: &Cluster, entries: usize, rounds: usize) {
     println!("import of {entries}  runs  entries/s  of a file's");
     let (mut in_file, mut on_server) = (Vec::new(), vec![Vec::new(); RUNS.len()]);
     for _ in 0..rounds {
@@ -46,6 +53,9 @@ fn main() {
         let share = 100.0 * of_file.as_secs_f64() / took.as_secs_f64();
         println!("PostgreSQL       {runs:>2}  {:>9.0}  {share:>10.0}%", rate(entries, took));
     }
+}
+
+fn round_trips(server: &Cluster) {
     let (few, many) = (200, 1_200);
     let [before, after] = [few, many].map(|entries| {
         let database = server.database();

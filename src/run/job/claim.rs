@@ -7,8 +7,8 @@ use crate::ledger::records::Record;
 use crate::ledger::{Claim, Wanted};
 
 /// How long an entry of another run is left alone before it is looked at again.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Job {
     /// Looks whether the entry is this run's to work on, before its turn.
