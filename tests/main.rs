@@ -64,6 +64,7 @@ mod rewritten;
 mod runners;
 mod schedule;
 mod secrets;
+mod server_faults;
 mod status;
 mod stopping;
 mod terminal;

@@ -1,0 +1,577 @@
+//! What a ledger's server may do in the middle of a run: restart, be cut off, be silent, refuse, be full, be read-only, and
+//! stay away. Whatever it does, no session is lost and none is made twice; each run is compared with what the API's server
+//! really has.
+//!
+//! They need a PostgreSQL, and are left out where there is none. The long forms, which print their figures:
+//!
+//! ```text
+//! cargo test --test main server_faults:: -- --ignored --nocapture
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a campaign prints its figures")]
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use didit_sync::sandbox::Config;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
+
+use crate::crash::{Round, Tally, scene, seed, with_faults};
+use crate::support::cut::{Cut, Moment};
+use crate::support::postgres::{Cluster, DURABLE, Database, cluster};
+use crate::support::{Output, Scene, wait_for};
+
+/// Answers take a moment, so that some are under way whenever something happens.
+const SLOW: &str = "import.latency=10ms..30ms";
+
+/// What is under way when the server goes away has been answered after this.
+const ANSWERED: Duration = Duration::from_millis(500);
+
+fn writes_at_least(scene: &Scene, writes: u64) {
+    wait_for("requests", || scene.writes() >= writes);
+}
+
+/// Asserts that nothing is sent for so long.
+#[track_caller]
+fn assert_silent(scene: &Scene, time: Duration) {
+    sleep(ANSWERED);
+    let sent = scene.writes();
+    sleep(time);
+    assert_eq!(scene.writes(), sent, "sent while no intent could be made durable");
+}
+
+/// Asserts that a run by itself came to a good end, and that what it wrote was carried out once.
+fn assert_all_well(round: &Round<'_>, database: &Database<'_>, entries: usize, children: Vec<Child>) -> String {
+    let outputs: Vec<Output> = children.into_iter().map(Output::of).collect();
+    let mut tally = Tally::default();
+    for output in &outputs {
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let mut of_run = Tally::default();
+        round.compare_settled(&mut of_run, output);
+        tally = of_run;
+    }
+    tally.assert_promises_kept();
+    assert_written_once(database, entries as i64);
+    tally.figures()
+}
+
+fn assert_written_once(database: &Database<'_>, entries: i64) {
+    let mut sql = database.connect();
+    let mut count = |what: &str| -> i64 { sql.query_one(&format!("SELECT count(*) {what}"), &[]).unwrap().get(0) };
+    assert_eq!(count("FROM entries"), entries, "an entry has one row");
+    let nothing = [
+        "FROM (SELECT 1 FROM attempts GROUP BY entry HAVING max(number) <> count(*) OR min(number) <> 1
+           OR count(DISTINCT number) <> count(*)) t",
+        "FROM entries e WHERE attempts <> (SELECT count(*) FROM attempts a WHERE a.entry = e.id)",
+        "FROM attempts a LEFT JOIN answers w ON w.attempt = a.id WHERE w.attempt IS NULL",
+        "FROM run_outcomes o JOIN entries e ON e.id = o.entry WHERE o.session_id IS DISTINCT FROM e.session_id",
+        "FROM runs r LEFT JOIN run_ends d ON d.run = r.id WHERE d.run IS NULL",
+        "FROM (SELECT 1 FROM evidence GROUP BY entry, verdict, at HAVING count(*) > 1) t",
+        "FROM claims",
+        "FROM runners",
+    ];
+    for what in nothing {
+        assert_eq!(count(what), 0, "{what}");
+    }
+    let done = "FROM run_outcomes WHERE outcome IN ('imported', 'recovered')";
+    assert_eq!(count(done), entries, "each entry was done by one run");
+}
+
+#[test]
+fn promise_1_a_run_goes_on_when_the_ledgers_server_has_crashed_and_restarted() {
+    let Some(server) = Cluster::own(DURABLE) else { return };
+    let database = server.database();
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "restart", 120, 0, ", concurrency: 4").with_ledger(database.url());
+    let child = round.start(&[]);
+    for (writes, away) in [(20, 1000), (60, 2000)] {
+        writes_at_least(&scene, writes);
+        server.stop_immediately();
+        assert_silent(&scene, Duration::from_millis(away));
+        server.start();
+    }
+    assert_all_well(&round, &database, 120, vec![child]);
+}
+
+/// Cuts the line at commits of a run until it ends; how often it did.
+fn cut_at_commits(cut: &Cut, dice: &mut StdRng, children: &mut [Child], most: u32) {
+    while cut.cuts() < most {
+        let moment = [Moment::Asked, Moment::Done, Moment::Told][dice.random_range(0..3)];
+        let before = cut.cuts();
+        cut.at(moment, dice.random_range(0..5));
+        while cut.cuts() == before {
+            if children.iter_mut().all(|child| child.try_wait().unwrap().is_some()) {
+                return;
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Runners on one line that is cut at their commits.
+fn cuts(server: &Cluster, entries: usize, runners: usize, most: u32, seed: u64) -> u32 {
+    println!("cuts, {runners} runners: DIDIT_SYNC_TEST_SEED={seed}");
+    let (database, cut) = (server.database(), Cut::new(server.port));
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "cuts", entries, 0, ", concurrency: 4").with_ledger(database.url_at(cut.port));
+    let mut children: Vec<Child> = (0..runners).map(|_| round.start(&[])).collect();
+    writes_at_least(&scene, 4);
+    cut_at_commits(&cut, &mut StdRng::seed_from_u64(seed), &mut children, most);
+    let figures = assert_all_well(&round, &database, entries, children);
+    println!("cuts, {runners} runners: {} cuts; {figures}", cut.cuts());
+    cut.cuts()
+}
+
+#[test]
+fn promise_1_a_line_cut_before_and_after_commits_has_nothing_written_twice() {
+    let Some(server) = cluster() else { return };
+    assert!(cuts(server, 120, 1, 20, seed()) >= 5);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --test main server_faults:: -- --ignored --nocapture"]
+fn promise_1_hundreds_of_cuts_have_nothing_written_twice() {
+    let Some(server) = cluster() else { return };
+    assert!(cuts(server, 3000, 1, 400, seed()) >= 200);
+    assert!(cuts(server, 3000, 3, 400, seed()) >= 200);
+}
+
+#[test]
+fn promise_1_runners_wait_for_a_server_that_is_silent_and_for_one_that_takes_over() {
+    let Some(server) = cluster() else { return };
+    let (database, cut) = (server.database(), Cut::new(server.port));
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "away", 200, 0, ", concurrency: 3").with_ledger(database.url_at(cut.port));
+    let mut children: Vec<Child> = (0..3).map(|_| round.start(&[])).collect();
+    writes_at_least(&scene, 30);
+    cut.silence(true);
+    assert_silent(&scene, Duration::from_secs(3));
+    cut.silence(false);
+    writes_at_least(&scene, scene.writes() + 20);
+    cut.refuse(true);
+    cut.now();
+    assert_silent(&scene, Duration::from_secs(3));
+    cut.refuse(false);
+    let mut dice = StdRng::seed_from_u64(seed());
+    cut_at_commits(&cut, &mut dice, &mut children, 10);
+    println!("silence, failover and {} cuts: {}", cut.cuts(), assert_all_well(&round, &database, 200, children));
+}
+
+#[test]
+fn promise_1_a_run_goes_on_when_an_administrator_ends_its_sessions() {
+    let Some(server) = cluster() else { return };
+    let database = server.database();
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "ended", 100, 0, ", concurrency: 4").with_ledger(database.url());
+    let mut child = round.start(&[]);
+    writes_at_least(&scene, 4);
+    let mut ended = 0;
+    while ended < 10 && child.try_wait().unwrap().is_none() {
+        database.end_sessions();
+        ended += 1;
+        sleep(Duration::from_millis(90));
+    }
+    assert!(ended >= 3);
+    assert_all_well(&round, &database, 100, vec![child]);
+}
+
+#[test]
+fn promise_1_a_run_waits_for_a_lock_that_somebody_else_has() {
+    let Some(server) = cluster() else { return };
+    let database = server.database();
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "blocked", 60, 0, ", concurrency: 4").with_ledger(database.url());
+    let child = round.start(&[]);
+    writes_at_least(&scene, 15);
+    let mut other = database.connect();
+    let mut blocking = other.transaction().unwrap();
+    blocking.batch_execute("LOCK TABLE attempts, answers, entries IN ACCESS EXCLUSIVE MODE").unwrap();
+    assert_silent(&scene, Duration::from_secs(2));
+    blocking.rollback().unwrap();
+    assert_all_well(&round, &database, 60, vec![child]);
+}
+
+/// What a transaction may be told that another one would not be.
+const PASSING: [&str; 7] = ["40001", "40P01", "55P03", "57014", "53100", "53200", "58030"];
+
+#[test]
+fn promise_1_transactions_that_are_broken_off_are_carried_out_again() {
+    let Some(server) = cluster() else { return };
+    let database = server.database();
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "again", 150, 0, ", concurrency: 4").with_ledger(database.url());
+    let child = round.start(&[]);
+    writes_at_least(&scene, 5);
+    let codes = PASSING.map(|code| format!("'{code}'")).join(", ");
+    // Each table of a transaction may be the one at which it breaks off. A sequence counts also what is rolled back.
+    let mut triggers = format!(
+        "CREATE SEQUENCE breaks;
+         CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF random() < 0.06 THEN
+             RAISE EXCEPTION 'broken off' USING ERRCODE = (ARRAY[{codes}])[1 + nextval('breaks') % {}];
+           END IF;
+           RETURN NEW; END $$;",
+        PASSING.len()
+    );
+    for table in ["entries", "attempts", "answers", "runners", "run_outcomes", "run_ends"] {
+        triggers += &format!(
+            "CREATE TRIGGER break_off BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION break_off();"
+        );
+    }
+    let mut sql = database.connect();
+    sql.batch_execute(&triggers).unwrap();
+    let output = Output::of(child).exits(0);
+    let breaks: i64 = sql.query_one("SELECT last_value FROM breaks", &[]).unwrap().get(0);
+    sql.batch_execute("DROP FUNCTION break_off CASCADE").unwrap();
+    let mut tally = Tally::default();
+    round.compare_settled(&mut tally, &output);
+    tally.assert_promises_kept();
+    assert_written_once(&database, 150);
+    println!("{breaks} transactions broken off; {}", tally.figures());
+    assert!(breaks > 10, "{breaks}");
+}
+
+#[test]
+fn promise_8_a_database_that_is_read_only_is_refused_at_once() {
+    let Some(server) = cluster() else { return };
+    let database = server.database();
+    let scene = scene(with_faults(""));
+    let round = Round::new(&scene, "read", 3, 0, "").with_ledger(database.url());
+    let mut admin = server.admin();
+    let mut turn = |how: &str| {
+        admin.batch_execute(&format!("ALTER DATABASE {} {how}", database.name())).unwrap();
+    };
+    // Before there is a ledger.
+    turn("SET default_transaction_read_only = on");
+    let output = Output::of(round.start(&[])).exits(12);
+    assert!(output.stdout.contains("its transactions are read-only"), "{}", output.stdout);
+    assert_eq!(scene.writes(), 0);
+    turn("RESET default_transaction_read_only");
+    let child = round.start(&[]);
+    assert_all_well(&round, &database, 3, vec![child]);
+    let before = scene.writes();
+    turn("SET default_transaction_read_only = on");
+    Output::of(round.start(&[])).exits(12);
+    assert_eq!(scene.writes(), before);
+    // What only reads still can.
+    scene.run(&["status", "--json", "--ledger", &database.url()]).exits(0);
+}
+
+#[test]
+fn promise_1_a_run_waits_for_a_database_that_has_become_read_only() {
+    let Some(server) = cluster() else { return };
+    let database = server.database();
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "became", 80, 0, ", concurrency: 4").with_ledger(database.url());
+    let child = round.start(&[]);
+    writes_at_least(&scene, 20);
+    let mut admin = server.admin();
+    let set = format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name());
+    admin.batch_execute(&set).unwrap();
+    database.end_sessions();
+    assert_silent(&scene, Duration::from_secs(2));
+    admin.batch_execute(&format!("ALTER DATABASE {} RESET default_transaction_read_only", database.name())).unwrap();
+    assert_all_well(&round, &database, 80, vec![child]);
+}
+
+#[test]
+fn promise_1_a_standby_is_refused_at_once_and_waited_for_until_it_takes_over() {
+    let Some(server) = Cluster::own(DURABLE) else { return };
+    let database = server.database();
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "standby", 80, 0, ", concurrency: 4").with_ledger(database.url());
+    let child = round.start(&[]);
+    writes_at_least(&scene, 20);
+    server.stop_immediately();
+    std::fs::write(server.folder().join("data/standby.signal"), "").unwrap();
+    server.start();
+    assert_silent(&scene, Duration::from_secs(1));
+    let other = Output::of(round.start(&[])).exits(12);
+    assert!(other.stdout.contains("this server is a standby"), "{}", other.stdout);
+    server.admin().execute("SELECT pg_promote()", &[]).unwrap();
+    assert_all_well(&round, &database, 80, vec![child]);
+}
+
+/// A file system in memory for the rows of a database, gone with it.
+struct Small(PathBuf);
+
+impl Small {
+    /// `None`, said, where the machine does not let us mount one.
+    fn new(server: &Cluster) -> Option<Self> {
+        let folder = server.folder().join("small");
+        std::fs::create_dir(&folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=32m,mode=0777", "tmpfs"]).arg(&folder).stderr(Stdio::null());
+        let small = Self(folder);
+        if mount.status().is_ok_and(|ended| ended.success()) {
+            return Some(small);
+        }
+        // Past the test's capture, so that it is seen.
+        let _ = std::io::stderr().write_all(b"left out: a full disk of a server needs the right to mount one\n");
+        None
+    }
+
+    /// Leaves no room.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        for size in [1 << 16, 1 << 12] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+
+    /// A database on it.
+    fn url(server: &Cluster) -> String {
+        let mut admin = server.admin();
+        let place = server.folder().join("small");
+        let own = format!("COPY (SELECT 1) TO PROGRAM 'mkdir -m 0700 {0}/rows'", place.display());
+        admin.batch_execute(&own).unwrap();
+        admin.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}/rows'", place.display())).unwrap();
+        admin.batch_execute("CREATE DATABASE small OWNER didit TABLESPACE small").unwrap();
+        format!("postgres://didit@127.0.0.1:{}/small", server.port)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(&self.0).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn promise_8_a_server_whose_disk_is_full_loses_nothing() {
+    let Some(server) = Cluster::own(DURABLE) else { return };
+    let Some(small) = Small::new(&server) else { return };
+    let url = Small::url(&server);
+    let scene = scene(with_faults(SLOW));
+    let round = Round::new(&scene, "full", 600, 0, ", concurrency: 4").with_ledger(url);
+    // One run whose wait is over, and one that waits long enough.
+    let child = round.start(&[("DIDIT_SYNC_WAIT_LEDGER", "1s".to_owned())]);
+    writes_at_least(&scene, 20);
+    small.fill();
+    let output = Output::of(child).exits(12);
+    assert!(output.stdout.contains("No space left on device"), "{}", output.stdout);
+    assert!(scene.writes() < 600);
+    assert_all_told(&scene, &output);
+    let mut tally = Tally::default();
+    small.make_room();
+    round.compare_dead(&mut tally);
+    let child = round.start(&[]);
+    writes_at_least(&scene, scene.writes() + 20);
+    small.fill();
+    wait_for("a full disk", || server.log().matches("No space left on device").count() > 8);
+    assert_silent(&scene, Duration::from_secs(1));
+    small.make_room();
+    let output = Output::of(child).exits(0);
+    round.compare_settled(&mut tally, &output);
+    println!("a full disk: {}", tally.figures());
+    tally.assert_promises_kept();
+    // Its tables are on what goes now.
+    server.stop_immediately();
+}
+
+/// Every session that there is, is in the output of this run or of an earlier one.
+fn assert_all_told(scene: &Scene, output: &Output) {
+    let told = output.json().to_string();
+    for session in scene.world.imported() {
+        assert!(told.contains(&session.session_id.to_string()), "{} is not told", session.session_id);
+    }
+}
+
+/// Four requests whose answers come when the ledger's server is away; nothing but the answers tells which is whose.
+struct Away<'t> {
+    scene: &'t Scene,
+    round: Round<'t>,
+    cut: Cut,
+    database: Database<'static>,
+}
+
+const ALIKE: usize = 4;
+
+fn alike_scene() -> Scene {
+    scene(Config { reads_show_source: false, ..with_faults("import.latency=900ms") })
+}
+
+impl<'t> Away<'t> {
+    fn new(server: &'static Cluster, scene: &'t Scene) -> Self {
+        let (database, cut) = (server.database(), Cut::new(server.port));
+        let round = Round::new(scene, "stays", ALIKE, ALIKE, ", concurrency: 4").with_ledger(database.url_at(cut.port));
+        Self { scene, round, cut, database }
+    }
+
+    /// Begins a run, and has the server go away while its requests are under way.
+    fn begin(&self, wait: &str) -> Child {
+        let child = self.round.start(&[("DIDIT_SYNC_WAIT_LEDGER", wait.to_owned())]);
+        let mut sql = self.database.connect();
+        wait_for("intents", || {
+            self.scene.writes() >= ALIKE as u64
+                && sql.query_one("SELECT count(*) FROM attempts", &[]).unwrap().get::<_, i64>(0) == ALIKE as i64
+        });
+        self.cut.refuse(true);
+        self.cut.now();
+        child
+    }
+
+    fn spools(&self) -> Vec<PathBuf> {
+        let folder = self.scene.path(".local/state/didit-sync");
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().map(|it| it.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    /// The one file, once it holds all answers.
+    fn spool(&self) -> PathBuf {
+        let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+        wait_for("answers on this machine", || self.spools().first().is_some_and(|path| lines(path) == ALIKE));
+        let [file] = <[PathBuf; 1]>::try_from(self.spools()).unwrap();
+        file
+    }
+
+    /// Another run, which finds the server there; what became of each entry.
+    fn again(&self) -> (Output, Vec<String>) {
+        self.cut.refuse(false);
+        let output = Output::of(self.round.start(&[]));
+        (output, self.states())
+    }
+
+    fn states(&self) -> Vec<String> {
+        let rows = self.database.connect().query("SELECT state FROM entries ORDER BY id", &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    fn assert_settled(&self, output: &Output, unknown: bool) {
+        let mut tally = Tally::default();
+        self.round.compare_settled(&mut tally, output);
+        tally.assert_promises_kept();
+        let expected = if unknown { "unknown" } else { "imported" };
+        assert_eq!(self.states(), [expected; ALIKE]);
+    }
+}
+
+#[test]
+fn promise_1_answers_that_a_server_that_stays_away_missed_are_kept_on_the_machine() {
+    let Some(server) = cluster() else { return };
+    let scene = alike_scene();
+    let away = Away::new(server, &scene);
+    let output = Output::of(away.begin("3s")).exits(12);
+    let file = away.spool();
+    let message = output.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains(&file.display().to_string()), "{message}");
+    assert_all_told(&scene, &output);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(!kept.contains("eyJ") && !kept.contains(&scene.running.api_key()), "{kept}");
+    let (output, _) = away.again();
+    away.assert_settled(&output.exits(0), false);
+    assert_eq!(away.spools(), Vec::<PathBuf>::new(), "what is recorded goes");
+    // Kept a second time, it changes nothing; erased and forgotten entries stay so.
+    let before = entries(&away.database);
+    std::fs::write(&file, &kept).unwrap();
+    let (output, _) = away.again();
+    assert_eq!((output.code, entries(&away.database), away.spools()), (Some(0), before, Vec::new()));
+    for (command, label) in [("erase", "e0000"), ("forget", "e0001")] {
+        let ledger = away.database.url();
+        scene.run(&["ledger", command, label, "--reason", "test", "--yes", "--json", "--ledger", &ledger]).exits(0);
+    }
+    let before = entries(&away.database);
+    std::fs::write(&file, &kept).unwrap();
+    // Any repair records what waits.
+    let args = ["ledger", "forget", "e0001", "--reason", "test", "--yes", "--json", "--ledger", &away.database.url()];
+    scene.run(&args);
+    assert_eq!((entries(&away.database)[..2].to_vec(), away.spools()), (before[..2].to_vec(), Vec::new()));
+}
+
+/// What of the entries a settled outcome changes.
+fn entries(database: &Database<'_>) -> Vec<(String, Option<String>, Option<String>)> {
+    let sql = "SELECT state, session_id, status FROM entries ORDER BY id";
+    database.connect().query(sql, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+#[test]
+fn promise_2_without_what_was_kept_on_the_machine_nothing_tells_them_apart() {
+    let Some(server) = cluster() else { return };
+    let scene = alike_scene();
+    let away = Away::new(server, &scene);
+    Output::of(away.begin("3s")).exits(12);
+    std::fs::remove_file(away.spool()).unwrap();
+    let (output, _) = away.again();
+    away.assert_settled(&output, true);
+}
+
+#[test]
+fn promise_1_a_run_that_is_killed_while_it_waits_for_the_server_leaves_its_answers_to_the_next() {
+    let Some(server) = cluster() else { return };
+    let scene = alike_scene();
+    let away = Away::new(server, &scene);
+    let mut child = away.begin("5m");
+    let file = away.spool();
+    // While it lives, they are its own.
+    assert_eq!(away.states(), ["sending"; ALIKE]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The last line of a power cut.
+    let mut broken = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    broken.write_all(b"{\"host\":\"half").unwrap();
+    let (output, _) = away.again();
+    away.assert_settled(&output.exits(0), false);
+    assert_eq!(away.spools(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn promise_1_a_run_whose_server_comes_back_in_time_leaves_nothing_on_the_machine() {
+    let Some(server) = cluster() else { return };
+    let scene = alike_scene();
+    let away = Away::new(server, &scene);
+    let child = away.begin("1m");
+    let kept = away.spool();
+    assert!(kept.exists());
+    away.cut.refuse(false);
+    let output = Output::of(child).exits(0);
+    away.assert_settled(&output, false);
+    assert_eq!(away.spools(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn promise_1_what_was_kept_of_another_ledgers_rows_is_put_aside() {
+    let Some(server) = cluster() else { return };
+    let scene = alike_scene();
+    let away = Away::new(server, &scene);
+    Output::of(away.begin("2s")).exits(12);
+    let file = away.spool();
+    let mut lines: Vec<Value> =
+        std::fs::read_to_string(&file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // As if the ledger had been put back from a backup, and its numbers given to others since.
+    lines[0]["pid"] = Value::from(1);
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(&file, text).unwrap();
+    let (output, states) = away.again();
+    assert!(matches!(output.code, Some(0 | 6)), "{output:?}");
+    assert_eq!(states.iter().filter(|state| *state == "imported").count(), ALIKE, "one is left, and so is one session");
+    let [aside] = <[PathBuf; 1]>::try_from(away.spools()).unwrap();
+    assert_eq!(aside.extension().unwrap(), "unfit");
+}
+
+#[test]
+fn promise_4_a_ledger_is_free_the_moment_its_run_has_ended() {
+    let Some(server) = cluster() else { return };
+    let database = server.database();
+    let scene = scene(with_faults(""));
+    let round = Round::new(&scene, "next", 1, 0, "").with_ledger(database.url());
+    Output::of(round.start(&[])).exits(0);
+    for _ in 0..20 {
+        let ledger = database.url();
+        let args = ["ledger", "forget", "e0000", "--reason", "test", "--yes", "--json", "--ledger", &ledger];
+        assert_ne!(scene.run(&args).code, Some(11), "held by a run that has ended");
+        assert_ne!(Output::of(round.start(&[])).code, Some(11), "held by a repair that has ended");
+    }
+}
