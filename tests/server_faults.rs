@@ -162,6 +162,27 @@ fn promise_1_runners_wait_for_a_server_that_is_silent_and_for_one_that_takes_ove
 }
 
 #[test]
+#[ignore = "takes a minute: cargo test --test main server_faults:: -- --ignored --nocapture"]
+fn promise_4_a_runner_that_was_cut_off_and_taken_for_dead_does_nothing_again() {
+    let Some(server) = cluster() else { return };
+    let (database, cut) = (server.database(), Cut::new(server.port));
+    let scene = scene(with_faults("import.latency=100ms..300ms"));
+    let cut_off = Round::new(&scene, "cutoff", 150, 0, ", concurrency: 4").with_ledger(database.url_at(cut.port));
+    let first = cut_off.start(&[]);
+    writes_at_least(&scene, 10);
+    cut.refuse(true);
+    cut.now();
+    // The other is on the machine, too; so it finds the connection gone, and the process alive.
+    let round = cut_off.with_ledger(database.url());
+    let second = round.start(&[]);
+    sleep(Duration::from_secs(45));
+    cut.refuse(false);
+    let figures = assert_all_well(&round, &database, 150, vec![first, second]);
+    assert_eq!(scene.writes(), 150, "what the other did was sent again");
+    println!("cut off: {figures}");
+}
+
+#[test]
 fn promise_1_a_run_goes_on_when_an_administrator_ends_its_sessions() {
     let Some(server) = cluster() else { return };
     let database = server.database();
@@ -423,7 +444,8 @@ impl<'t> Away<'t> {
 
     fn spools(&self) -> Vec<PathBuf> {
         let folder = self.scene.path(".local/state/didit-sync");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().map(|it| it.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).into_iter().flatten().map(|it| it.unwrap().path()).collect();
         files.sort();
         files
     }

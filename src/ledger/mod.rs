@@ -100,7 +100,7 @@ impl Location {
     pub fn waiting(self, patience: Duration) -> Self {
         match self {
             Self::Server(server) => Self::Server(Box::new(server.waiting(patience))),
-            file => file,
+            file @ Self::File(_) => file,
         }
     }
 

@@ -90,7 +90,7 @@ impl Line {
     fn of(it: &Outcome) -> Option<Self> {
         let session = it.session.as_ref().filter(|_| it.state == State::Imported)?;
         Some(Self {
-            host: crate::host::name().to_owned(),
+            host: crate::host::name(),
             pid: std::process::id(),
             entry: it.entry.0,
             run: it.run.0,
