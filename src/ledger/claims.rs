@@ -58,6 +58,12 @@ pub enum Claim {
 }
 
 impl Ledger {
+    /// What an entry is claimed under; `None` in a file, where nothing has to be claimed.
+    #[must_use]
+    pub fn claim_name(&self, wanted: &Wanted) -> Option<Fingerprint> {
+        self.runner().map(|_| name(&self.identity().key, wanted))
+    }
+
     /// Claims an entry for this run.
     pub async fn claim(&self, wanted: Wanted) -> Result<Claim, LedgerError> {
         let Some(runner) = self.runner() else { return Ok(Claim::Ours) };
@@ -95,6 +101,13 @@ fn name(key: &FingerprintKey, wanted: &Wanted) -> Fingerprint {
         (None, None) => format!("entry {manifest} {label}"),
     };
     key.fingerprint(format!("claim {} {to} {what}", receiver.base_url).as_bytes())
+}
+
+/// Whether a runner still has a claim.
+pub(super) fn stands(tx: &Connection, runner: &str, name: &Fingerprint) -> db::Result<bool> {
+    let holder: Option<String> =
+        tx.find("SELECT runner FROM claims WHERE name = ?1", [name.as_bytes()], |row| row.get(0))?;
+    Ok(holder.is_some_and(|holder| holder == runner))
 }
 
 /// Makes the claim, unless a runner that lives has it.

@@ -1,12 +1,15 @@
 //! What an import writes: an intent before its request leaves, and what became of it. At full rate nothing is written
 //! more often, so each of the two touches a row once, and is prepared once.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use super::db::{self, Connection, params};
 use jiff::Timestamp;
 
 use super::records::{AnswerKind, AttemptId, EntryId, Intent, Outcome};
 use super::store::{insert_evidence, text, write_entry};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, claims};
 use crate::token::{Fingerprint, SessionKind};
 
 impl Ledger {
@@ -15,10 +18,38 @@ impl Ledger {
         self.writer.call(move |tx| intend(tx, &intent)).await
     }
 
+    /// The same under a claim; `None`, and nothing is recorded, where the claim is this process's no more: it was cut off for
+    /// so long that others took it for dead.
+    pub async fn intend_as_claimed(
+        &self,
+        intent: Intent,
+        claim: Option<Fingerprint>,
+    ) -> Result<Option<(EntryId, AttemptId)>, LedgerError> {
+        let (taken, runner) = (Arc::clone(&self.was_taken_for_dead), self.runner());
+        self.writer
+            .call(move |tx| {
+                if let (true, Some(runner), Some(claim)) = (taken.load(Ordering::SeqCst), &runner, &claim)
+                    && !claims::stands(tx, runner, claim)?
+                {
+                    return Ok(None);
+                }
+                intend(tx, &intent).map(Some)
+            })
+            .await
+    }
+
     /// Records what became of a request, or of a lookup. When this returns, it is durable, and counts.
     pub async fn settle(&self, outcome: Outcome) -> Result<(), LedgerError> {
         let ticket = self.spool.as_ref().and_then(|spool| spool.enter(&outcome));
-        self.writer.call_with(ticket, move |tx| settle(tx, &outcome)).await
+        let taken = Arc::clone(&self.was_taken_for_dead);
+        self.writer
+            .call_with(ticket, move |tx| {
+                if taken.load(Ordering::SeqCst) && outcome.session.is_none() && is_superseded(tx, &outcome)? {
+                    return answer(tx, &outcome);
+                }
+                settle(tx, &outcome)
+            })
+            .await
     }
 }
 
@@ -128,13 +159,25 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
                 it.session_kind.map(SessionKind::as_str),
             ])?,
     };
-    if let Some((attempt, kind)) = it.attempt {
-        insert_answer(tx, it, attempt, kind)?;
-    }
+    answer(tx, it)?;
     match &it.evidence {
         None => Ok(()),
         Some(e) => insert_evidence(tx, it.entry, it.run, it.at, e.verdict, e.session_id, &e.detail),
     }
+}
+
+/// Whether another run has sent a request for the entry since this one did, and now decides where it stands.
+fn is_superseded(tx: &Connection, it: &Outcome) -> db::Result<bool> {
+    tx.query_row(
+        "SELECT EXISTS (SELECT 1 FROM attempts a WHERE a.entry = ?1 AND a.run <> ?2
+           AND a.id > coalesce((SELECT max(b.id) FROM attempts b WHERE b.entry = ?1 AND b.run = ?2), 0))",
+        params![it.entry.0, it.run.0],
+        |row| row.get(0),
+    )
+}
+
+fn answer(tx: &Connection, it: &Outcome) -> db::Result<()> {
+    it.attempt.map_or(Ok(()), |(attempt, kind)| insert_answer(tx, it, attempt, kind))
 }
 
 fn error(it: &Outcome) -> (Option<&'static str>, Option<u16>, Option<&str>) {

@@ -7,6 +7,8 @@
 //!   the process dies; a session that has lost its connection takes its lock again with the next one, before it writes.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -30,6 +32,9 @@ const GRACE_SECONDS: i64 = 30;
 
 /// How often a session that has nothing to write shows that it lives.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+/// How long after its start a runner that was taken for dead will not come back.
+const DEAD_FOR_GOOD: Duration = Duration::from_hours(24 * 30);
 
 /// Between two looks at a lock that another session holds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -67,25 +72,30 @@ pub(super) enum Peer {
     Gone,
 }
 
-/// Whether a runner lives. One that doesn't is taken out.
+/// Whether a runner lives. One that doesn't is marked as dead. Its row stays, in case that it was only cut off: then it has to
+/// know what it committed last, and that its claims are no longer its own.
 pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
     let sql = "SELECT host, pid, lease_until < clock_timestamp(),
          NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = backend),
          greatest(lease_until - make_interval(secs => ?2), pg_postmaster_start_time()) + make_interval(secs => ?3)
-           < clock_timestamp()
+           < clock_timestamp(), CAST(lease_until AS TEXT)
        FROM runners WHERE id = ?1";
     let params = params![runner, LEASE_SECONDS as f64, GRACE_SECONDS as f64];
     let found = connection.find(sql, params, |row| {
         let (host, pid): (String, i64) = (row.get(0)?, row.get(1)?);
         let (is_over, is_cut, is_late): (bool, bool, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        Ok(is_over || is_cut && (is_late || is_ended_here(&host, pid)))
+        let is_dead = is_over || is_cut && (is_late || is_ended_here(&host, pid));
+        Ok((is_dead, row.get::<String>(5)?))
     })?;
     match found {
         None => Ok(Peer::Gone),
-        Some(false) => Ok(Peer::Lives),
-        Some(true) => {
-            connection.execute("DELETE FROM runners WHERE id = ?1", [runner])?;
-            Ok(Peer::Gone)
+        Some((false, _)) => Ok(Peer::Lives),
+        Some((true, lease)) => {
+            // Unless it has come back since.
+            let sql = "UPDATE runners SET lease_until = '-infinity', backend = 0
+                       WHERE id = ?1 AND CAST(lease_until AS TEXT) = ?2";
+            let is_marked = connection.execute(sql, params![runner, lease])? > 0;
+            Ok(if is_marked { Peer::Gone } else { Peer::Lives })
         }
     }
 }
@@ -128,6 +138,8 @@ pub(super) struct Session {
     /// The number of its last transaction.
     batch: i64,
     connection: Option<Connection>,
+    /// Others took it for dead once, and may have taken what it had claimed.
+    was_taken_for_dead: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -142,6 +154,7 @@ impl Session {
             lock: None,
             batch: 0,
             connection: Some(connection),
+            was_taken_for_dead: Arc::default(),
         };
         session.register().map_err(failed)?;
         Ok(session)
@@ -150,6 +163,11 @@ impl Session {
     /// What it is called in the ledger.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether others took it for dead once; as of the transaction that is under way.
+    pub(super) fn was_taken_for_dead(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.was_taken_for_dead)
     }
 
     pub(super) fn location(&self) -> Location {
@@ -225,18 +243,19 @@ impl Session {
         if again {
             let last: Option<i64> =
                 connection.find("SELECT batch FROM runners WHERE id = ?1", [id], |row| row.get(0))?;
-            match last {
-                Some(last) if last == batch => return Ok(()),
-                Some(_) => {}
-                // Who was away for longer than its lease is taken for dead.
-                None => self.register()?,
+            if last == Some(batch) {
+                return Ok(());
             }
         }
         let transaction = connection.begin()?;
-        connection.execute(
-            "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3) WHERE id = ?1",
-            params![id, batch, LEASE_SECONDS as f64],
-        )?;
+        let mark = "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3)
+                    WHERE id = ?1 AND lease_until > '-infinity'";
+        if connection.execute(mark, params![id, batch, LEASE_SECONDS as f64])? == 0 {
+            self.was_taken_for_dead.store(true, Ordering::SeqCst);
+            connection.execute("DELETE FROM runners WHERE id = ?1", [id])?;
+            self.register()?;
+            connection.execute(mark, params![id, batch, LEASE_SECONDS as f64])?;
+        }
         work(connection)?;
         transaction.commit()
     }
@@ -271,7 +290,11 @@ impl Session {
     }
 
     fn register(&self) -> db::Result<()> {
-        self.connected()?.execute(
+        let connection = self.connected()?;
+        // Those never came back.
+        let long_ago = Timestamp::now().as_millisecond() - DEAD_FOR_GOOD.as_millis() as i64;
+        connection.execute("DELETE FROM runners WHERE lease_until = '-infinity' AND since < ?1", [long_ago])?;
+        connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
              VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))",
             params![

@@ -28,7 +28,7 @@ use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest};
 use crate::pace::backoff;
-use crate::token::{Claims, SessionKind, ShareToken};
+use crate::token::{Claims, Fingerprint, SessionKind, ShareToken};
 
 /// An entry that a run works on.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub struct Job {
     pub seen: Option<Seen>,
     /// No other run works on it.
     pub claimed: bool,
+    /// What it is claimed under.
+    pub claim: Option<Fingerprint>,
     /// How often another run was found to work on it.
     pub waits: u32,
     /// Its outcome is open: a session may exist whose id is on no record.
@@ -266,7 +268,11 @@ impl Job {
         let place = lane.place().await;
         #[cfg(debug_assertions)]
         Point::Intending.pass();
-        let attempt = self.intend(context, lane, manifest, entry, &fresh, &settings).await?;
+        let Some(attempt) = self.intend(context, lane, manifest, entry, &fresh, &settings).await? else {
+            // Others took this process for dead; what they made of the entry is found with the claim.
+            self.claimed = false;
+            return Ok((Step::Again(Duration::ZERO), None));
+        };
         #[cfg(debug_assertions)]
         Point::Intended.pass();
         let request = ImportRequest {
@@ -340,7 +346,7 @@ impl Job {
         entry: &Entry,
         fresh: &Fresh,
         settings: &Settings,
-    ) -> Result<AttemptId, LedgerError> {
+    ) -> Result<Option<AttemptId>, LedgerError> {
         let sent_at = lane.server_now();
         let intent = Intent {
             entry: self.row,
@@ -352,7 +358,8 @@ impl Job {
             token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
             settings: settings.clone(),
         };
-        let (row, attempt) = context.means.ledger.intend(intent).await?;
+        let intended = context.means.ledger.intend_as_claimed(intent, self.claim).await?;
+        let Some((row, attempt)) = intended else { return Ok(None) };
         self.row = Some(row);
         self.sent = Some(settings.clone());
         self.first_sent_at.get_or_insert(sent_at);
@@ -362,7 +369,7 @@ impl Job {
         (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
         trace.recorded = Some(State::Sending);
         drop(trace);
-        Ok(attempt)
+        Ok(Some(attempt))
     }
 
     async fn succeed(

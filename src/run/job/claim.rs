@@ -29,6 +29,7 @@ impl Job {
             token: fresh.map(|fresh| fresh.token.fingerprint(&ledger.identity().key)),
             seen: self.seen,
         };
+        self.claim = ledger.claim_name(&wanted);
         match ledger.claim(wanted).await? {
             Claim::Ours => {
                 self.claimed = true;
