@@ -76,7 +76,7 @@ fn claim(tx: &Connection, runner: &str, key: &FingerprintKey, wanted: &Wanted) -
     let is_ours = is_free_for(tx, runner, &name(key, wanted))?;
     let now = match wanted.seen {
         Some(seen) => Some(seen.id),
-        None => made_since(tx, wanted)?,
+        None => made_since(tx, &wanted.entry, wanted.token.as_ref())?,
     };
     let record = now.map(|id| record_by_id(tx, id)).transpose()?;
     let has_changed = record.as_ref().map(Seen::from) != wanted.seen;
@@ -129,8 +129,12 @@ fn is_free_for(tx: &Connection, runner: &str, name: &Fingerprint) -> db::Result<
 }
 
 /// The row of an entry that had none when the plan was made, if another run has made one since.
-fn made_since(tx: &Connection, wanted: &Wanted) -> db::Result<Option<EntryId>> {
-    let NewEntry { receiver, source_session_id, .. } = &wanted.entry;
+pub(super) fn made_since(
+    tx: &Connection,
+    entry: &NewEntry,
+    token: Option<&Fingerprint>,
+) -> db::Result<Option<EntryId>> {
+    let NewEntry { receiver, source_session_id, .. } = entry;
     let by = |column: &str, value: &dyn db::ToValue| -> db::Result<Option<EntryId>> {
         let sql = format!(
             "SELECT id FROM entries WHERE {column} = ?1 AND base_url = ?2
@@ -138,7 +142,7 @@ fn made_since(tx: &Connection, wanted: &Wanted) -> db::Result<Option<EntryId>> {
         );
         tx.find(&sql, params![value, receiver.base_url, text(receiver.application_id)], |row| row.get(0).map(EntryId))
     };
-    match (source_session_id, &wanted.token) {
+    match (source_session_id, token) {
         (Some(source), _) => by("source_session_id", &source.to_string()),
         (None, Some(token)) => by("token", token.as_bytes()),
         (None, None) => Ok(None),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::db::{self, Connection, params};
 use jiff::Timestamp;
 
-use super::records::{AnswerKind, AttemptId, EntryId, Intent, Outcome};
+use super::records::{AnswerKind, AttemptId, EntryId, Intent, NewEntry, Outcome, RunId};
 use super::store::{insert_evidence, text, write_entry};
 use super::{Ledger, LedgerError, claims};
 use crate::token::{Fingerprint, SessionKind};
@@ -44,7 +44,10 @@ impl Ledger {
         let taken = Arc::clone(&self.was_taken_for_dead);
         self.writer
             .call_with(ticket, move |tx| {
-                if taken.load(Ordering::SeqCst) && outcome.session.is_none() && is_superseded(tx, &outcome)? {
+                if taken.load(Ordering::SeqCst)
+                    && outcome.session.is_none()
+                    && is_superseded(tx, outcome.entry, outcome.run)?
+                {
                     return answer(tx, &outcome);
                 }
                 settle(tx, &outcome)
@@ -167,13 +170,26 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
 }
 
 /// Whether another run has sent a request for the entry since this one did, and now decides where it stands.
-fn is_superseded(tx: &Connection, it: &Outcome) -> db::Result<bool> {
+fn is_superseded(tx: &Connection, entry: EntryId, run: RunId) -> db::Result<bool> {
     tx.query_row(
         "SELECT EXISTS (SELECT 1 FROM attempts a WHERE a.entry = ?1 AND a.run <> ?2
            AND a.id > coalesce((SELECT max(b.id) FROM attempts b WHERE b.entry = ?1 AND b.run = ?2), 0))",
-        params![it.entry.0, it.run.0],
+        params![entry.0, run.0],
         |row| row.get(0),
     )
+}
+
+/// The entry, if another run has come before this one, which was taken for dead.
+pub(super) fn decided_by_another(
+    tx: &Connection,
+    entry: Option<EntryId>,
+    describe: &NewEntry,
+    run: RunId,
+) -> db::Result<Option<EntryId>> {
+    match entry {
+        Some(entry) => Ok(is_superseded(tx, entry, run)?.then_some(entry)),
+        None => claims::made_since(tx, describe, None),
+    }
 }
 
 fn answer(tx: &Connection, it: &Outcome) -> db::Result<()> {

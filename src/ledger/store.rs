@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::db::{self, Connection, params};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use super::records::{
 use super::served::Session;
 use super::spool::Spool;
 use super::writer::{Kept, Writer};
-use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, past, read, rules};
+use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, imports, past, read, rules};
 use crate::token::Fingerprint;
 
 /// A ledger open for writing. Cheap to clone; the file is closed (a server's session ended) when the last clone is dropped.
@@ -86,7 +86,13 @@ impl Ledger {
         let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
         connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None, was_taken_for_dead: Arc::default(), spool: None })
+        Ok(Self {
+            writer: Writer::in_place(connection, location),
+            identity,
+            runner: None,
+            was_taken_for_dead: Arc::default(),
+            spool: None,
+        })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
@@ -201,8 +207,14 @@ impl Ledger {
         state: State,
         error: RecordedError,
     ) -> Result<EntryId, LedgerError> {
+        let taken = Arc::clone(&self.was_taken_for_dead);
         self.writer
             .call(move |tx| {
+                if taken.load(Ordering::SeqCst)
+                    && let Some(theirs) = imports::decided_by_another(tx, entry, &describe, run)?
+                {
+                    return Ok(theirs);
+                }
                 let entry = write_entry(tx, entry, &describe, run)?;
                 set_state(tx, entry, run, state)?;
                 set_error(tx, entry, Some(&error))?;

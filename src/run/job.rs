@@ -22,7 +22,7 @@ use super::points::Point;
 use super::stop::Halt;
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
 use crate::ledger::records::{
-    AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
+    AnswerKind, AttemptId, EntryId, Evidence, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
 use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
@@ -336,40 +336,6 @@ impl Job {
             trust_review: entry.trust_review(),
             vendor_data: entry.vendor_data().map(std::borrow::Cow::into_owned),
         })
-    }
-
-    async fn intend(
-        &mut self,
-        context: &Context,
-        lane: &Lane,
-        manifest: &Manifest,
-        entry: &Entry,
-        fresh: &Fresh,
-        settings: &Settings,
-    ) -> Result<Option<AttemptId>, LedgerError> {
-        let sent_at = lane.server_now();
-        let intent = Intent {
-            entry: self.row,
-            describe: describe(lane, manifest, entry, fresh.claims.as_ref(), self.kind),
-            run: context.run,
-            sent_at,
-            left_at: context.means.clock.now(),
-            token: fresh.token.fingerprint(&context.means.ledger.identity().key),
-            token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
-            settings: settings.clone(),
-        };
-        let intended = context.means.ledger.intend_as_claimed(intent, self.claim).await?;
-        let Some((row, attempt)) = intended else { return Ok(None) };
-        self.row = Some(row);
-        self.sent = Some(settings.clone());
-        self.first_sent_at.get_or_insert(sent_at);
-        self.attempts += 1;
-        let attempts = self.attempts;
-        let mut trace = self.trace();
-        (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
-        trace.recorded = Some(State::Sending);
-        drop(trace);
-        Ok(Some(attempt))
     }
 
     async fn succeed(

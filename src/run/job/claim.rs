@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Context, Done, Entry, Finished, Fresh, Job, Lane, LedgerError, Manifest, State, Step, describe};
-use crate::ledger::records::Record;
+use crate::ledger::records::{AttemptId, Intent, Record, Settings};
 use crate::ledger::{Claim, Wanted};
 
 /// How long an entry of another run is left alone before it is looked at again.
@@ -46,6 +46,41 @@ impl Job {
                 Ok(Some(Step::Again(wait)))
             }
         }
+    }
+
+    /// Records the intent to send a request under the claim; `None` where the claim is lost.
+    pub(super) async fn intend(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        manifest: &Manifest,
+        entry: &Entry,
+        fresh: &Fresh,
+        settings: &Settings,
+    ) -> Result<Option<AttemptId>, LedgerError> {
+        let sent_at = lane.server_now();
+        let intent = Intent {
+            entry: self.row,
+            describe: describe(lane, manifest, entry, fresh.claims.as_ref(), self.kind),
+            run: context.run,
+            sent_at,
+            left_at: context.means.clock.now(),
+            token: fresh.token.fingerprint(&context.means.ledger.identity().key),
+            token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
+            settings: settings.clone(),
+        };
+        let intended = context.means.ledger.intend_as_claimed(intent, self.claim).await?;
+        let Some((row, attempt)) = intended else { return Ok(None) };
+        self.row = Some(row);
+        self.sent = Some(settings.clone());
+        self.first_sent_at.get_or_insert(sent_at);
+        self.attempts += 1;
+        let attempts = self.attempts;
+        let mut trace = self.trace();
+        (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
+        trace.recorded = Some(State::Sending);
+        drop(trace);
+        Ok(Some(attempt))
     }
 
     /// Goes on from where another run left the entry; how it ended, if it did.
