@@ -136,6 +136,7 @@ impl Session {
         let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
         let connection = connect(server).map_err(failed)?;
         migrate(&connection, server)?;
+        connection.hurry();
         let session = Self {
             server: server.clone(),
             id: Uuid::new_v4().to_string(),
@@ -223,20 +224,21 @@ impl Session {
         self.reconnect()?;
         let (connection, id, batch) = (self.connected()?, &self.id, self.batch);
         if again {
-            let last: Option<i64> =
-                connection.find("SELECT batch FROM runners WHERE id = ?1", [id], |row| row.get(0))?;
-            match last {
-                Some(last) if last == batch => return Ok(()),
-                Some(_) => {}
-                // Who was away for longer than its lease is taken for dead.
-                None => self.register()?,
+            let sql = "SELECT batch FROM runners WHERE id = ?1";
+            let last: Option<i64> = connection.find(sql, [id], |row| row.get(0))?;
+            if last == Some(batch) {
+                return Ok(());
             }
         }
         let transaction = connection.begin()?;
-        connection.execute(
+        let renewed = connection.execute(
             "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3) WHERE id = ?1",
             params![id, batch, LEASE_SECONDS as f64],
         )?;
+        if renewed == 0 {
+            // Others may have gone on with its entries.
+            return Err(db::Error::Unwritable(TAKEN_FOR_DEAD.to_owned()));
+        }
         work(connection)?;
         transaction.commit()
     }
@@ -251,6 +253,7 @@ impl Session {
             return Ok(());
         }
         let connection = connect(&self.server)?;
+        connection.hurry();
         if let Some(purpose) = self.lock
             && !take(&connection, purpose)?
         {
@@ -270,8 +273,12 @@ impl Session {
         Ok(())
     }
 
+    /// Makes its row, and clears away what others left that ended without a word.
     fn register(&self) -> db::Result<()> {
-        self.connected()?.execute(
+        let connection = self.connected()?;
+        connection.execute("DELETE FROM runners WHERE lease_until < clock_timestamp()", ())?;
+        connection.execute("DELETE FROM claims WHERE runner NOT IN (SELECT id FROM runners)", ())?;
+        connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
              VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))",
             params![
@@ -299,6 +306,7 @@ impl Drop for Session {
     }
 }
 
+const TAKEN_FOR_DEAD: &str = "this run was silent for so long that others took it for dead";
 const TAKEN: &str = "another run took the ledger while the connection was lost";
 
 /// Of `pg_locks l`: the lock that is numbered `?1`.
@@ -339,7 +347,7 @@ pub(super) fn connect(server: &Server) -> db::Result<Connection> {
 pub(super) fn examine(server: &Server) -> Result<(), LedgerError> {
     let connection =
         connect(server).map_err(|error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error))?;
-    refuse_read_only(&connection, server)
+    refuse_unfit(&connection, server)
 }
 
 /// Connects to a ledger for reading; `None` where there is none.
@@ -403,10 +411,10 @@ pub(super) const MAKING: &str = "SELECT pg_advisory_xact_lock(1146312014, 0)";
 fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
     let newest = MIGRATIONS.len() as i64;
+    refuse_unfit(connection, server)?;
     if version(connection, server)? == Some(newest) {
-        return refuse_read_only(connection, server);
+        return Ok(());
     }
-    refuse_read_only(connection, server)?;
     let transaction = connection.begin().map_err(failed)?;
     // One at a time: whoever waited finds them made.
     connection.batch(MAKING).map_err(failed)?;
@@ -444,16 +452,22 @@ pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// A standby, or a database in which nothing may be written.
-pub(super) fn refuse_read_only(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
+/// What can't keep a ledger: another database that speaks PostgreSQL's protocol, but whose advisory locks lock nothing;
+/// a standby; a database in which nothing may be written.
+pub(super) fn refuse_unfit(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let refused = |detail: &str| LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() };
+    let version: String = connection.query_row("SELECT version()", (), |row| row.get(0)).map_err(failed)?;
+    if !version.starts_with("PostgreSQL ") {
+        let name = version.split_whitespace().next().unwrap_or_default();
+        return Err(refused(&format!("{name} has no locks that this program could rely on; it needs PostgreSQL")));
+    }
     let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
     let (is_standby, is_read_only): (bool, bool) =
         connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
-    let detail = match (is_standby, is_read_only) {
-        (true, _) => "this server is a standby, which can't be written; name the primary",
-        (false, true) => "its transactions are read-only; name a database that can be written",
-        (false, false) => return Ok(()),
-    };
-    Err(LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() })
+    match (is_standby, is_read_only) {
+        (true, _) => Err(refused("this server is a standby, which can't be written; name the primary")),
+        (false, true) => Err(refused("its transactions are read-only; name a database that can be written")),
+        (false, false) => Ok(()),
+    }
 }

@@ -188,9 +188,7 @@ impl Job {
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
-        if !self.claimed
-            && let Some(step) = self.claim(context, lane, manifest, entry, fresh.as_ref()).await?
-        {
+        if let Some(step) = self.claim(context, lane, manifest, entry, fresh.as_ref()).await? {
             return Ok((step, None));
         }
         let life = match &fresh {
@@ -494,7 +492,9 @@ impl Job {
     /// The end of a job that was not worked on to its end.
     pub fn left_over(&self) -> Done {
         let under_way = self.trace().under_way;
-        if (self.open && self.waits == 0) || under_way {
+        // What another run works on is for that to tell.
+        let is_ours = self.claimed || self.waits == 0;
+        if (self.open && is_ours) || under_way {
             let error = Some(self.unknown_error(None));
             return self.done(Finished::Settled(Settled::Unknown), None, error);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Done, Entry, Finished, Fresh, Job, Lane, LedgerError, Manifest, State, Step, describe};
+use super::{Context, Done, Entry, Finished, Fresh, Job, Lane, LedgerError, Manifest, State, Step, Stepped, describe};
 use crate::ledger::records::Record;
 use crate::ledger::{Claim, Wanted};
 
@@ -11,7 +11,25 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 impl Job {
-    /// Claims the entry; what there is to do where it can't be worked on now, or needs no more work.
+    /// Looks whether the entry is this run's to work on, before its turn.
+    pub async fn look(&mut self, context: &Context, lane: &Lane) -> Stepped {
+        let step = match self.try_to_look(context, lane).await {
+            Ok(None) => Step::Again(Duration::ZERO),
+            Ok(Some(step)) => step,
+            Err(error) => Step::Ledger(error),
+        };
+        (step, None)
+    }
+
+    async fn try_to_look(&mut self, context: &Context, lane: &Lane) -> Result<Option<Step>, LedgerError> {
+        let (manifest, entry) = context.entry(self.at);
+        let is_named_by_token = self.source.is_none() && !entry.token.is_program();
+        let token = if is_named_by_token { context.fresh_token(entry).await.ok().flatten() } else { None };
+        let fresh = token.map(|token| Fresh { claims: token.unverified_claims(), token });
+        self.claim(context, lane, manifest, entry, fresh.as_ref()).await
+    }
+
+    /// Claims the entry, once; what there is to do where it can't be worked on now, or needs no more work.
     pub(super) async fn claim(
         &mut self,
         context: &Context,
@@ -20,6 +38,9 @@ impl Job {
         entry: &Entry,
         fresh: Option<&Fresh>,
     ) -> Result<Option<Step>, LedgerError> {
+        if self.claimed {
+            return Ok(None);
+        }
         let ledger = &context.means.ledger;
         let claims = fresh.and_then(|fresh| fresh.claims.as_ref());
         let mut described = describe(lane, manifest, entry, claims, self.kind);
