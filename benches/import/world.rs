@@ -19,6 +19,8 @@ pub struct World {
     server: Child,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// What `--ledger` says.
+    pub ledger: String,
     /// The imports that the manifest asks for.
     pub imports: Vec<Import>,
 }
@@ -60,7 +62,8 @@ impl World {
         let pair =
             |line: String| line.strip_prefix("export ")?.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
         let environment: Vec<_> = lines.filter_map(pair).collect();
-        let mut world = Self { server, folder, environment, imports: Vec::new() };
+        let ledger = folder.path().join("ledger.db").display().to_string();
+        let mut world = Self { server, folder, environment, ledger, imports: Vec::new() };
         world.write_sources(concurrency);
         world
     }
@@ -100,17 +103,22 @@ impl World {
         fs::write(&path, format!("{head}{limits}")).expect("a manifest");
     }
 
-    /// Runs a command of the program in the world's folder, all its memory and time told.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
-        let begun = Instant::now();
-        let mut child = Command::new(program())
+    /// Begins a command of the program in the world's folder.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        Command::new(program())
             .args(arguments)
-            .args(["--quiet", "--progress", "none", "--ledger", "ledger.db"])
+            .args(["--quiet", "--progress", "none", "--ledger", &self.ledger])
             .current_dir(self.path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .spawn()
-            .expect("the program");
+            .expect("the program")
+    }
+
+    /// Runs a command of the program in the world's folder, all its memory and time told.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let begun = Instant::now();
+        let mut child = self.begin(arguments);
         let (pid, ended) = (child.id(), AtomicBool::new(false));
         let (status, process, memory) = std::thread::scope(|scope| {
             let watch = scope.spawn(|| most_memory(pid, &ended));
@@ -139,7 +147,7 @@ impl World {
     }
 
     fn ledger(&self) -> Location {
-        Location::file(self.path().join("ledger.db"), true)
+        Location::parse(Path::new(&self.ledger), true, &|name| std::env::var_os(name)).expect("a ledger")
     }
 }
 

@@ -99,7 +99,7 @@ fn add_twins(command: &clap::Command, twins: &mut BTreeMap<String, String>) {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The ledger's file.
+    /// The ledger: a file, or a PostgreSQL server's URL (`postgres://...`).
     #[arg(long, global = true, env = "DIDIT_SYNC_LEDGER", default_value = "state/ledger.db", value_name = "PATH")]
     pub ledger: PathBuf,
     /// Wait so long for a ledger's server that goes away in the middle of a run.
@@ -475,7 +475,7 @@ pub struct BackupArgs {
 /// `ledger move`.
 #[derive(Debug, Args)]
 pub struct MoveArgs {
-    /// Where to: a new file, or postgres://user@host/database without a ledger in it.
+    /// Where to: a new file, or the URL of a database without a ledger in it.
     #[arg(long, env = "DIDIT_SYNC_TO", value_name = "LEDGER")]
     pub to: PathBuf,
     /// Wait so long for a ledger that another run holds.

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::exit::Condition;
-use crate::ledger::{Contents, Examination, LedgerError};
+use crate::ledger::{Around, Contents, Examination, LedgerError};
 
 /// Less free space than this is too little for SQLite to work with, and than this, for a large run.
 const NO_SPACE: u64 = 1 << 20;
@@ -15,23 +15,32 @@ pub fn checks(path: &str, found: &Examination) -> Vec<Check> {
     let refused =
         |name, error: &LedgerError| Check::error(name, of, Condition::Ledger, &error.to_string(), error.help());
     let mut checks = Vec::new();
-    checks.push(match (&found.writable, &found.missing_folder) {
-        (Err(error), _) => refused("ledger-folder", error),
-        (Ok(()), Some(folder)) => {
-            Check::ok("ledger-folder", of, &format!("{} is still to be made, and can be", folder.display()))
+    match (&found.writable, &found.around) {
+        (writable, Some(around)) => {
+            checks.push(match (writable, &around.missing_folder) {
+                (Err(error), _) => refused("ledger-folder", error),
+                (Ok(()), Some(folder)) => {
+                    Check::ok("ledger-folder", of, &format!("{} is still to be made, and can be", folder.display()))
+                }
+                (Ok(()), None) => Check::ok("ledger-folder", of, "the folder can be written"),
+            });
+            checks.push(match &around.file_system {
+                Err(error) => refused("ledger-file-system", error),
+                Ok(()) => Check::ok("ledger-file-system", of, "no network file system, or an allowed one"),
+            });
+            checks.push(space(of, around.free_bytes));
         }
-        (Ok(()), None) => Check::ok("ledger-folder", of, "the folder can be written"),
-    });
-    checks.push(match &found.file_system {
-        Err(error) => refused("ledger-file-system", error),
-        Ok(()) => Check::ok("ledger-file-system", of, "no network file system, or an allowed one"),
-    });
-    checks.push(space(of, found.free_bytes));
+        (Err(error), None) => {
+            checks.push(refused("ledger-server", error));
+            return checks;
+        }
+        (Ok(()), None) => checks.push(Check::ok("ledger-server", of, "it answers, and can be written")),
+    }
     let Some(contents) = &found.contents else {
         checks.push(Check::ok("ledger", of, "there is none yet: the first apply starts it"));
         return checks;
     };
-    checks.push(permissions(of, found));
+    checks.extend(found.around.as_ref().map(|around| permissions(of, around)));
     match contents {
         Err(error) => {
             checks.push(refused("ledger", error));
@@ -39,7 +48,7 @@ pub fn checks(path: &str, found: &Examination) -> Vec<Check> {
         }
         Ok(contents) => {
             checks.push(version(of, contents));
-            checks.push(integrity(of, contents));
+            checks.extend(found.around.as_ref().map(|_| integrity(of, contents)));
         }
     }
     checks.push(lock(of, found));
@@ -65,7 +74,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn permissions(of: Option<&str>, found: &Examination) -> Check {
+fn permissions(of: Option<&str>, found: &Around) -> Check {
     let name = "ledger-permissions";
     if found.open_to_others.is_empty() {
         return Check::ok(name, of, "for its owner alone");
@@ -110,6 +119,12 @@ fn lock(of: Option<&str>, found: &Examination) -> Check {
         (Err(error), _) | (_, Err(error)) => {
             Check::error(name, of, Condition::Ledger, &error.to_string(), error.help())
         }
+        (Ok(Some(holder)), _) if found.around.is_none() => Check::warning(
+            name,
+            of,
+            &format!("runs are at work: {holder}"),
+            "another apply goes on beside them; a repair exits 11 until they end, or waits with --wait-lock 10m",
+        ),
         (Ok(Some(holder)), _) => Check::warning(
             name,
             of,

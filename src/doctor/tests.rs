@@ -1,15 +1,16 @@
 //! What can't be had in a test's folder: network file systems, full disks, older ledgers.
 
 use super::*;
-use crate::ledger::{Contents, Examination, LedgerError};
+use crate::ledger::{Around, Contents, Examination, LedgerError};
+
+fn around() -> Around {
+    Around { missing_folder: None, file_system: Ok(()), open_to_others: Vec::new(), free_bytes: Some(5 << 30) }
+}
 
 fn sound() -> Examination {
     Examination {
-        missing_folder: None,
         writable: Ok(()),
-        file_system: Ok(()),
-        open_to_others: Vec::new(),
-        free_bytes: Some(5 << 30),
+        around: Some(around()),
         contents: Some(Ok(Contents { version: 6, newest: 6, entries: 3, flaws: Vec::new() })),
         changed_by: Ok(None),
         audited_by: Ok(None),
@@ -28,7 +29,8 @@ fn of<'d>(diagnosis: &'d Diagnosis, name: &str) -> &'d Check {
 fn promise_6_a_network_file_system_is_an_error_of_the_ledger() {
     assert_eq!(diagnosed(&sound()).exit(), Exit::ok());
     let refused = LedgerError::NetworkFileSystem { path: "state/ledger.db".into(), kind: "nfs".to_owned() };
-    let diagnosis = diagnosed(&Examination { file_system: Err(refused), ..sound() });
+    let diagnosis =
+        diagnosed(&Examination { around: Some(Around { file_system: Err(refused), ..around() }), ..sound() });
     let check = of(&diagnosis, "ledger-file-system");
     assert_eq!((check.result, diagnosis.exit().code()), (Outcome::Error, 12));
     assert!(check.message.contains("nfs") && check.help.as_ref().unwrap().contains("--allow-network-fs"), "{check:?}");
@@ -43,11 +45,23 @@ fn space_is_judged_before_a_run_needs_it() {
         (100 << 20, Outcome::Ok),
         (u64::MAX, Outcome::Ok),
     ] {
-        let diagnosis = diagnosed(&Examination { free_bytes: Some(free), ..sound() });
+        let diagnosis =
+            diagnosed(&Examination { around: Some(Around { free_bytes: Some(free), ..around() }), ..sound() });
         assert_eq!(of(&diagnosis, "ledger-space").result, result, "{free}");
     }
-    let diagnosis = diagnosed(&Examination { free_bytes: None, ..sound() });
+    let diagnosis = diagnosed(&Examination { around: Some(Around { free_bytes: None, ..around() }), ..sound() });
     assert_eq!(of(&diagnosis, "ledger-space").result, Outcome::Skipped);
+}
+
+#[test]
+fn of_a_server_nothing_is_told_that_only_files_have() {
+    let diagnosis = diagnosed(&Examination { around: None, ..sound() });
+    let names: Vec<&str> = diagnosis.checks.iter().map(|check| check.name).collect();
+    assert_eq!(names, ["ledger-server", "ledger", "ledger-lock"]);
+    let away = LedgerError::Server { ledger: "postgres://h/d".to_owned(), detail: "connection refused".to_owned() };
+    let diagnosis = diagnosed(&Examination { around: None, writable: Err(away), ..sound() });
+    assert_eq!((diagnosis.checks.len(), diagnosis.exit().code()), (1, 12));
+    assert!(of(&diagnosis, "ledger-server").message.contains("connection refused"));
 }
 
 #[test]

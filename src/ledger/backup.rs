@@ -58,14 +58,14 @@ fn make_beside(
     make: impl FnOnce(&Path) -> Result<Option<Copied>, LedgerError>,
 ) -> Result<Option<Copied>, LedgerError> {
     let beside = file::sibling(to, &format!(".{}.tmp", std::process::id()));
-    let made = make(&beside).and_then(|copied| {
+    let copied = make(&beside).and_then(|copied| {
         if copied.is_some() {
             transfer::name(&beside, to)?;
         }
         Ok(copied)
     });
     transfer::discard(&beside);
-    made
+    copied
 }
 
 fn wrong(location: &Location, detail: String) -> LedgerError {

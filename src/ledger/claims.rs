@@ -58,12 +58,6 @@ pub enum Claim {
 }
 
 impl Ledger {
-    /// What an entry is claimed under; `None` in a file, where nothing has to be claimed.
-    #[must_use]
-    pub fn claim_name(&self, wanted: &Wanted) -> Option<Fingerprint> {
-        self.runner().map(|_| name(&self.identity().key, wanted))
-    }
-
     /// Claims an entry for this run.
     pub async fn claim(&self, wanted: Wanted) -> Result<Claim, LedgerError> {
         let Some(runner) = self.runner() else { return Ok(Claim::Ours) };
@@ -76,7 +70,7 @@ fn claim(tx: &Connection, runner: &str, key: &FingerprintKey, wanted: &Wanted) -
     let is_ours = is_free_for(tx, runner, &name(key, wanted))?;
     let now = match wanted.seen {
         Some(seen) => Some(seen.id),
-        None => made_since(tx, &wanted.entry, wanted.token.as_ref())?,
+        None => made_since(tx, wanted)?,
     };
     let record = now.map(|id| record_by_id(tx, id)).transpose()?;
     let has_changed = record.as_ref().map(Seen::from) != wanted.seen;
@@ -103,13 +97,6 @@ fn name(key: &FingerprintKey, wanted: &Wanted) -> Fingerprint {
     key.fingerprint(format!("claim {} {to} {what}", receiver.base_url).as_bytes())
 }
 
-/// Whether a runner still has a claim.
-pub(super) fn stands(tx: &Connection, runner: &str, name: &Fingerprint) -> db::Result<bool> {
-    let holder: Option<String> =
-        tx.find("SELECT runner FROM claims WHERE name = ?1", [name.as_bytes()], |row| row.get(0))?;
-    Ok(holder.is_some_and(|holder| holder == runner))
-}
-
 /// Makes the claim, unless a runner that lives has it.
 fn is_free_for(tx: &Connection, runner: &str, name: &Fingerprint) -> db::Result<bool> {
     // Until this transaction ends, nobody else looks: who is locked out is not made to wait.
@@ -129,12 +116,8 @@ fn is_free_for(tx: &Connection, runner: &str, name: &Fingerprint) -> db::Result<
 }
 
 /// The row of an entry that had none when the plan was made, if another run has made one since.
-pub(super) fn made_since(
-    tx: &Connection,
-    entry: &NewEntry,
-    token: Option<&Fingerprint>,
-) -> db::Result<Option<EntryId>> {
-    let NewEntry { receiver, source_session_id, .. } = entry;
+fn made_since(tx: &Connection, wanted: &Wanted) -> db::Result<Option<EntryId>> {
+    let NewEntry { receiver, source_session_id, .. } = &wanted.entry;
     let by = |column: &str, value: &dyn db::ToValue| -> db::Result<Option<EntryId>> {
         let sql = format!(
             "SELECT id FROM entries WHERE {column} = ?1 AND base_url = ?2
@@ -142,7 +125,7 @@ pub(super) fn made_since(
         );
         tx.find(&sql, params![value, receiver.base_url, text(receiver.application_id)], |row| row.get(0).map(EntryId))
     };
-    match (source_session_id, token) {
+    match (source_session_id, &wanted.token) {
         (Some(source), _) => by("source_session_id", &source.to_string()),
         (None, Some(token)) => by("token", token.as_bytes()),
         (None, None) => Ok(None),

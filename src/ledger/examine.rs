@@ -7,25 +7,32 @@ use super::file::{self, MIGRATIONS};
 use super::place::{refuse_network_file_system, resolve, standing};
 use super::{LedgerError, LedgerFile, Location, Lock, Purpose, Reader, Server, served};
 
-/// What is there, file by file.
+/// What is there.
 #[derive(Debug)]
 pub struct Examination {
-    /// The folder, where it is still to be made.
-    pub missing_folder: Option<PathBuf>,
     /// Whether the first or next run could write it.
     pub writable: Result<(), LedgerError>,
-    /// Whether its file system is one on which locks can be trusted.
-    pub file_system: Result<(), LedgerError>,
-    /// Its files that others than the owner may read or write, with their modes.
-    pub open_to_others: Vec<(PathBuf, u32)>,
-    /// Bytes free for this user on its disk, where that can be told.
-    pub free_bytes: Option<u64>,
+    /// Of a file: what is around it.
+    pub around: Option<Around>,
     /// What is in it; `None` where there is no ledger yet.
     pub contents: Option<Result<Contents, LedgerError>>,
     /// Who changes it now: host, pid and since when.
     pub changed_by: Result<Option<String>, LedgerError>,
     /// Who audits it now.
     pub audited_by: Result<Option<String>, LedgerError>,
+}
+
+/// What is around a ledger's file.
+#[derive(Debug)]
+pub struct Around {
+    /// The folder, where it is still to be made.
+    pub missing_folder: Option<PathBuf>,
+    /// Whether its file system is one on which locks can be trusted.
+    pub file_system: Result<(), LedgerError>,
+    /// Its files that others than the owner may read or write, with their modes.
+    pub open_to_others: Vec<(PathBuf, u32)>,
+    /// Bytes free for this user on its disk, where that can be told.
+    pub free_bytes: Option<u64>,
 }
 
 /// What is in a ledger that can be read.
@@ -59,11 +66,13 @@ pub fn examine(location: &Location) -> Examination {
     });
     let folder = resolved.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Examination {
-        missing_folder: (!folder.is_dir()).then(|| folder.to_owned()),
         writable: file::refuse_read_only(path, &beside),
-        file_system: refuse_network_file_system(file),
-        open_to_others: open_to_others.collect(),
-        free_bytes: rustix::fs::statvfs(&place).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        around: Some(Around {
+            missing_folder: (!folder.is_dir()).then(|| folder.to_owned()),
+            file_system: refuse_network_file_system(file),
+            open_to_others: open_to_others.collect(),
+            free_bytes: rustix::fs::statvfs(&place).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        }),
         contents: read(file).transpose(),
         changed_by: Lock::holder(location, Purpose::Change),
         audited_by: Lock::holder(location, Purpose::Audit),
@@ -99,11 +108,8 @@ fn of_server(server: &Server, location: &Location) -> Examination {
         }))
     });
     Examination {
-        missing_folder: None,
         writable: served::examine(server),
-        file_system: Ok(()),
-        open_to_others: Vec::new(),
-        free_bytes: None,
+        around: None,
         contents: contents.transpose(),
         changed_by: Lock::holder(location, Purpose::Change),
         audited_by: Lock::holder(location, Purpose::Audit),

@@ -1,15 +1,12 @@
 //! What an import writes: an intent before its request leaves, and what became of it. At full rate nothing is written
 //! more often, so each of the two touches a row once, and is prepared once.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use super::db::{self, Connection, params};
 use jiff::Timestamp;
 
-use super::records::{AnswerKind, AttemptId, EntryId, Intent, NewEntry, Outcome, RunId};
+use super::records::{AnswerKind, AttemptId, EntryId, Intent, Outcome};
 use super::store::{insert_evidence, text, write_entry};
-use super::{Ledger, LedgerError, claims};
+use super::{Ledger, LedgerError};
 use crate::token::{Fingerprint, SessionKind};
 
 impl Ledger {
@@ -18,41 +15,10 @@ impl Ledger {
         self.writer.call(move |tx| intend(tx, &intent)).await
     }
 
-    /// The same under a claim; `None`, and nothing is recorded, where the claim is this process's no more: it was cut off for
-    /// so long that others took it for dead.
-    pub async fn intend_as_claimed(
-        &self,
-        intent: Intent,
-        claim: Option<Fingerprint>,
-    ) -> Result<Option<(EntryId, AttemptId)>, LedgerError> {
-        let (taken, runner) = (Arc::clone(&self.was_taken_for_dead), self.runner());
-        self.writer
-            .call(move |tx| {
-                if let (true, Some(runner), Some(claim)) = (taken.load(Ordering::SeqCst), &runner, &claim)
-                    && !claims::stands(tx, runner, claim)?
-                {
-                    return Ok(None);
-                }
-                intend(tx, &intent).map(Some)
-            })
-            .await
-    }
-
     /// Records what became of a request, or of a lookup. When this returns, it is durable, and counts.
     pub async fn settle(&self, outcome: Outcome) -> Result<(), LedgerError> {
         let ticket = self.spool.as_ref().and_then(|spool| spool.enter(&outcome));
-        let taken = Arc::clone(&self.was_taken_for_dead);
-        self.writer
-            .call_with(ticket, move |tx| {
-                if taken.load(Ordering::SeqCst)
-                    && outcome.session.is_none()
-                    && is_superseded(tx, outcome.entry, outcome.run)?
-                {
-                    return answer(tx, &outcome);
-                }
-                settle(tx, &outcome)
-            })
-            .await
+        self.writer.call_with(ticket, move |tx| settle(tx, &outcome)).await
     }
 }
 
@@ -162,38 +128,13 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
                 it.session_kind.map(SessionKind::as_str),
             ])?,
     };
-    answer(tx, it)?;
+    if let Some((attempt, kind)) = it.attempt {
+        insert_answer(tx, it, attempt, kind)?;
+    }
     match &it.evidence {
         None => Ok(()),
         Some(e) => insert_evidence(tx, it.entry, it.run, it.at, e.verdict, e.session_id, &e.detail),
     }
-}
-
-/// Whether another run has sent a request for the entry since this one did, and now decides where it stands.
-fn is_superseded(tx: &Connection, entry: EntryId, run: RunId) -> db::Result<bool> {
-    tx.query_row(
-        "SELECT EXISTS (SELECT 1 FROM attempts a WHERE a.entry = ?1 AND a.run <> ?2
-           AND a.id > coalesce((SELECT max(b.id) FROM attempts b WHERE b.entry = ?1 AND b.run = ?2), 0))",
-        params![entry.0, run.0],
-        |row| row.get(0),
-    )
-}
-
-/// The entry, if another run has come before this one, which was taken for dead.
-pub(super) fn decided_by_another(
-    tx: &Connection,
-    entry: Option<EntryId>,
-    describe: &NewEntry,
-    run: RunId,
-) -> db::Result<Option<EntryId>> {
-    match entry {
-        Some(entry) => Ok(is_superseded(tx, entry, run)?.then_some(entry)),
-        None => claims::made_since(tx, describe, None),
-    }
-}
-
-fn answer(tx: &Connection, it: &Outcome) -> db::Result<()> {
-    it.attempt.map_or(Ok(()), |(attempt, kind)| insert_answer(tx, it, attempt, kind))
 }
 
 fn error(it: &Outcome) -> (Option<&'static str>, Option<u16>, Option<&str>) {

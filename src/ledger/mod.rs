@@ -57,7 +57,7 @@ pub use backup::back_up;
 pub use check::check_rules;
 pub use claims::{Claim, Seen, Wanted};
 pub use erase::{scrub, token_hash};
-pub use examine::{Contents, Examination, examine};
+pub use examine::{Around, Contents, Examination, examine};
 pub use findings::{Acceptance, Verdict};
 pub use lock::{Lock, Purpose};
 pub use moving::{Moved, move_to};

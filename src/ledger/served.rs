@@ -7,8 +7,6 @@
 //!   the process dies; a session that has lost its connection takes its lock again with the next one, before it writes.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -32,9 +30,6 @@ const GRACE_SECONDS: i64 = 30;
 
 /// How often a session that has nothing to write shows that it lives.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
-
-/// How long after its start a runner that was taken for dead will not come back.
-const DEAD_FOR_GOOD: Duration = Duration::from_hours(24 * 30);
 
 /// Between two looks at a lock that another session holds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -72,30 +67,25 @@ pub(super) enum Peer {
     Gone,
 }
 
-/// Whether a runner lives. One that doesn't is marked as dead. Its row stays, in case that it was only cut off: then it has to
-/// know what it committed last, and that its claims are no longer its own.
+/// Whether a runner lives. One that doesn't is taken out.
 pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
     let sql = "SELECT host, pid, lease_until < clock_timestamp(),
          NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = backend),
          greatest(lease_until - make_interval(secs => ?2), pg_postmaster_start_time()) + make_interval(secs => ?3)
-           < clock_timestamp(), CAST(lease_until AS TEXT)
+           < clock_timestamp()
        FROM runners WHERE id = ?1";
     let params = params![runner, LEASE_SECONDS as f64, GRACE_SECONDS as f64];
     let found = connection.find(sql, params, |row| {
         let (host, pid): (String, i64) = (row.get(0)?, row.get(1)?);
         let (is_over, is_cut, is_late): (bool, bool, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        let is_dead = is_over || is_cut && (is_late || is_ended_here(&host, pid));
-        Ok((is_dead, row.get::<String>(5)?))
+        Ok(is_over || is_cut && (is_late || is_ended_here(&host, pid)))
     })?;
     match found {
         None => Ok(Peer::Gone),
-        Some((false, _)) => Ok(Peer::Lives),
-        Some((true, lease)) => {
-            // Unless it has come back since.
-            let sql = "UPDATE runners SET lease_until = '-infinity', backend = 0
-                       WHERE id = ?1 AND CAST(lease_until AS TEXT) = ?2";
-            let is_marked = connection.execute(sql, params![runner, lease])? > 0;
-            Ok(if is_marked { Peer::Gone } else { Peer::Lives })
+        Some(false) => Ok(Peer::Lives),
+        Some(true) => {
+            connection.execute("DELETE FROM runners WHERE id = ?1", [runner])?;
+            Ok(Peer::Gone)
         }
     }
 }
@@ -138,8 +128,6 @@ pub(super) struct Session {
     /// The number of its last transaction.
     batch: i64,
     connection: Option<Connection>,
-    /// Others took it for dead once, and may have taken what it had claimed.
-    was_taken_for_dead: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -148,13 +136,13 @@ impl Session {
         let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
         let connection = connect(server).map_err(failed)?;
         migrate(&connection, server)?;
+        connection.hurry();
         let session = Self {
             server: server.clone(),
             id: Uuid::new_v4().to_string(),
             lock: None,
             batch: 0,
             connection: Some(connection),
-            was_taken_for_dead: Arc::default(),
         };
         session.register().map_err(failed)?;
         Ok(session)
@@ -163,11 +151,6 @@ impl Session {
     /// What it is called in the ledger.
     pub(super) fn id(&self) -> &str {
         &self.id
-    }
-
-    /// Whether others took it for dead once; as of the transaction that is under way.
-    pub(super) fn was_taken_for_dead(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.was_taken_for_dead)
     }
 
     pub(super) fn location(&self) -> Location {
@@ -241,20 +224,20 @@ impl Session {
         self.reconnect()?;
         let (connection, id, batch) = (self.connected()?, &self.id, self.batch);
         if again {
-            let last: Option<i64> =
-                connection.find("SELECT batch FROM runners WHERE id = ?1", [id], |row| row.get(0))?;
+            let sql = "SELECT batch FROM runners WHERE id = ?1";
+            let last: Option<i64> = connection.find(sql, [id], |row| row.get(0))?;
             if last == Some(batch) {
                 return Ok(());
             }
         }
         let transaction = connection.begin()?;
-        let mark = "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3)
-                    WHERE id = ?1 AND lease_until > '-infinity'";
-        if connection.execute(mark, params![id, batch, LEASE_SECONDS as f64])? == 0 {
-            self.was_taken_for_dead.store(true, Ordering::SeqCst);
-            connection.execute("DELETE FROM runners WHERE id = ?1", [id])?;
-            self.register()?;
-            connection.execute(mark, params![id, batch, LEASE_SECONDS as f64])?;
+        let renewed = connection.execute(
+            "UPDATE runners SET batch = ?2, lease_until = clock_timestamp() + make_interval(secs => ?3) WHERE id = ?1",
+            params![id, batch, LEASE_SECONDS as f64],
+        )?;
+        if renewed == 0 {
+            // Others may have gone on with its entries.
+            return Err(db::Error::Unwritable(TAKEN_FOR_DEAD.to_owned()));
         }
         work(connection)?;
         transaction.commit()
@@ -270,6 +253,7 @@ impl Session {
             return Ok(());
         }
         let connection = connect(&self.server)?;
+        connection.hurry();
         if let Some(purpose) = self.lock
             && !take(&connection, purpose)?
         {
@@ -289,11 +273,11 @@ impl Session {
         Ok(())
     }
 
+    /// Makes its row, and clears away what others left that ended without a word.
     fn register(&self) -> db::Result<()> {
         let connection = self.connected()?;
-        // Those never came back.
-        let long_ago = Timestamp::now().as_millisecond() - DEAD_FOR_GOOD.as_millis() as i64;
-        connection.execute("DELETE FROM runners WHERE lease_until = '-infinity' AND since < ?1", [long_ago])?;
+        connection.execute("DELETE FROM runners WHERE lease_until < clock_timestamp()", ())?;
+        connection.execute("DELETE FROM claims WHERE runner NOT IN (SELECT id FROM runners)", ())?;
         connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
              VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))",
@@ -322,6 +306,7 @@ impl Drop for Session {
     }
 }
 
+const TAKEN_FOR_DEAD: &str = "this run was silent for so long that others took it for dead";
 const TAKEN: &str = "another run took the ledger while the connection was lost";
 
 /// Of `pg_locks l`: the lock that is numbered `?1`.
@@ -362,7 +347,7 @@ pub(super) fn connect(server: &Server) -> db::Result<Connection> {
 pub(super) fn examine(server: &Server) -> Result<(), LedgerError> {
     let connection =
         connect(server).map_err(|error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error))?;
-    refuse_read_only(&connection, server)
+    refuse_unfit(&connection, server)
 }
 
 /// Connects to a ledger for reading; `None` where there is none.
@@ -426,10 +411,10 @@ pub(super) const MAKING: &str = "SELECT pg_advisory_xact_lock(1146312014, 0)";
 fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
     let newest = MIGRATIONS.len() as i64;
+    refuse_unfit(connection, server)?;
     if version(connection, server)? == Some(newest) {
-        return refuse_read_only(connection, server);
+        return Ok(());
     }
-    refuse_read_only(connection, server)?;
     let transaction = connection.begin().map_err(failed)?;
     // One at a time: whoever waited finds them made.
     connection.batch(MAKING).map_err(failed)?;
@@ -467,16 +452,22 @@ pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// A standby, or a database in which nothing may be written.
-pub(super) fn refuse_read_only(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
+/// What can't keep a ledger: another database that speaks PostgreSQL's protocol, but whose advisory locks lock nothing;
+/// a standby; a database in which nothing may be written.
+pub(super) fn refuse_unfit(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let refused = |detail: &str| LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() };
+    let version: String = connection.query_row("SELECT version()", (), |row| row.get(0)).map_err(failed)?;
+    if !version.starts_with("PostgreSQL ") {
+        let name = version.split_whitespace().next().unwrap_or_default();
+        return Err(refused(&format!("{name} has no locks that this program could rely on; it needs PostgreSQL")));
+    }
     let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
     let (is_standby, is_read_only): (bool, bool) =
         connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
-    let detail = match (is_standby, is_read_only) {
-        (true, _) => "this server is a standby, which can't be written; name the primary",
-        (false, true) => "its transactions are read-only; name a database that can be written",
-        (false, false) => return Ok(()),
-    };
-    Err(LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() })
+    match (is_standby, is_read_only) {
+        (true, _) => Err(refused("this server is a standby, which can't be written; name the primary")),
+        (false, true) => Err(refused("its transactions are read-only; name a database that can be written")),
+        (false, false) => Ok(()),
+    }
 }

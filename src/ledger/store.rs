@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::db::{self, Connection, params};
 use jiff::Timestamp;
@@ -15,7 +14,7 @@ use super::records::{
 use super::served::Session;
 use super::spool::Spool;
 use super::writer::{Kept, Writer};
-use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, imports, past, read, rules};
+use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, past, read, rules};
 use crate::token::Fingerprint;
 
 /// A ledger open for writing. Cheap to clone; the file is closed (a server's session ended) when the last clone is dropped.
@@ -25,8 +24,6 @@ pub struct Ledger {
     identity: Identity,
     /// What this process is called in a ledger that others write, too.
     runner: Option<Arc<str>>,
-    /// Others took this process for dead once: what it had claimed may be theirs.
-    pub(super) was_taken_for_dead: Arc<AtomicBool>,
     /// What waits on this machine while the server is away.
     pub(super) spool: Option<Arc<Spool>>,
 }
@@ -65,18 +62,13 @@ impl Ledger {
                 };
                 let identity = session.read(read::identity).map_err(failed)?;
                 session.record_what_waits(identity.id)?;
-                let taken = session.was_taken_for_dead();
                 let runner: Arc<str> = Arc::from(session.id());
                 let spool = Spool::new(server.spool(), identity.id, &runner);
-                (Kept::Server(session, Arc::clone(&spool)), identity, Some((runner, spool, taken)))
+                (Kept::Server(session, Arc::clone(&spool)), identity, Some((runner, spool)))
             }
         };
-        let writer = Writer::start(kept)?;
-        let (runner, spool, was_taken_for_dead) = match shared {
-            Some((runner, spool, taken)) => (Some(runner), Some(spool), taken),
-            None => (None, None, Arc::default()),
-        };
-        Ok(Self { writer, identity, runner, was_taken_for_dead, spool })
+        let (runner, spool) = shared.unzip();
+        Ok(Self { writer: Writer::start(kept)?, identity, runner, spool })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
@@ -86,13 +78,7 @@ impl Ledger {
         let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
         connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self {
-            writer: Writer::in_place(connection, location),
-            identity,
-            runner: None,
-            was_taken_for_dead: Arc::default(),
-            spool: None,
-        })
+        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None, spool: None })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
@@ -207,14 +193,8 @@ impl Ledger {
         state: State,
         error: RecordedError,
     ) -> Result<EntryId, LedgerError> {
-        let taken = Arc::clone(&self.was_taken_for_dead);
         self.writer
             .call(move |tx| {
-                if taken.load(Ordering::SeqCst)
-                    && let Some(theirs) = imports::decided_by_another(tx, entry, &describe, run)?
-                {
-                    return Ok(theirs);
-                }
                 let entry = write_entry(tx, entry, &describe, run)?;
                 set_state(tx, entry, run, state)?;
                 set_error(tx, entry, Some(&error))?;

@@ -32,8 +32,8 @@ pub(super) const META: &str = "meta";
 const OF_RUN: Parent = ("run", "runs", "id");
 const OF_ENTRY: Parent = ("entry", "entries", "id");
 
-/// All of them, each after those that its rows belong to. Left out is what tells of living processes alone (`runners`, `claims`),
-/// and the version of a server's tables.
+/// All of them, each after those that its rows belong to. Left out is what counts for a moment only, among processes that
+/// share a server (`runners`, `claims`, `budgets`), and the version of a server's tables.
 pub(super) const TABLES: [Table; 19] = [
     Table {
         name: META,

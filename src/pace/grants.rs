@@ -69,6 +69,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Who doesn't come back so long after it should have loses its place.
 const LATE: Duration = Duration::from_secs(5);
+/// Runners are told of slots that open within this, and of so many at most.
+const FORESEEN: Duration = Duration::from_secs(30);
+const FORESEEN_AT_MOST: usize = 256;
 /// A block of a runner that is alone holds the requests of so many seconds.
 const ALONE: u64 = 3;
 
@@ -132,6 +135,8 @@ pub struct Reply {
     pub pause: Option<Duration>,
     /// Slots, where there are some.
     pub granted: Option<Granted>,
+    /// When the next slots open that nobody holds, from now, as far as is known: nothing is promised.
+    pub next: Vec<Duration>,
     /// Not to be asked again sooner. A pause is not counted in.
     pub ask_after: Duration,
     /// Answers are to be reported at once: after a pause, others wait for them.
@@ -236,6 +241,7 @@ impl Grants {
             pause: (pause > 0).then(|| Duration::from_millis(pause)),
             ask_after: granted.as_ref().err().copied().unwrap_or_default(),
             granted: granted.ok(),
+            next: self.next(now, ask.limit),
             report_at_once: self.trial.is_some(),
             limit: ask.limit.max(1).min(self.most_learnt(ask.limit)),
         }
@@ -391,8 +397,8 @@ impl Grants {
         runners.push(runner);
         runners.sort_unstable();
         runners.dedup();
-        let a_second = u64::from(most) / 60;
-        (a_second * ALONE / runners.len() as u64).max(a_second).max(1) as u32
+        let most = u64::from(most);
+        (most * ALONE / 60 / runners.len() as u64).max(most / 60).max(1) as u32
     }
 
     /// Gives slots, or says how long to wait.
@@ -449,6 +455,17 @@ impl Grants {
         let excess = own.saturating_sub(most);
         let settled = self.settled.iter().flat_map(|(time, slots)| std::iter::repeat_n(*time, *slots as usize));
         std::iter::repeat_n(at, free as usize).chain(settled.skip(excess as usize)).take(count).collect()
+    }
+
+    /// What a runner may look forward to; nothing while one request tries the way for all.
+    fn next(&self, now: Duration, limit: u32) -> Vec<Duration> {
+        let at = millis(now);
+        if self.trial.is_some() || at < self.paused_until {
+            return Vec::new();
+        }
+        let latest = at + millis(FORESEEN);
+        let openings = self.openings(at, self.most(limit), FORESEEN_AT_MOST);
+        openings.into_iter().take_while(|it| *it <= latest).map(|it| Duration::from_millis(it - at)).collect()
     }
 
     fn take_settled(&mut self, opening: u64) {

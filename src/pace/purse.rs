@@ -77,6 +77,8 @@ pub struct Purse {
     /// What was told in words that were lost, and in the one under way: by when each answer came.
     told: Vec<Told>,
     refusals: Vec<(Duration, Refusal)>,
+    /// When slots open that nobody held when the ledger spoke last.
+    next: Vec<Duration>,
     paused_until: Duration,
     report_at_once: bool,
 }
@@ -134,6 +136,7 @@ impl Purse {
             turn: 0,
             told: Vec::new(),
             refusals: Vec::new(),
+            next: Vec::new(),
             paused_until: Duration::ZERO,
             report_at_once: false,
         }
@@ -177,10 +180,12 @@ impl Purse {
         }
     }
 
-    /// When more than `ahead` further requests may leave, as far as is known.
+    /// When more than `ahead` further requests may leave, as far as is known, and if no other runner takes what is still
+    /// to be had.
     #[must_use]
     pub fn opens_at(&self, ahead: u32) -> Option<Duration> {
         let mut openings: Vec<Duration> = self.held.iter().flat_map(|held| held.openings.iter().copied()).collect();
+        openings.extend(&self.next);
         if ahead as usize >= openings.len() {
             return None;
         }
@@ -241,6 +246,7 @@ impl Purse {
     }
 
     fn pause(&mut self, until: Duration) {
+        self.next.clear();
         self.paused_until = self.paused_until.max(until);
         for held in &mut self.held {
             held.give_back();
@@ -366,6 +372,7 @@ impl Purse {
         self.ask_at = now + reply.ask_after;
         self.report_at_once = reply.report_at_once;
         self.in_force = reply.limit;
+        self.next = reply.next.iter().map(|opens| now + *opens).collect();
         if let Some(Granted { block, opens_in, use_within }) = reply.granted {
             self.size = opens_in.len() as u32;
             self.wants = (self.wants * 2).min(LARGEST);

@@ -146,7 +146,7 @@ impl Budget {
     pub async fn imminent(&self, ahead: u32, lead: Duration) {
         let _waiting = match &self.source {
             Source::Own(_) => None,
-            Source::Shared(shared) => Some(shared.waiting(ahead.saturating_add(1))),
+            Source::Shared(shared) => Some(shared.waiting(1)),
         };
         loop {
             let changed = self.changed.notified();

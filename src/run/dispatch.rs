@@ -4,6 +4,9 @@
 //! report; steps own nothing but their job. A job that waits (a backoff) waits here, holding neither a slot nor a
 //! place among those in flight.
 
+mod queue;
+mod unclaimed;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use self::queue::{Queued, Waiting, next};
+use self::unclaimed::Unclaimed;
 use super::budget::Slot;
 use super::context::Context;
 use super::events::Event;
@@ -51,6 +56,8 @@ pub struct Dispatcher {
     guard: Arc<Guard>,
     /// Where new sessions go to be verified; `None` with `--no-verify`.
     verify: Option<mpsc::UnboundedSender<Check>>,
+    /// Jobs that another run may be at work on.
+    unclaimed: Unclaimed,
     /// Jobs that can be sent.
     ready: BinaryHeap<Queued>,
     /// Jobs whose token is to be minted, when their turn is near.
@@ -93,6 +100,7 @@ impl Dispatcher {
             context,
             guard,
             verify,
+            unclaimed: Unclaimed::default(),
             ready: BinaryHeap::new(),
             unminted: Vec::new(),
             unasked: BinaryHeap::new(),
@@ -118,6 +126,9 @@ impl Dispatcher {
     }
 
     fn enqueue(&mut self, job: Job) {
+        if self.is_unclaimed(&job) {
+            return self.enqueue_unclaimed(job);
+        }
         if job.wants_mint(&self.context, &self.lane) {
             return self.enqueue_unminted(job);
         }
@@ -145,6 +156,7 @@ impl Dispatcher {
         self.probe(&mut stop).await;
         while !self.is_finished() {
             self.wake_due();
+            self.claim_ahead();
             if self.halt.is_some() {
                 self.mints.abort_all();
             }
@@ -157,10 +169,10 @@ impl Dispatcher {
                 biased;
                 asked = wait_for(&mut stop, |asked| *asked != handled) => self.on_request(asked),
                 Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => {
-                    // An entry of another run was not tried.
-                    self.tried |= !matches!(&stepped, Ok((_, (job, (Step::Again(_), None)))) if !job.claimed);
+                    self.tried = true;
                     self.on_step(stepped);
                 }
+                Some(looked) = self.unclaimed.looked(), if self.unclaimed.is_looking() => self.on_looked(looked),
                 Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_minted(minted),
                 halt = self.guard.tripped(), if self.halt.is_none() => self.halt = Some(halt),
                 slot = self.lane.writes.acquire(), if may_launch => self.launch(slot),
@@ -187,8 +199,9 @@ impl Dispatcher {
     }
 
     fn is_finished(&self) -> bool {
-        let idle = self.sendable() == 0 && self.to_prepare() == 0 && self.waiting.is_empty();
-        self.steps.is_empty() && self.mints.is_empty() && (idle || self.halt.is_some())
+        let idle = self.sendable() + self.to_prepare() + self.unclaimed.len() == 0 && self.waiting.is_empty();
+        let is_busy = !self.steps.is_empty() || !self.mints.is_empty() || self.unclaimed.is_looking();
+        !is_busy && (idle || self.halt.is_some())
     }
 
     fn width(&self) -> usize {
@@ -229,7 +242,8 @@ impl Dispatcher {
     /// first; unless one of their tokens might then die.
     fn must_mint_now(&self) -> bool {
         let Some(Queued(first)) = self.ready.peek() else { return false };
-        let (all, limit) = ((self.sendable() + self.to_prepare()) as u64, u64::from(self.lane.writes.limit()));
+        let all = self.sendable() + self.to_prepare() + self.unclaimed.len();
+        let (all, limit) = (all as u64, u64::from(self.lane.writes.limit()));
         let takes_longest = self
             .unminted
             .iter()
@@ -287,10 +301,10 @@ impl Dispatcher {
     fn launch_program(&mut self) {
         let Some(mut job) = next(&mut self.unasked) else { return };
         let running = Running::of(&job);
-        let context = Arc::clone(&self.context);
+        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
         let handle = self.mints.spawn(async move {
-            let took = job.ask_program(&context).await;
-            ((job, (Step::Prepared(took), None)), None)
+            let stepped = job.ask_program(&context, &lane).await;
+            ((job, stepped), None)
         });
         self.running.insert(handle.id(), running);
     }
@@ -437,11 +451,12 @@ impl Dispatcher {
     }
 
     fn end(mut self) -> LaneEnd {
-        let is_left = self.given_up || self.sendable() + self.to_prepare() > 0 || !self.waiting.is_empty();
+        let queued = self.sendable() + self.to_prepare() + self.unclaimed.len();
+        let is_left = self.given_up || queued > 0 || !self.waiting.is_empty();
         self.halt = self.halt.take().filter(|halt| is_left || !halt.is_time_up());
         let unminted = self.unminted.iter_mut().flat_map(|(_, queue)| queue.drain());
         let ready = self.ready.drain().chain(self.minted.drain()).chain(self.unasked.drain()).chain(unminted);
-        let ready = ready.map(|Queued(job)| job.left_over());
+        let ready = ready.chain(self.unclaimed.drain()).map(|Queued(job)| job.left_over());
         let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
         self.done.extend(ready.chain(waiting));
         // Where lookups found every session, nothing is left that the API would have to be better for.
@@ -461,16 +476,6 @@ async fn minting_turn(lane: &Lane, unminted: &[(Arc<Partner>, BinaryHeap<Queued>
     lane.writes.imminent(u32::try_from(ahead).unwrap_or(u32::MAX), LEAD).await;
     let busy = unminted.iter().enumerate().filter(|(_, (_, queue))| !queue.is_empty());
     turn_of_one(busy.map(|(at, (partner, _))| (at, partner))).await
-}
-
-/// The first job of a queue, which gives its memory back as it empties: what is done takes some, too.
-fn next(queue: &mut BinaryHeap<Queued>) -> Option<Job> {
-    const SMALL: usize = 1024;
-    let job = queue.pop().map(|Queued(job)| job);
-    if queue.capacity() > SMALL && queue.len() < queue.capacity() / 2 {
-        queue.shrink_to(queue.len() + queue.len() / 4);
-    }
-    job
 }
 
 fn far() -> Instant {
@@ -546,62 +551,5 @@ struct Running {
 impl Running {
     fn of(job: &Job) -> Self {
         Self { done: job.left_over(), open: job.open, trace: Arc::clone(&job.trace) }
-    }
-}
-
-/// A job that may be launched; the one whose token dies first comes first, those without a known end last.
-#[derive(Debug)]
-struct Queued(Job);
-
-impl Queued {
-    fn rank(&self) -> Reverse<(bool, Option<Timestamp>, usize)> {
-        Reverse((self.0.deadline.is_none(), self.0.deadline, self.0.item))
-    }
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for Queued {}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-/// A job that waits for its backoff to end.
-#[derive(Debug)]
-struct Waiting {
-    due: Instant,
-    job: Job,
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.job.item).cmp(&(other.due, other.job.item))
     }
 }

@@ -22,13 +22,13 @@ use super::points::Point;
 use super::stop::Halt;
 use crate::didit::{Class, Decision, Effect, Failure, ImportRequest};
 use crate::ledger::records::{
-    AnswerKind, AttemptId, EntryId, Evidence, NewEntry, Outcome, RecordedError, Session, Settings, State,
+    AnswerKind, AttemptId, EntryId, Evidence, Intent, NewEntry, Outcome, RecordedError, Session, Settings, State,
 };
 use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest};
 use crate::pace::backoff;
-use crate::token::{Claims, Fingerprint, SessionKind, ShareToken};
+use crate::token::{Claims, SessionKind, ShareToken};
 
 /// An entry that a run works on.
 #[derive(Debug)]
@@ -43,8 +43,6 @@ pub struct Job {
     pub seen: Option<Seen>,
     /// No other run works on it.
     pub claimed: bool,
-    /// What it is claimed under.
-    pub claim: Option<Fingerprint>,
     /// How often another run was found to work on it.
     pub waits: u32,
     /// Its outcome is open: a session may exist whose id is on no record.
@@ -190,9 +188,7 @@ impl Job {
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
-        if !self.claimed
-            && let Some(step) = self.claim(context, lane, manifest, entry, fresh.as_ref()).await?
-        {
+        if let Some(step) = self.claim(context, lane, manifest, entry, fresh.as_ref()).await? {
             return Ok((step, None));
         }
         let life = match &fresh {
@@ -268,11 +264,7 @@ impl Job {
         let place = lane.place().await;
         #[cfg(debug_assertions)]
         Point::Intending.pass();
-        let Some(attempt) = self.intend(context, lane, manifest, entry, &fresh, &settings).await? else {
-            // Others took this process for dead; what they made of the entry is found with the claim.
-            self.claimed = false;
-            return Ok((Step::Again(Duration::ZERO), None));
-        };
+        let attempt = self.intend(context, lane, manifest, entry, &fresh, &settings).await?;
         #[cfg(debug_assertions)]
         Point::Intended.pass();
         let request = ImportRequest {
@@ -336,6 +328,39 @@ impl Job {
             trust_review: entry.trust_review(),
             vendor_data: entry.vendor_data().map(std::borrow::Cow::into_owned),
         })
+    }
+
+    async fn intend(
+        &mut self,
+        context: &Context,
+        lane: &Lane,
+        manifest: &Manifest,
+        entry: &Entry,
+        fresh: &Fresh,
+        settings: &Settings,
+    ) -> Result<AttemptId, LedgerError> {
+        let sent_at = lane.server_now();
+        let intent = Intent {
+            entry: self.row,
+            describe: describe(lane, manifest, entry, fresh.claims.as_ref(), self.kind),
+            run: context.run,
+            sent_at,
+            left_at: context.means.clock.now(),
+            token: fresh.token.fingerprint(&context.means.ledger.identity().key),
+            token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
+            settings: settings.clone(),
+        };
+        let (row, attempt) = context.means.ledger.intend(intent).await?;
+        self.row = Some(row);
+        self.sent = Some(settings.clone());
+        self.first_sent_at.get_or_insert(sent_at);
+        self.attempts += 1;
+        let attempts = self.attempts;
+        let mut trace = self.trace();
+        (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
+        trace.recorded = Some(State::Sending);
+        drop(trace);
+        Ok(attempt)
     }
 
     async fn succeed(
@@ -467,7 +492,9 @@ impl Job {
     /// The end of a job that was not worked on to its end.
     pub fn left_over(&self) -> Done {
         let under_way = self.trace().under_way;
-        if (self.open && self.waits == 0) || under_way {
+        // What another run works on is for that to tell.
+        let is_ours = self.claimed || self.waits == 0;
+        if (self.open && is_ours) || under_way {
             let error = Some(self.unknown_error(None));
             return self.done(Finished::Settled(Settled::Unknown), None, error);
         }

@@ -271,7 +271,6 @@ fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
         row: record.map(|record| record.id),
         seen: record.map(Seen::from),
         claimed: false,
-        claim: None,
         waits: 0,
         open,
         lost: unsettled.is_some_and(|record| record.answer_lost),

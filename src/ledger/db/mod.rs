@@ -83,6 +83,13 @@ impl Connection {
         }
     }
 
+    /// From now on, a server that says nothing is taken for lost.
+    pub(super) fn hurry(&self) {
+        if let Self::Postgres(link) = self {
+            link.hurry();
+        }
+    }
+
     /// Copies the whole database of a file to another file.
     pub(super) fn copy_to(&self, path: &std::path::Path) -> Result<()> {
         match self {

@@ -1,10 +1,11 @@
 //! A connection to PostgreSQL, used as SQLite's is: each call waits for its answer.
 //!
 //! The wire is driven by one thread of its own, so that a call may wait on any thread, also on one that serves other
-//! tasks, as it does with SQLite. A server that is silent for too long is taken for lost: a broken connection fails,
-//! whoever made it, and what becomes of the transaction is for the writer to find out.
+//! tasks, as it does with SQLite. A host that is gone is found by its connection (`keepalives`). A server that is there
+//! and says nothing is taken for lost where somebody waits to send, and there what becomes of the transaction is for the
+//! writer to find out; a long look at a large ledger may take its time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::future::Future;
@@ -19,16 +20,20 @@ use tokio_postgres::{Client, Row, Statement};
 use super::{Error, Params, Result, Value};
 use crate::ledger::Server;
 
-/// No statement of ours takes longer on a server that is well.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// No statement of a run takes longer on a server that is well, nor does a connection.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection.
 #[derive(Debug)]
 pub(in crate::ledger) struct Link {
     client: Client,
+    /// For how long it waits for an answer; `None`: as long as there is a connection.
+    patience: Cell<Option<Duration>>,
     /// By their text as it is written for SQLite.
     prepared: RefCell<HashMap<String, Statement>>,
 }
+
+type Answer<T> = std::result::Result<T, tokio_postgres::Error>;
 
 /// What drives the wires of all connections.
 fn wires() -> Result<&'static Runtime> {
@@ -40,12 +45,10 @@ fn wires() -> Result<&'static Runtime> {
 }
 
 /// Waits for an answer, on whatever thread this is.
-fn wait<T, E>(future: impl Future<Output = std::result::Result<T, E>>) -> Result<T>
-where
-    Error: From<E>,
-{
+fn wait<T>(patience: Option<Duration>, future: impl Future<Output = Answer<T>>) -> Result<T> {
     let _within = wires()?.enter();
-    match pollster::block_on(tokio::time::timeout(PATIENCE, future)) {
+    let Some(patience) = patience else { return Ok(pollster::block_on(future)?) };
+    match pollster::block_on(tokio::time::timeout(patience, future)) {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::Silent),
     }
@@ -54,35 +57,44 @@ where
 impl Link {
     /// Connects to a server.
     pub(in crate::ledger) fn connect(server: &Server) -> Result<Self> {
-        let (client, driver) = wait(server.connect())?;
+        let (client, driver) = wait(Some(PATIENCE), server.connect())?;
         wires()?.spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(error = told(&error), "the connection to the ledger's server ended");
             }
         });
-        Ok(Self { client, prepared: RefCell::new(HashMap::new()) })
+        Ok(Self { client, patience: Cell::new(None), prepared: RefCell::new(HashMap::new()) })
+    }
+
+    /// From now on, a server that says nothing is taken for lost.
+    pub(in crate::ledger) fn hurry(&self) {
+        self.patience.set(Some(PATIENCE));
+    }
+
+    fn wait<T>(&self, answer: impl Future<Output = Answer<T>>) -> Result<T> {
+        wait(self.patience.get(), answer)
     }
 
     /// Carries out statements that take and return nothing.
     pub(super) fn batch(&self, sql: &str) -> Result<()> {
-        wait(self.client.batch_execute(sql))
+        self.wait(self.client.batch_execute(sql))
     }
 
     pub(super) fn prepare(&self, sql: &str) -> Result<Statement> {
         if let Some(statement) = self.prepared.borrow().get(sql) {
             return Ok(statement.clone());
         }
-        let statement = wait(self.client.prepare(&translated(sql)))?;
+        let statement = self.wait(self.client.prepare(&translated(sql)))?;
         self.prepared.borrow_mut().insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
 
     pub(super) fn execute(&self, statement: &Statement, params: impl Params) -> Result<u64> {
-        params.with(|values| wait(self.client.execute(statement, &references(values))))
+        params.with(|values| self.wait(self.client.execute(statement, &references(values))))
     }
 
     pub(super) fn query(&self, statement: &Statement, params: impl Params) -> Result<Vec<Row>> {
-        params.with(|values| wait(self.client.query(statement, &references(values))))
+        params.with(|values| self.wait(self.client.query(statement, &references(values))))
     }
 }
 

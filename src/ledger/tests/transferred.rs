@@ -92,7 +92,8 @@ fn the_list_of_tables_is_the_schema() {
     for (at, table) in TABLES.iter().enumerate() {
         let mut in_file: Vec<String> = columns(&file, table.name).into_iter().map(|(name, ..)| name).collect();
         let mut listed = table.columns.to_vec();
-        (in_file.sort(), listed.sort_unstable());
+        in_file.sort();
+        listed.sort_unstable();
         assert_eq!(in_file, listed, "{}", table.name);
         let sql = "SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk";
         let mut query = file.prepare(sql).unwrap();
@@ -204,9 +205,9 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
         drop(lock);
     }
     // And none begins meanwhile: while the ledger is read, and while it is written.
-    let looks = Cell::new(0);
-    let look = || {
-        let places = match looks.replace(looks.get() + 1) {
+    let count = Cell::new(0);
+    let disturb = || {
+        let places = match count.replace(count.get() + 1) {
             0 => vec![&from],
             60 => vec![&from, &to],
             _ => vec![],
@@ -216,23 +217,23 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
         }
         false
     };
-    move_to(&at(&from), &at(&to), Duration::ZERO, &look).unwrap().unwrap();
-    assert!(looks.get() > 60);
+    move_to(&at(&from), &at(&to), Duration::ZERO, &disturb).unwrap().unwrap();
+    assert!(count.get() > 60);
 }
 
 #[test]
 fn promise_4_a_move_whose_lock_was_lost_is_not_made_good() {
     let (_folder, from, to) = two();
     for lost in ["from.db.lock", "from.db.audit.lock", "to/to.db.lock"] {
-        let lock = from.with_file_name(lost);
-        let looks = Cell::new(0);
-        let look = || {
-            if looks.replace(looks.get() + 1) == 60 {
-                fs::remove_file(&lock).unwrap();
+        let file = from.with_file_name(lost);
+        let count = Cell::new(0);
+        let disturb = || {
+            if count.replace(count.get() + 1) == 60 {
+                fs::remove_file(&file).unwrap();
             }
             false
         };
-        let failed = move_to(&at(&from), &at(&to), Duration::ZERO, &look).unwrap_err();
+        let failed = move_to(&at(&from), &at(&to), Duration::ZERO, &disturb).unwrap_err();
         assert!(matches!(failed, LedgerError::Displaced { what: "its lock", .. }), "{failed}");
         assert!(!to.exists(), "{lost}");
     }

@@ -86,6 +86,19 @@ fn nothing_is_given_that_opens_too_late_and_who_was_turned_away_comes_first() {
 }
 
 #[test]
+fn what_nobody_holds_yet_is_told() {
+    let mut grants = Grants::default();
+    for second in 0..58 {
+        grants.recall(seconds(second));
+    }
+    let mut one = Voice::new(1);
+    let told = grants.exchange(seconds(58), &one.word(1));
+    let next: Vec<u128> = told.next.iter().map(Duration::as_millis).take(3).collect();
+    // One of two that are free is the runner's now.
+    assert_eq!((slots(&told), next), (1, vec![0, 2050, 3050]));
+}
+
+#[test]
 fn a_report_that_is_told_twice_counts_once() {
     let mut grants = Grants::default();
     let mut one = Voice::new(1);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Context, Done, Entry, Finished, Fresh, Job, Lane, LedgerError, Manifest, State, Step, describe};
-use crate::ledger::records::{AttemptId, Intent, Record, Settings};
+use super::{Context, Done, Entry, Finished, Fresh, Job, Lane, LedgerError, Manifest, State, Step, Stepped, describe};
+use crate::ledger::records::Record;
 use crate::ledger::{Claim, Wanted};
 
 /// How long an entry of another run is left alone before it is looked at again.
@@ -11,7 +11,25 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 impl Job {
-    /// Claims the entry; what there is to do where it can't be worked on now, or needs no more work.
+    /// Looks whether the entry is this run's to work on, before its turn.
+    pub async fn look(&mut self, context: &Context, lane: &Lane) -> Stepped {
+        let step = match self.try_to_look(context, lane).await {
+            Ok(None) => Step::Again(Duration::ZERO),
+            Ok(Some(step)) => step,
+            Err(error) => Step::Ledger(error),
+        };
+        (step, None)
+    }
+
+    async fn try_to_look(&mut self, context: &Context, lane: &Lane) -> Result<Option<Step>, LedgerError> {
+        let (manifest, entry) = context.entry(self.at);
+        let is_named_by_token = self.source.is_none() && !entry.token.is_program();
+        let token = if is_named_by_token { context.fresh_token(entry).await.ok().flatten() } else { None };
+        let fresh = token.map(|token| Fresh { claims: token.unverified_claims(), token });
+        self.claim(context, lane, manifest, entry, fresh.as_ref()).await
+    }
+
+    /// Claims the entry, once; what there is to do where it can't be worked on now, or needs no more work.
     pub(super) async fn claim(
         &mut self,
         context: &Context,
@@ -20,6 +38,9 @@ impl Job {
         entry: &Entry,
         fresh: Option<&Fresh>,
     ) -> Result<Option<Step>, LedgerError> {
+        if self.claimed {
+            return Ok(None);
+        }
         let ledger = &context.means.ledger;
         let claims = fresh.and_then(|fresh| fresh.claims.as_ref());
         let mut described = describe(lane, manifest, entry, claims, self.kind);
@@ -29,7 +50,6 @@ impl Job {
             token: fresh.map(|fresh| fresh.token.fingerprint(&ledger.identity().key)),
             seen: self.seen,
         };
-        self.claim = ledger.claim_name(&wanted);
         match ledger.claim(wanted).await? {
             Claim::Ours => {
                 self.claimed = true;
@@ -46,41 +66,6 @@ impl Job {
                 Ok(Some(Step::Again(wait)))
             }
         }
-    }
-
-    /// Records the intent to send a request under the claim; `None` where the claim is lost.
-    pub(super) async fn intend(
-        &mut self,
-        context: &Context,
-        lane: &Lane,
-        manifest: &Manifest,
-        entry: &Entry,
-        fresh: &Fresh,
-        settings: &Settings,
-    ) -> Result<Option<AttemptId>, LedgerError> {
-        let sent_at = lane.server_now();
-        let intent = Intent {
-            entry: self.row,
-            describe: describe(lane, manifest, entry, fresh.claims.as_ref(), self.kind),
-            run: context.run,
-            sent_at,
-            left_at: context.means.clock.now(),
-            token: fresh.token.fingerprint(&context.means.ledger.identity().key),
-            token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
-            settings: settings.clone(),
-        };
-        let intended = context.means.ledger.intend_as_claimed(intent, self.claim).await?;
-        let Some((row, attempt)) = intended else { return Ok(None) };
-        self.row = Some(row);
-        self.sent = Some(settings.clone());
-        self.first_sent_at.get_or_insert(sent_at);
-        self.attempts += 1;
-        let attempts = self.attempts;
-        let mut trace = self.trace();
-        (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
-        trace.recorded = Some(State::Sending);
-        drop(trace);
-        Ok(Some(attempt))
     }
 
     /// Goes on from where another run left the entry; how it ended, if it did.
