@@ -253,7 +253,7 @@ impl<'t> Round<'t> {
     }
 
     /// Compares after the death of a run.
-    fn compare_dead(&self, tally: &mut Tally) {
+    pub(crate) fn compare_dead(&self, tally: &mut Tally) {
         let recorded = self.compare(tally);
         tally.deaths += 1;
         tally.deaths_with_open_entries += usize::from(recorded.values().any(Recorded::is_open));

@@ -102,6 +102,9 @@ pub struct Global {
     /// The ledger: a file, or a PostgreSQL server's URL (`postgres://...`).
     #[arg(long, global = true, env = "DIDIT_SYNC_LEDGER", default_value = "state/ledger.db", value_name = "PATH")]
     pub ledger: PathBuf,
+    /// Wait so long for a ledger's server that goes away in the middle of a run.
+    #[arg(long, global = true, env = "DIDIT_SYNC_WAIT_LEDGER", value_name = "TIME", value_parser = time, default_value = "2m")]
+    pub wait_ledger: Duration,
     /// Allow a ledger on a network file system.
     #[arg(long, global = true, env = "DIDIT_SYNC_ALLOW_NETWORK_FS", value_parser = FalseyValueParser::new())]
     pub allow_network_fs: bool,

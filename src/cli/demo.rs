@@ -51,6 +51,7 @@ pub(super) async fn run(
 fn inner(global: &Global, folder: &Folder) -> Global {
     Global {
         ledger: folder.ledger(),
+        wait_ledger: global.wait_ledger,
         allow_network_fs: global.allow_network_fs,
         allow_exec: false,
         roots: Vec::new(),

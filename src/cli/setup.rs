@@ -21,7 +21,8 @@ use crate::plan::Past;
 use crate::run::{self, Lane, Means, Partners};
 
 pub(super) fn location(global: &Global) -> Result<Location, LedgerError> {
-    Location::parse(&global.ledger, global.allow_network_fs, &|name| std::env::var_os(name))
+    let location = Location::parse(&global.ledger, global.allow_network_fs, &|name| std::env::var_os(name))?;
+    Ok(location.waiting(global.wait_ledger))
 }
 
 /// Loads manifests, saying their warnings. `sending`: for a command that is about to send.

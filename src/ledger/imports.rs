@@ -17,7 +17,8 @@ impl Ledger {
 
     /// Records what became of a request, or of a lookup. When this returns, it is durable, and counts.
     pub async fn settle(&self, outcome: Outcome) -> Result<(), LedgerError> {
-        self.writer.call(move |tx| settle(tx, &outcome)).await
+        let ticket = self.spool.as_ref().and_then(|spool| spool.enter(&outcome));
+        self.writer.call_with(ticket, move |tx| settle(tx, &outcome)).await
     }
 }
 
@@ -94,7 +95,7 @@ fn update_sending(tx: &Connection, entry: EntryId, it: &Intent) -> db::Result<i6
     )
 }
 
-fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
+pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
     let (class, status, detail) = error(it);
     match &it.session {
         None => tx

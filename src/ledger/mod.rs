@@ -37,6 +37,7 @@ mod rules;
 mod sends;
 mod served;
 mod server;
+mod spool;
 mod store;
 mod tables;
 #[cfg(test)]
@@ -50,6 +51,7 @@ mod writer;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use backup::back_up;
 pub use check::check_rules;
@@ -91,6 +93,15 @@ impl Location {
     #[must_use]
     pub fn file(path: impl Into<PathBuf>, allow_network_fs: bool) -> Self {
         Self::File(LedgerFile { path: path.into(), allow_network_fs })
+    }
+
+    /// The same; a server may be away for so long in the middle of a run.
+    #[must_use]
+    pub fn waiting(self, patience: Duration) -> Self {
+        match self {
+            Self::Server(server) => Self::Server(Box::new(server.waiting(patience))),
+            file @ Self::File(_) => file,
+        }
     }
 
     /// What `--ledger` names: a URL of a server, or a file. `env` gives environment variables.
@@ -190,6 +201,16 @@ pub enum LedgerError {
         /// What it says.
         detail: String,
     },
+    /// The server stayed away for longer than a run waits, or came back as another.
+    #[error("the ledger {ledger} can't be used: {detail}; what was answered and could not be recorded is kept in {}", .spool.display())]
+    Away {
+        /// The server, without its password.
+        ledger: String,
+        /// What it says.
+        detail: String,
+        /// Where that is which was answered meanwhile.
+        spool: PathBuf,
+    },
     /// The disk is full, the file or its folder is read-only, or the like.
     #[error("the ledger {path} can't be used: {detail}")]
     Io {
@@ -226,6 +247,9 @@ impl LedgerError {
             Self::Server { .. } => {
                 "see that the database runs, and lets this user in and write, then run again: nothing that was recorded is lost"
             }
+            Self::Away { .. } => {
+                "see that the database runs, and lets this user in and write, then run again on this machine, which records it first"
+            }
             Self::Io { .. } => {
                 "free space or correct the permissions, then run again: nothing that was recorded is lost"
             }
@@ -242,6 +266,14 @@ impl LedgerError {
 
     fn io(path: &Path, error: &dyn fmt::Display) -> Self {
         Self::Io { path: path.display().to_string(), detail: error.to_string() }
+    }
+
+    /// The same, with word of what waits on this machine.
+    fn spooled_to(self, spool: PathBuf) -> Self {
+        match self {
+            Self::Server { ledger, detail } => Self::Away { ledger, detail, spool },
+            other => other,
+        }
     }
 
     /// What the database's error means for a ledger.

@@ -6,6 +6,7 @@
 //! - **Locks** are advisory ones, of the session's own connection. The server releases them with the connection, however
 //!   the process dies; a session that has lost its connection takes its lock again with the next one, before it writes.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::db::{self, Connection, Link, params};
 use super::lock::Purpose;
 use super::records::RunId;
-use super::{LedgerError, Location, Server};
+use super::{LedgerError, Location, Server, spool};
 use crate::token::FingerprintKey;
 
 /// One for each version, in order.
@@ -185,6 +186,27 @@ impl Session {
         }
     }
 
+    /// Records what earlier processes on this machine could not, if this one may change entries.
+    pub(super) fn record_what_waits(&mut self, ledger: Uuid) -> Result<(), LedgerError> {
+        let may_change = matches!(self.lock, Some(Purpose::Apply | Purpose::Change));
+        let Some(folder) = self.server.spool().filter(|_| may_change).map(Path::to_owned) else { return Ok(()) };
+        for left in spool::left(&folder, ledger) {
+            let mut counts = (0, 0);
+            let work = |connection: &Connection| {
+                counts = left.record(connection)?;
+                Ok(())
+            };
+            self.transact(false, work).map_err(|error| self.failure(&error))?;
+            left.done(counts.0, counts.1);
+        }
+        Ok(())
+    }
+
+    /// For how long its server may be away.
+    pub(super) fn patience(&self) -> Duration {
+        self.server.patience()
+    }
+
     /// Carries out a transaction. One that is carried out `again` is left alone if it was committed all the same.
     pub(super) fn transact(&mut self, again: bool, work: impl FnMut(&Connection) -> db::Result<()>) -> db::Result<()> {
         if !again {
@@ -278,6 +300,8 @@ impl Drop for Session {
             let _ = connection
                 .execute("DELETE FROM claims WHERE runner = ?1", [self.id.as_str()])
                 .and_then(|_| connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]));
+            // The server may notice the end of the connection only after the next run has asked for the lock.
+            let _ = connection.batch("SELECT pg_advisory_unlock_all()");
         }
     }
 }

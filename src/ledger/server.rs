@@ -26,7 +26,8 @@ mod url;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use self::endpoint::Endpoint;
 pub use self::error::ServerError;
@@ -45,7 +46,14 @@ pub struct Server {
     endpoints: Vec<Endpoint>,
     encryption: Encryption,
     settings: Settings,
+    /// For how long it may be away in the middle of a run.
+    patience: Duration,
+    /// The folder for what waits on this machine meanwhile.
+    spool: Option<PathBuf>,
 }
+
+/// `--wait-ledger`, unless it says otherwise.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Server {
     /// Whether what was given for a ledger names a server, and not a file: `postgres://` or `postgresql://`.
@@ -69,9 +77,30 @@ impl Server {
         let is_remote = endpoints.iter().any(|endpoint| matches!(endpoint.host, endpoint::Host::Tcp(..)));
         let encryption = Encryption::read(&values, home.as_deref(), is_remote)?;
         let settings = Settings::read(&values)?;
+        let spool = state_folder(env, home.as_deref());
         give_passwords(&mut endpoints, &values, home, &user, &database);
-        Ok(Self { user, database, endpoints, encryption, settings })
+        Ok(Self { user, database, endpoints, encryption, settings, patience: PATIENCE, spool })
     }
+
+    pub(super) fn waiting(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The folder for what waits on this machine while the server is away.
+    pub(super) fn spool(&self) -> Option<&Path> {
+        self.spool.as_deref()
+    }
+}
+
+/// The folder for state that a user's programs keep on a machine.
+fn state_folder(env: &dyn Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Option<PathBuf> {
+    let named = env("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = named.or_else(|| Some(home?.join(".local/state")))?;
+    Some(folder.join("didit-sync"))
 }
 
 /// The password that was given, else for each host what the password file says.

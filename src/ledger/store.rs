@@ -12,6 +12,7 @@ use super::records::{
     EntryId, Identity, ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunId, RunOutcome, State,
 };
 use super::served::Session;
+use super::spool::Spool;
 use super::writer::{Kept, Writer};
 use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, past, read, rules};
 use crate::token::Fingerprint;
@@ -23,6 +24,8 @@ pub struct Ledger {
     identity: Identity,
     /// What this process is called in a ledger that others write, too.
     runner: Option<Arc<str>>,
+    /// What waits on this machine while the server is away.
+    pub(super) spool: Option<Arc<Spool>>,
 }
 
 impl Ledger {
@@ -42,7 +45,7 @@ impl Ledger {
 
     fn start(location: &Location, lock: Option<&Lock>) -> Result<Self, LedgerError> {
         let failed = |e: db::Error| LedgerError::of(location, &e);
-        let (kept, identity, runner) = match location {
+        let (kept, identity, shared) = match location {
             Location::File(file) => {
                 let file::ForWriting { connection, mut watch } = file::open_for_writing(file)?;
                 if let Some(lock) = lock {
@@ -53,16 +56,19 @@ impl Ledger {
                 (Kept::File { connection: Box::new(connection), file: file.clone(), watch }, identity, None)
             }
             Location::Server(server) => {
-                let session = match lock.and_then(Lock::session) {
+                let mut session = match lock.and_then(Lock::session) {
                     Some(session) => session,
                     None => Box::new(Session::open(server)?),
                 };
                 let identity = session.read(read::identity).map_err(failed)?;
-                let runner = Arc::from(session.id());
-                (Kept::Server(session), identity, Some(runner))
+                session.record_what_waits(identity.id)?;
+                let runner: Arc<str> = Arc::from(session.id());
+                let spool = Spool::new(server.spool(), identity.id, &runner);
+                (Kept::Server(session, Arc::clone(&spool)), identity, Some((runner, spool)))
             }
         };
-        Ok(Self { writer: Writer::start(kept)?, identity, runner })
+        let (runner, spool) = shared.unzip();
+        Ok(Self { writer: Writer::start(kept)?, identity, runner, spool })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
@@ -72,7 +78,7 @@ impl Ledger {
         let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
         connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None })
+        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None, spool: None })
     }
 
     /// Id, generation (as of opening) and fingerprint key.

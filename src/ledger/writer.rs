@@ -2,7 +2,7 @@
 //! it was busy with the last commit. Each call is acknowledged only after the commit that holds it.
 //!
 //! On a server, a transaction that fails for a reason that may pass (a restart, a cut connection, another transaction in
-//! its way) is carried out again on a new connection, for as long as [`PATIENCE`] lasts: callers wait, and so does
+//! its way) is carried out again on a new connection, for as long as `--wait-ledger` says: callers wait, and so does
 //! sending. Whether a commit whose answer was lost took effect is told by a mark that each transaction leaves in the
 //! ledger, so that none is carried out twice.
 
@@ -15,14 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::db::{self, Connection};
 use super::served::{self, Session};
+use super::spool::{Spool, Ticket};
 use super::watch::Watch;
 use super::{LedgerError, LedgerFile, Location, file};
 
 /// How many calls wait for the disk at most; past it callers wait to be taken, and so does sending.
 const QUEUE: usize = 1024;
 
-/// For how long a server may be away before a run gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two tries to reach it.
 const PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -42,6 +41,8 @@ struct Call<T, F> {
     work: F,
     value: Option<T>,
     reply: oneshot::Sender<T>,
+    /// What else is kept of it until it is durable.
+    ticket: Option<Ticket>,
 }
 
 impl<T: Send, F: FnMut(&Connection) -> db::Result<T> + Send> Job for Call<T, F> {
@@ -51,6 +52,9 @@ impl<T: Send, F: FnMut(&Connection) -> db::Result<T> + Send> Job for Call<T, F> 
     }
 
     fn acknowledge(self: Box<Self>) {
+        if let Some(ticket) = self.ticket {
+            ticket.recorded();
+        }
         if let Some(value) = self.value {
             // Nobody waits any more if the caller was stopped; the commit stands all the same.
             let _ = self.reply.send(value);
@@ -105,14 +109,14 @@ pub(super) enum Kept {
         watch: Watch,
     },
     /// To a server.
-    Server(Box<Session>),
+    Server(Box<Session>, Arc<Spool>),
 }
 
 impl Kept {
     fn location(&self) -> Location {
         match self {
             Self::File { file, .. } => Location::File(file.clone()),
-            Self::Server(session) => session.location(),
+            Self::Server(session, _) => session.location(),
         }
     }
 
@@ -126,20 +130,31 @@ impl Kept {
                 let displaced = watch.check();
                 displaced.map_err(|error| if watch.has_ledger() { error } else { save(connection, &file.path, error) })
             }
-            Self::Server(session) => commit_on(session, jobs),
+            Self::Server(session, spool) => commit_on(session, spool, jobs),
         }
     }
 }
 
 /// Carries a transaction out until it is committed, or the server was away for too long.
-fn commit_on(session: &mut Session, jobs: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+fn commit_on(session: &mut Session, spool: &Spool, jobs: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
     let began = Instant::now();
     let mut tries = 0;
     loop {
         let work = |connection: &Connection| jobs.iter_mut().try_for_each(|job| job.carry_out(connection));
-        let Err(error) = session.transact(tries > 0, work) else { return Ok(()) };
-        if !db::may_pass(&error) || began.elapsed() > PATIENCE {
-            return Err(session.failure(&error));
+        let Err(error) = session.transact(tries > 0, work) else {
+            if tries > 0 {
+                tracing::warn!(seconds = began.elapsed().as_secs(), "the ledger's server answers again");
+                spool.server_is_back();
+            }
+            return Ok(());
+        };
+        spool.server_is_away();
+        if !db::may_pass(&error) || began.elapsed() > session.patience() {
+            let failure = session.failure(&error);
+            return Err(match spool.kept() {
+                Some(file) => failure.spooled_to(file),
+                None => failure,
+            });
         }
         if tries == 0 {
             tracing::warn!(error = %error, "the ledger's server gave no good answer; nothing is sent until it does");
@@ -156,7 +171,7 @@ impl Writer {
         let of_thread = Arc::clone(&failure);
         let location = kept.location();
         let failed = |e: std::io::Error| LedgerError::io(Path::new(&location.to_string()), &e);
-        if let Kept::Server(_) = kept {
+        if let Kept::Server(..) = kept {
             let jobs = jobs.downgrade();
             std::thread::Builder::new().name("lease".to_owned()).spawn(move || live(&jobs)).map_err(failed)?;
         }
@@ -173,7 +188,16 @@ impl Writer {
 
     /// Runs `work` in the next transaction and returns its value once that is durable. It may be run more than once,
     /// where a transaction has to be carried out again.
-    pub(super) async fn call<T, F>(&self, mut work: F) -> Result<T, LedgerError>
+    pub(super) async fn call<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> db::Result<T> + Send + 'static,
+    {
+        self.call_with(None, work).await
+    }
+
+    /// The same; once it is durable, the ticket is handed back.
+    pub(super) async fn call_with<T, F>(&self, ticket: Option<Ticket>, mut work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> db::Result<T> + Send + 'static,
@@ -186,7 +210,7 @@ impl Writer {
         // The thread says why before it ends, so this waits for an instant at most.
         let gone = || thread.failure.wait().clone();
         let jobs = thread.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send(Box::new(Call { work, value: None, reply })).await.map_err(|_| gone())?;
+        jobs.send(Box::new(Call { work, value: None, reply, ticket })).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }

@@ -152,8 +152,10 @@ pub(in crate::ledger) fn may_pass(error: &Error) -> bool {
 
 fn is_passing(code: &SqlState) -> bool {
     // Connection exceptions, shutdowns and starts, conflicts of transactions, lacks of room, a standby, a transaction that
-    // stood still for too long.
-    ["08", "57P", "40", "53", "25006", "25P03"].iter().any(|class| code.code().starts_with(class))
+    // stood still for too long, a statement that was cancelled or did not get its lock, a disk that failed.
+    ["08", "57P", "57014", "40", "53", "55P03", "58030", "25006", "25P03"]
+        .iter()
+        .any(|class| code.code().starts_with(class))
 }
 
 /// No answer of a server at all, but for one that can't be reached by what was given.
