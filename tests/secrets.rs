@@ -38,6 +38,8 @@ const COMMANDS: &[&str] = &[
     "ledger check -vv",
     "ledger check --json",
     "ledger backup backup.db -vv",
+    "ledger move --to moved.db -vv",
+    "ledger move --to moved.db --json -vv --log-format json",
     "ledger adopt E S --reason r -vv",
     "ledger forget E --json -vv",
     "apply m.yaml --yes -vv",

@@ -26,7 +26,7 @@ const LEASE_SECONDS: i64 = 180;
 
 /// How long after its last sign of life a runner is taken for dead whose connection has ended, and how long after its own
 /// start a server leaves runners time to come back.
-const GRACE_SECONDS: i64 = 30;
+const GRACE_SECONDS: i64 = 60;
 
 /// How often a session that has nothing to write shows that it lives.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
