@@ -39,6 +39,8 @@ impl Wire {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { return };
+                // Otherwise small messages wait for each other.
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let (from, to) = (client.try_clone().expect("a line"), server.try_clone().expect("a line"));
                 let counts = Arc::clone(&of_all);
                 std::thread::spawn(move || pass(from, to));
@@ -75,16 +77,19 @@ fn count(mut from: TcpStream, mut to: TcpStream, counts: &Counts) {
     let mut head = [0; 5];
     while from.read_exact(&mut head).is_ok() {
         let [kind, length @ ..] = head;
-        let mut rest = vec![0; (u32::from_be_bytes(length) as usize).saturating_sub(4)];
-        if from.read_exact(&mut rest).is_err() {
+        let mut message = head.to_vec();
+        message.resize(1 + u32::from_be_bytes(length) as usize, 0);
+        if from.read_exact(&mut message[head.len()..]).is_err() {
             break;
         }
         match kind {
             b'Z' => drop(counts.round_trips.fetch_add(1, Ordering::Relaxed)),
-            b'C' if rest.starts_with(b"COMMIT") => drop(counts.commits.fetch_add(1, Ordering::Relaxed)),
+            b'C' if message[head.len()..].starts_with(b"COMMIT") => {
+                counts.commits.fetch_add(1, Ordering::Relaxed);
+            }
             _ => {}
         }
-        if to.write_all(&head).and_then(|()| to.write_all(&rest)).is_err() {
+        if to.write_all(&message).is_err() {
             break;
         }
     }
