@@ -9,8 +9,11 @@
 #![expect(clippy::print_stdout, reason = "a campaign prints its figures")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Child;
+use std::time::Duration;
 
+use didit_sync::ledger::{Location, Lock, Purpose};
 use didit_sync::sandbox::Config;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -18,7 +21,7 @@ use serde_json::Value;
 
 use crate::crash::{Moment, Round, TROUBLED, Tally, scene, seed, with_faults};
 use crate::support::postgres::{Cluster, cluster};
-use crate::support::{Output, Scene, sandbox};
+use crate::support::{Output, Scene, sandbox, wait_for};
 
 /// The PostgreSQL of these tests; where there is none, that is said.
 fn server() -> Option<&'static Cluster> {
@@ -65,6 +68,24 @@ fn promise_4_runs_of_one_manifest_on_one_ledger_split_the_work() {
     let output = Output::of(round.start(&[]));
     round.compare_settled(&mut tally, &output);
     tally.assert_promises_kept();
+}
+
+#[test]
+fn promise_4_who_waits_for_longer_than_a_lease_works_all_the_same() {
+    let Some(server) = server() else { return };
+    let database = server.database();
+    let scene = scene(sandbox(0));
+    let round = Round::new(&scene, "late", 3, 0, "").with_ledger(database.url());
+    let location = Location::parse(Path::new(&database.url()), false, &|name| std::env::var_os(name)).unwrap();
+    let lock = Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap();
+    let waits = round.start(&[("DIDIT_SYNC_WAIT_LOCK", "60s".to_owned())]);
+    let mut sql = database.connect();
+    let mut forget = || sql.execute("DELETE FROM runners WHERE pid = $1", &[&i64::from(waits.id())]).unwrap();
+    // As whoever comes next does, once its lease is over.
+    wait_for("the runner that waits", || forget() == 1);
+    drop(lock);
+    Output::of(waits).exits(0);
+    assert_eq!(scene.writes(), 3);
 }
 
 /// Runs side by side, of which one after the other is killed and replaced.

@@ -171,9 +171,10 @@ impl Session {
     pub(super) fn lock(&mut self, purpose: Purpose, wait: Duration) -> Result<(), LedgerError> {
         let deadline = Instant::now() + wait;
         loop {
-            let connection = self.connected().map_err(|error| self.failure(&error));
-            let connection = connection?;
+            let connection = self.connected().map_err(|error| self.failure(&error))?;
             if take(connection, purpose).map_err(|error| self.failure(&error))? {
+                // It may have waited for longer than its lease.
+                self.register().map_err(|error| self.failure(&error))?;
                 self.lock = Some(purpose);
                 return Ok(());
             }
@@ -273,14 +274,15 @@ impl Session {
         Ok(())
     }
 
-    /// Makes its row, and clears away what others left that ended without a word.
+    /// Makes its row, or renews it, and clears away what others left that ended without a word.
     fn register(&self) -> db::Result<()> {
         let connection = self.connected()?;
         connection.execute("DELETE FROM runners WHERE lease_until < clock_timestamp()", ())?;
         connection.execute("DELETE FROM claims WHERE runner NOT IN (SELECT id FROM runners)", ())?;
         connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
-             VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))",
+             VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))
+             ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
             params![
                 self.id,
                 crate::host::name(),
