@@ -8,8 +8,12 @@
 //!   outcomes of all workers go through one writer thread, which commits what has gathered in one transaction and
 //!   acknowledges each call only after the commit (`writer`). When the disk is slow, callers wait, and so does
 //!   sending.
-//! - **Locking.** One `apply` or repair at a time, by a lock that the kernel releases with the process (`lock`).
-//!   `audit` doesn't take it but for an acceptance; its short writes are serialised by SQLite itself.
+//! - **Locking.** A file has one `apply` or repair at a time, by a lock that the kernel releases with the process
+//!   (`lock`). `audit` doesn't take it but for an acceptance; its short writes are serialised by SQLite itself. On a
+//!   server, applies work side by side: each claims the entries that it works on (`claims`) and draws on one budget for
+//!   each key (`grants`); repairs have the ledger to themselves, by locks of the server (`served`).
+//! - **A server that is away** is waited for, and so is sending; what was answered meanwhile is kept on this machine
+//!   (`spool`).
 //! - **Secrets.** No token, no key and no personal data is ever passed in here: tokens and keys arrive as
 //!   [`Fingerprint`](crate::token::Fingerprint)s, texts of the server as recognised phrases.
 //! - **Failure.** Every error is a [`LedgerError`], exit 12 (11 for the lock); nothing degrades to a warning.
