@@ -2,7 +2,7 @@
 //!
 //! This is the one place that names databases. Its interface is small and in plain types (`records`), since the
 //! promises above it (spec section 6) must not depend on which database keeps them. Inside, what both do alike is
-//! written once, on [`db`]; the file is made by `file`, the server reached by `server`.
+//! written once, on `db`; the file is made by `file`, the server reached by `server`.
 //!
 //! - **Durability.** WAL with `synchronous=FULL`: a call that has returned survives a power cut. Intents and
 //!   outcomes of all workers go through one writer thread, which commits what has gathered in one transaction and
