@@ -432,7 +432,7 @@ fn promise_5_texts_of_the_server_are_not_repeated() {
             fake.folder.write("m.yaml", &text.replace("limits:", ""));
             let done = fake.folder.run(&["apply", "m.yaml", "--yes", "-vv", "--limit", "1", "--max-failures", "0"]);
             assert_ne!(done.code, Some(0), "{status} {body}");
-            let canaries = Canaries::of(&["Carmen", "99999999R", KEY, "eyJ"]);
+            let canaries = Canaries::of(&["Carmen", "99999999R", KEY, "eyJhbGci"]);
             canaries.assert_untold("apply", &done);
             canaries.assert_unwritten(&fake.folder, &GIVEN);
             if status >= 500 {
