@@ -277,8 +277,13 @@ impl Session {
     /// Makes its row, or renews it, and clears away what others left that ended without a word.
     fn register(&self) -> db::Result<()> {
         let connection = self.connected()?;
-        connection.execute("DELETE FROM runners WHERE lease_until < clock_timestamp()", ())?;
-        connection.execute("DELETE FROM claims WHERE runner NOT IN (SELECT id FROM runners)", ())?;
+        // What somebody else is at is left to them: whoever waits here could be waited for there.
+        connection.batch(
+            "DELETE FROM runners WHERE id IN (
+               SELECT id FROM runners WHERE lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED);
+             DELETE FROM claims WHERE name IN (
+               SELECT name FROM claims WHERE runner NOT IN (SELECT id FROM runners) FOR UPDATE SKIP LOCKED)",
+        )?;
         connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
              VALUES (?1, ?2, ?3, pg_backend_pid(), ?4, 0, clock_timestamp() + make_interval(secs => ?5))
