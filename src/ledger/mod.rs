@@ -282,15 +282,23 @@ impl LedgerError {
 
     /// What the database's error means for a ledger.
     fn of(location: &Location, error: &db::Error) -> Self {
-        let ledger = location.to_string();
         match (location, error) {
+            (Location::Server(server), _) => Self::of_server(server, error),
             (Location::File(file), db::Error::Sqlite(error)) => Self::sqlite(&file.path, error),
             // Values that this program can't have written.
-            (_, db::Error::NoRow | db::Error::Unreadable(_)) => {
-                Self::Corrupt { path: ledger, detail: error.to_string() }
+            (Location::File(_), db::Error::NoRow | db::Error::Unreadable(_)) => {
+                Self::Corrupt { path: location.to_string(), detail: error.to_string() }
             }
             (Location::File(file), _) => Self::io(&file.path, error),
-            (Location::Server(_), _) => Self::Server { ledger, detail: error.to_string() },
+        }
+    }
+
+    /// The same for one on a server.
+    fn of_server(server: &Server, error: &db::Error) -> Self {
+        let (ledger, detail) = (server.to_string(), error.to_string());
+        match error {
+            db::Error::NoRow | db::Error::Unreadable(_) => Self::Corrupt { path: ledger, detail },
+            _ => Self::Server { ledger, detail },
         }
     }
 

@@ -133,7 +133,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects for writing, making the tables where there are none.
     pub(super) fn open(server: &Server) -> Result<Self, LedgerError> {
-        let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+        let failed = |error: db::Error| LedgerError::of_server(server, &error);
         let connection = connect(server).map_err(failed)?;
         migrate(&connection, server)?;
         connection.hurry();
@@ -164,7 +164,7 @@ impl Session {
 
     /// What an error of this session means for the ledger.
     pub(super) fn failure(&self, error: &db::Error) -> LedgerError {
-        LedgerError::of(&self.location(), error)
+        LedgerError::of_server(&self.server, error)
     }
 
     /// Takes a lock, waiting for it at most `wait`.
@@ -352,14 +352,13 @@ pub(super) fn connect(server: &Server) -> db::Result<Connection> {
 
 /// Whether the server lets a run write.
 pub(super) fn examine(server: &Server) -> Result<(), LedgerError> {
-    let connection =
-        connect(server).map_err(|error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error))?;
+    let connection = connect(server).map_err(|error| LedgerError::of_server(server, &error))?;
     refuse_unfit(&connection, server)
 }
 
 /// Connects to a ledger for reading; `None` where there is none.
 pub(super) fn open_for_reading(server: &Server) -> Result<Option<Connection>, LedgerError> {
-    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let failed = |error: db::Error| LedgerError::of_server(server, &error);
     let connection = connect(server).map_err(failed)?;
     connection.batch("SET default_transaction_read_only = on").map_err(failed)?;
     Ok(version(&connection, server)?.map(|_| connection))
@@ -390,7 +389,7 @@ pub(super) fn read<T>(
 
 /// The version of its tables; `None` where there are none.
 fn version(connection: &Connection, server: &Server) -> Result<Option<i64>, LedgerError> {
-    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let failed = |error: db::Error| LedgerError::of_server(server, &error);
     let exists: bool =
         connection.query_row("SELECT to_regclass('meta') IS NOT NULL", (), |row| row.get(0)).map_err(failed)?;
     if !exists {
@@ -416,7 +415,7 @@ pub(super) const MAKING: &str = "SELECT pg_advisory_xact_lock(1146312014, 0)";
 
 /// Makes the tables, or brings them to this program's version.
 fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
-    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let failed = |error: db::Error| LedgerError::of_server(server, &error);
     let newest = MIGRATIONS.len() as i64;
     refuse_unfit(connection, server)?;
     if version(connection, server)? == Some(newest) {
@@ -449,7 +448,7 @@ fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> 
 
 /// Removes the dead rows of the tables, which hold what was overwritten.
 pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
-    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let failed = |error: db::Error| LedgerError::of_server(server, &error);
     let connection = connect(server).map_err(failed)?;
     for table in
         ["entries", "attempts", "answers", "evidence", "run_outcomes", "run_findings", "baselines", "runs", "run_ends"]
@@ -462,7 +461,7 @@ pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
 /// What can't keep a ledger: another database that speaks PostgreSQL's protocol, but whose advisory locks lock nothing;
 /// a standby; a database in which nothing may be written.
 pub(super) fn refuse_unfit(connection: &Connection, server: &Server) -> Result<(), LedgerError> {
-    let failed = |error: db::Error| LedgerError::of(&Location::Server(Box::new(server.clone())), &error);
+    let failed = |error: db::Error| LedgerError::of_server(server, &error);
     let refused = |detail: &str| LedgerError::Server { ledger: server.to_string(), detail: detail.to_owned() };
     let version: String = connection.query_row("SELECT version()", (), |row| row.get(0)).map_err(failed)?;
     if !version.starts_with("PostgreSQL ") {
