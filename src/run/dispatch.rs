@@ -301,10 +301,10 @@ impl Dispatcher {
     fn launch_program(&mut self) {
         let Some(mut job) = next(&mut self.unasked) else { return };
         let running = Running::of(&job);
-        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
+        let context = Arc::clone(&self.context);
         let handle = self.mints.spawn(async move {
-            let stepped = job.ask_program(&context, &lane).await;
-            ((job, stepped), None)
+            let took = job.ask_program(&context).await;
+            ((job, (Step::Prepared(took), None)), None)
         });
         self.running.insert(handle.id(), running);
     }

@@ -188,9 +188,6 @@ impl Job {
         if let Some(fresh) = &fresh {
             self.learn(fresh.claims.as_ref());
         }
-        if let Some(step) = self.claim(context, lane, manifest, entry, fresh.as_ref()).await? {
-            return Ok((step, None));
-        }
         let life = match &fresh {
             None => TokenLife::Missing,
             Some(fresh) if entry.mint().is_none() && Self::is_dead(fresh, lane) => TokenLife::Dead,

@@ -29,8 +29,8 @@ impl Job {
         self.claim(context, lane, manifest, entry, fresh.as_ref()).await
     }
 
-    /// Claims the entry, once; what there is to do where it can't be worked on now, or needs no more work.
-    pub(super) async fn claim(
+    /// Claims the entry; what there is to do where it can't be worked on now, or needs no more work.
+    async fn claim(
         &mut self,
         context: &Context,
         lane: &Lane,
@@ -38,9 +38,6 @@ impl Job {
         entry: &Entry,
         fresh: Option<&Fresh>,
     ) -> Result<Option<Step>, LedgerError> {
-        if self.claimed {
-            return Ok(None);
-        }
         let ledger = &context.means.ledger;
         let claims = fresh.and_then(|fresh| fresh.claims.as_ref());
         let mut described = describe(lane, manifest, entry, claims, self.kind);

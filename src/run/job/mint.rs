@@ -48,20 +48,12 @@ impl Job {
         self.asked.is_none() && context.entry(self.at).1.token.is_program()
     }
 
-    /// Runs the program, and keeps what it gave.
-    pub async fn ask_program(&mut self, context: &Context, lane: &Lane) -> Stepped {
-        let step = self.try_to_ask(context, lane).await.unwrap_or_else(Step::Ledger);
-        (step, None)
-    }
-
-    async fn try_to_ask(&mut self, context: &Context, lane: &Lane) -> Result<Step, LedgerError> {
-        let (manifest, entry) = context.entry(self.at);
-        if let Some(step) = self.claim(context, lane, manifest, entry, None).await? {
-            return Ok(step);
-        }
+    /// Runs the program, and keeps what it gave; how long that took.
+    pub async fn ask_program(&mut self, context: &Context) -> Duration {
         let began = Instant::now();
+        let (_, entry) = context.entry(self.at);
         self.asked = Some(context.fresh_token(entry).await);
-        Ok(Step::Prepared(began.elapsed()))
+        began.elapsed()
     }
 
     /// Has a token minted, in this slot of the partner's budget.
@@ -78,9 +70,6 @@ impl Job {
         slot: Slot,
     ) -> Result<Step, LedgerError> {
         let (manifest, entry) = context.entry(self.at);
-        if let Some(step) = self.claim(context, lane, manifest, entry, None).await? {
-            return Ok(step);
-        }
         self.given = None;
         let minted = match entry.workflow().map_or(Ok(()), |workflow| lane.takes(workflow)) {
             Ok(()) => Partners::mint(manifest, entry, partner, slot).await,
