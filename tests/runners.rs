@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::crash::{Moment, Round, TROUBLED, Tally, scene, seed, with_faults};
 use crate::support::postgres::{Cluster, cluster};
-use crate::support::{Output, Scene, sandbox, wait_for};
+use crate::support::{Output, Scene, end_of, sandbox, wait_for};
 
 /// The PostgreSQL of these tests; where there is none, that is said.
 fn server() -> Option<&'static Cluster> {
@@ -86,6 +86,30 @@ fn promise_4_who_waits_for_longer_than_a_lease_works_all_the_same() {
     drop(lock);
     Output::of(waits).exits(0);
     assert_eq!(scene.writes(), 3);
+}
+
+#[test]
+fn promise_4_a_claim_that_is_cleared_away_while_it_is_taken_over_is_made_again() {
+    let Some(server) = server() else { return };
+    let database = server.database();
+    let scene = scene(Config { faults: "import.latency=3s,list.latency=2s".parse().unwrap(), ..sandbox(0) });
+    let round = Round::new(&scene, "taken", 1, 0, "").with_ledger(database.url());
+    let mut dead = round.start(&[]);
+    wait_for("its session", || scene.world.imported().len() == 1);
+    dead.kill().unwrap();
+    end_of(&mut dead);
+    let (mut clears, mut looks) = (database.connect(), database.connect());
+    // As whoever else finds that it is dead, at the same moment.
+    let mut clearing = clears.transaction().unwrap();
+    clearing.batch_execute("DELETE FROM claims").unwrap();
+    let takes = round.start(&[]);
+    let mut count = |of: &str| looks.query_one(&format!("SELECT count(*) FROM {of}"), &[]).unwrap().get::<_, i64>(0);
+    let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_for("the run that takes it over", || count(waiting) == 1);
+    clearing.commit().unwrap();
+    wait_for("the claim of the run that works on it", || count("claims") == 1);
+    Output::of(takes).exits(0);
+    assert_eq!(["entries", "claims", "runners"].map(&mut count), [1, 0, 0]);
 }
 
 /// Runs side by side, of which one after the other is killed and replaced.

@@ -109,9 +109,13 @@ fn is_free_for(tx: &Connection, runner: &str, name: &Fingerprint) -> db::Result<
     match holder {
         Some(holder) if holder == runner => return Ok(true),
         Some(holder) if served::peer(tx, &holder)? == Peer::Lives => return Ok(false),
-        Some(_) => tx.execute("UPDATE claims SET runner = ?2 WHERE name = ?1", params![name.as_bytes(), runner])?,
-        None => tx.execute("INSERT INTO claims (name, runner) VALUES (?1, ?2)", params![name.as_bytes(), runner])?,
-    };
+        _ => {}
+    }
+    // The dead runner's claim may go at this moment, with its row, by whoever else met it.
+    tx.execute(
+        "INSERT INTO claims (name, runner) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET runner = excluded.runner",
+        params![name.as_bytes(), runner],
+    )?;
     Ok(true)
 }
 

@@ -22,10 +22,10 @@ CREATE TABLE runners (
   lease_until TIMESTAMPTZ NOT NULL   -- by the server's clock; renewed by each transaction
 );
 
--- Which runner works on an entry; of one that is gone, nobody does.
+-- Which runner works on an entry.
 CREATE TABLE claims (
   name   BYTEA PRIMARY KEY,     -- keyed hash of where the entry goes and what it is about
-  runner TEXT NOT NULL
+  runner TEXT NOT NULL REFERENCES runners (id) ON DELETE CASCADE
 );
 CREATE INDEX claims_by_runner ON claims (runner);
 

@@ -67,9 +67,9 @@ pub(super) enum Peer {
     Gone,
 }
 
-/// Whether a runner lives. One that doesn't is taken out.
+/// Whether a runner lives. One that doesn't is taken out, and its claims with it.
 pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
-    let sql = "SELECT host, pid, lease_until < clock_timestamp(),
+    let sql = "SELECT host, pid, backend, batch, lease_until < clock_timestamp(),
          NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = backend),
          greatest(lease_until - make_interval(secs => ?2), pg_postmaster_start_time()) + make_interval(secs => ?3)
            < clock_timestamp()
@@ -77,15 +77,20 @@ pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
     let params = params![runner, LEASE_SECONDS as f64, GRACE_SECONDS as f64];
     let found = connection.find(sql, params, |row| {
         let (host, pid): (String, i64) = (row.get(0)?, row.get(1)?);
-        let (is_over, is_cut, is_late): (bool, bool, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        Ok(is_over || is_cut && (is_late || is_ended_here(&host, pid)))
+        let sign: (i64, i64) = (row.get(2)?, row.get(3)?);
+        let (is_over, is_cut, is_late): (bool, bool, bool) = (row.get(4)?, row.get(5)?, row.get(6)?);
+        Ok((is_over || is_cut && (is_late || is_ended_here(&host, pid)), sign))
     })?;
     match found {
         None => Ok(Peer::Gone),
-        Some(false) => Ok(Peer::Lives),
-        Some(true) => {
-            connection.execute("DELETE FROM runners WHERE id = ?1", [runner])?;
-            Ok(Peer::Gone)
+        Some((false, _)) => Ok(Peer::Lives),
+        Some((true, (backend, batch))) => {
+            // Unless it has shown that it lives, or somebody else has taken it out: then that is seen at the next look.
+            let taken_out = connection.execute(
+                "DELETE FROM runners WHERE id = ?1 AND backend = ?2 AND batch = ?3",
+                params![runner, backend, batch],
+            )?;
+            Ok(if taken_out > 0 { Peer::Gone } else { Peer::Lives })
         }
     }
 }
@@ -280,9 +285,7 @@ impl Session {
         // What somebody else is at is left to them: whoever waits here could be waited for there.
         connection.batch(
             "DELETE FROM runners WHERE id IN (
-               SELECT id FROM runners WHERE lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED);
-             DELETE FROM claims WHERE name IN (
-               SELECT name FROM claims WHERE runner NOT IN (SELECT id FROM runners) FOR UPDATE SKIP LOCKED)",
+               SELECT id FROM runners WHERE lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED)",
         )?;
         connection.execute(
             "INSERT INTO runners (id, host, pid, backend, since, batch, lease_until)
@@ -304,9 +307,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
             // Otherwise whoever meets its claims finds that it is gone.
-            let _ = connection
-                .execute("DELETE FROM claims WHERE runner = ?1", [self.id.as_str()])
-                .and_then(|_| connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]));
+            let _ = connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]);
             // The server may notice the end of the connection only after the next run has asked for the lock.
             let _ = connection.batch("SELECT pg_advisory_unlock_all()");
         }
