@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use didit_sync::ledger::{Location, Lock, Purpose};
 use didit_sync::sandbox::Config;
+use postgres::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
 use crate::crash::{Moment, Round, TROUBLED, Tally, scene, seed, with_faults};
-use crate::support::postgres::{Cluster, cluster};
-use crate::support::{Output, Scene, end_of, sandbox, wait_for};
+use crate::support::postgres::{Cluster, Database, cluster};
+use crate::support::{Output, end_of, sandbox, wait_for};
 
 /// The PostgreSQL of these tests; where there is none, that is said.
 fn server() -> Option<&'static Cluster> {
@@ -38,11 +39,17 @@ fn outcomes(document: &Value) -> BTreeMap<String, Vec<String>> {
     by_outcome
 }
 
-fn writes(scene: &Scene, round: &Round<'_>, runners: usize) -> (u64, Vec<Value>) {
-    let before = scene.writes();
-    let children: Vec<Child> = (0..runners).map(|_| round.start(&[])).collect();
-    let documents = children.into_iter().map(|child| Output::of(child).exits(0).json()).collect();
-    (scene.writes() - before, documents)
+/// A ledger's tables, made before any run.
+fn make(database: &Database<'_>) -> Lock {
+    let location = Location::parse(Path::new(&database.url()), false, &|name| std::env::var_os(name)).unwrap();
+    Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap()
+}
+
+/// How many sessions with a database wait for a lock.
+const WAITING: &str = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+fn count(sql: &mut Client, of: &str) -> i64 {
+    sql.query_one(&format!("SELECT count(*) FROM {of}"), &[]).unwrap().get(0)
 }
 
 #[test]
@@ -51,8 +58,15 @@ fn promise_4_runs_of_one_manifest_on_one_ledger_split_the_work() {
     let (entries, database) = (120, server.database());
     let scene = scene(Config { faults: "import.latency=200ms..400ms".parse().unwrap(), ..sandbox(0) });
     let round = Round::new(&scene, "many", entries, 0, ", concurrency: 4").with_ledger(database.url());
-    let (writes, documents) = writes(&scene, &round, 3);
-    assert_eq!(writes, entries as u64, "each session was asked for once");
+    drop(make(&database));
+    let (mut holds, mut looks) = (database.connect(), database.connect());
+    let mut holding = holds.transaction().unwrap();
+    holding.batch_execute("LOCK TABLE claims IN EXCLUSIVE MODE").unwrap();
+    let children = [(); 3].map(|()| round.start(&[]));
+    wait_for("the start of all", || count(&mut looks, WAITING) == 3);
+    holding.commit().unwrap();
+    let documents = children.map(|child| Output::of(child).exits(0).json());
+    assert_eq!(scene.writes(), entries as u64, "each session was asked for once");
     let mut imported: Vec<String> = Vec::new();
     for document in &documents {
         let of_run = outcomes(document);
@@ -76,8 +90,7 @@ fn promise_4_who_waits_for_longer_than_a_lease_works_all_the_same() {
     let database = server.database();
     let scene = scene(sandbox(0));
     let round = Round::new(&scene, "late", 3, 0, "").with_ledger(database.url());
-    let location = Location::parse(Path::new(&database.url()), false, &|name| std::env::var_os(name)).unwrap();
-    let lock = Lock::take(&location, Purpose::Change, Duration::ZERO).unwrap();
+    let lock = make(&database);
     let waits = round.start(&[("DIDIT_SYNC_WAIT_LOCK", "60s".to_owned())]);
     let mut sql = database.connect();
     let mut forget = || sql.execute("DELETE FROM runners WHERE pid = $1", &[&i64::from(waits.id())]).unwrap();
@@ -103,13 +116,11 @@ fn promise_4_a_claim_that_is_cleared_away_while_it_is_taken_over_is_made_again()
     let mut clearing = clears.transaction().unwrap();
     clearing.batch_execute("DELETE FROM claims").unwrap();
     let takes = round.start(&[]);
-    let mut count = |of: &str| looks.query_one(&format!("SELECT count(*) FROM {of}"), &[]).unwrap().get::<_, i64>(0);
-    let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    wait_for("the run that takes it over", || count(waiting) == 1);
+    wait_for("the run that takes it over", || count(&mut looks, WAITING) == 1);
     clearing.commit().unwrap();
-    wait_for("the claim of the run that works on it", || count("claims") == 1);
+    wait_for("the claim of the run that works on it", || count(&mut looks, "claims") == 1);
     Output::of(takes).exits(0);
-    assert_eq!(["entries", "claims", "runners"].map(&mut count), [1, 0, 0]);
+    assert_eq!(["entries", "claims", "runners"].map(|of| count(&mut looks, of)), [1, 0, 0]);
 }
 
 /// Runs side by side, of which one after the other is killed and replaced.
