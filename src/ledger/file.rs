@@ -30,7 +30,7 @@ const CHECKPOINT_PAGES: i64 = 8 * 1024;
 const STATEMENTS: usize = 64;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
@@ -38,6 +38,7 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema5.sql"),
     include_str!("schema6.sql"),
     include_str!("schema7.sql"),
+    include_str!("schema8.sql"),
 ];
 
 /// A ledger opened for writing.

@@ -271,6 +271,26 @@ fn of_version_2(path: &std::path::Path) {
 }
 
 #[tokio::test]
+async fn promise_6_a_ledger_of_version_2_takes_only_the_states_that_there_are() {
+    let place = place();
+    let path = &place.file.path;
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    of_version_2(path);
+    drop(Ledger::open(&place.location).unwrap());
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let entry = |state: &str| {
+        let sql = "INSERT INTO entries (manifest, label, base_url, state, attempts, place, run) VALUES ('m', 'e', 'u', ?1, 1, 'p', 1)";
+        connection.execute(sql, [state])
+    };
+    for state in State::ALL {
+        entry(state.as_str()).unwrap();
+    }
+    assert!(entry("done").unwrap_err().to_string().contains("CHECK"));
+    let check: String = connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+#[tokio::test]
 async fn promise_6_a_ledger_of_version_2_is_backed_up_and_takes_saved_plans() {
     let place = place();
     let path = &place.file.path;

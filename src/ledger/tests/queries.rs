@@ -138,7 +138,23 @@ fn judged(connection: &Connection, sql: &str) -> Option<String> {
         is_scan && !is_meant
     });
     let scans: Vec<&str> = scans.map(String::as_str).collect();
-    (!scans.is_empty()).then(|| format!("a statement reads a table whole: {}\n{sql}\n", scans.join("; ")))
+    if !scans.is_empty() {
+        return Some(format!("a statement reads a table whole: {}\n{sql}\n", scans.join("; ")));
+    }
+    makes_a_table(connection, sql).then(|| format!("a statement makes a table for each row that it writes:\n{sql}\n"))
+}
+
+/// Whether writing one row takes a table made for that, as it does where a rule has a list of more than two values.
+fn makes_a_table(connection: &Connection, sql: &str) -> bool {
+    let writes_one = sql.starts_with("INSERT INTO") && sql.contains("VALUES (?1, ") && !sql.contains("), (")
+        || sql.starts_with("UPDATE") && sql.contains("WHERE id = ?1") && !sql.contains("RETURNING");
+    writes_one && opcodes(connection, sql).is_ok_and(|opcodes| opcodes.iter().any(|it| it == "OpenEphemeral"))
+}
+
+fn opcodes(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    let mut query = connection.prepare(&format!("EXPLAIN {sql}"))?;
+    let nothing = vec![rusqlite::types::Null; query.parameter_count()];
+    query.query_map(rusqlite::params_from_iter(nothing), |row| row.get(1))?.collect()
 }
 
 /// How SQLite goes about a statement, a line for each table.
@@ -167,6 +183,16 @@ fn a_table_that_is_read_whole_is_told_and_what_an_index_finds_is_not() {
     ] {
         assert_eq!(judged(&watcher.newest, sql), None);
     }
+}
+
+#[test]
+fn a_rule_with_a_list_of_values_costs_a_table_a_row_and_is_told() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT CHECK (a IN ('x', 'y', 'z')))").unwrap();
+    for sql in ["INSERT INTO t (id, a) VALUES (?1, ?2)", "UPDATE t SET a = ?2 WHERE id = ?1"] {
+        assert!(judged(&connection, sql).is_some(), "{sql}");
+    }
+    assert_eq!(judged(&connection, "UPDATE t SET id = ?2 WHERE id = ?1"), None);
 }
 
 /// What commands ask, one for one: each statement is held against its plan as it is run.
