@@ -271,7 +271,7 @@ fn promise_6_a_move_to_a_server_that_is_stopped_at_any_moment_is_no_ledger_and_g
 fn promise_6_a_move_that_is_killed_or_interrupted_goes_on() {
     let Some(cluster) = cluster() else { return };
     let (folder, from) = one(4);
-    let more = "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)";
+    let more = "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)";
     let file = Connection::open(&from).unwrap();
     for insert in [
         "INSERT INTO runs SELECT i, 'apply', i, 'a', NULL, NULL, 'h', 1, 'v' FROM n",
@@ -286,7 +286,7 @@ fn promise_6_a_move_that_is_killed_or_interrupted_goes_on() {
     let back = folder.path("back.db").display().to_string();
     for (from, to) in [(from, database.url()), (database.url(), back.clone())] {
         let mut kills = 0;
-        for wait in (1..).map(|n| n * 150) {
+        for wait in (1..).map(|n| n * 100) {
             let mut child = folder.start(&["ledger", "move", "--ledger", &from, "--to", &to]);
             std::thread::sleep(Duration::from_millis(wait));
             if child.try_wait().unwrap().is_none() {
