@@ -106,10 +106,15 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
             )?
             .execute(params![it.entry.0, it.state.as_str(), it.run.0, class, status, detail])?,
         Some(session) => {
-            learn(tx, it)?;
+            if it.source_session_id.is_some() {
+                // Apart, for it seldom happens, and a column of an index that is set is written anew, whatever it is set to.
+                tx.prepare("UPDATE entries SET source_session_id = ?2 WHERE id = ?1 AND source_session_id IS NULL")?
+                    .execute(params![it.entry.0, text(it.source_session_id)])?;
+            }
             tx.prepare(
                 "UPDATE entries SET state = ?2, run = ?3, error_class = ?4, error_status = ?5, error_detail = ?6,
-                   session_id = ?7, session_number = ?8, session_url = ?9, status = ?10, imported_at = ?11
+                   session_id = ?7, session_number = ?8, session_url = ?9, status = ?10, imported_at = ?11,
+                   session_kind = coalesce(session_kind, ?12)
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -124,6 +129,7 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
                 session.session_url,
                 session.status,
                 it.at.as_millisecond(),
+                it.session_kind.map(SessionKind::as_str),
             ])?
         }
     };
@@ -134,20 +140,6 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
         None => Ok(()),
         Some(e) => insert_evidence(tx, it.entry, it.run, it.at, e.verdict, e.session_id, &e.detail),
     }
-}
-
-/// What only the answer told. Mostly the token told it, and then nothing is written: a column of an index that is set is
-/// written anew, whatever it is set to.
-fn learn(tx: &Connection, it: &Outcome) -> db::Result<()> {
-    if it.source_session_id.is_some() {
-        tx.prepare("UPDATE entries SET source_session_id = ?2 WHERE id = ?1 AND source_session_id IS NULL")?
-            .execute(params![it.entry.0, text(it.source_session_id)])?;
-    }
-    if it.session_kind.is_some() {
-        tx.prepare("UPDATE entries SET session_kind = ?2 WHERE id = ?1 AND session_kind IS NULL")?
-            .execute(params![it.entry.0, it.session_kind.map(SessionKind::as_str)])?;
-    }
-    Ok(())
 }
 
 fn error(it: &Outcome) -> (Option<&'static str>, Option<u16>, Option<&str>) {

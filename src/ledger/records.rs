@@ -344,7 +344,7 @@ pub struct Outcome {
     pub state: State,
     /// The session, if there is one.
     pub session: Option<Session>,
-    /// The source session, where the answer names it.
+    /// The source session, where the answer names it and the row does not yet.
     pub source_session_id: Option<Uuid>,
     /// The kind, where the answer names it.
     pub session_kind: Option<SessionKind>,

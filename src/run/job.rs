@@ -85,6 +85,8 @@ pub struct Job {
 pub struct Trace {
     /// The ledger's row.
     pub row: Option<EntryId>,
+    /// The source session, as that has it.
+    pub source: Option<Uuid>,
     /// Requests sent in this run.
     pub attempts: u32,
     /// An intent is on record, and its outcome is not.
@@ -347,6 +349,7 @@ impl Job {
             token_expires_at: fresh.claims.as_ref().and_then(|claims| claims.expires_at),
             settings: settings.clone(),
         };
+        let source = intent.describe.source_session_id;
         let (row, attempt) = context.means.ledger.intend(intent).await?;
         self.row = Some(row);
         self.sent = Some(settings.clone());
@@ -355,6 +358,7 @@ impl Job {
         let attempts = self.attempts;
         let mut trace = self.trace();
         (trace.row, trace.attempts, trace.under_way) = (Some(row), attempts, true);
+        trace.source = trace.source.or(source);
         trace.recorded = Some(State::Sending);
         drop(trace);
         Ok(attempt)
@@ -514,6 +518,7 @@ impl Job {
         evidence: Option<Evidence>,
     ) -> Result<(), LedgerError> {
         let Some(entry) = self.row else { return Ok(()) };
+        let on_record = self.trace().source;
         let outcome = Outcome {
             entry,
             run: context.run,
@@ -521,7 +526,7 @@ impl Job {
             attempt,
             state,
             session: done.session.clone(),
-            source_session_id: self.source,
+            source_session_id: self.source.filter(|_| on_record.is_none()),
             session_kind: self.kind,
             error: done.error.clone(),
             evidence,

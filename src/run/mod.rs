@@ -263,7 +263,11 @@ fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
 fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
     let record = item.record.and_then(|id| snapshot.record(id));
     let open = item.action == Action::Recover;
-    let trace = Trace { row: record.map(|record| record.id), ..Trace::default() };
+    let trace = Trace {
+        row: record.map(|record| record.id),
+        source: record.and_then(|record| record.source_session_id),
+        ..Trace::default()
+    };
     let unsettled = record.filter(|_| open);
     Some(Job {
         item: index,

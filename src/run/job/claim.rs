@@ -68,7 +68,9 @@ impl Job {
     /// Goes on from where another run left the entry; how it ended, if it did.
     fn take_over(&mut self, record: Record) -> Option<Done> {
         self.row = Some(record.id);
-        self.trace().row = Some(record.id);
+        let mut trace = self.trace();
+        (trace.row, trace.source) = (Some(record.id), record.source_session_id);
+        drop(trace);
         self.source = self.source.or(record.source_session_id);
         self.kind = self.kind.or(record.session_kind);
         self.sent = Some(record.settings);
