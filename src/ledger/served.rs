@@ -85,12 +85,12 @@ pub(super) fn peer(connection: &Connection, runner: &str) -> db::Result<Peer> {
         None => Ok(Peer::Gone),
         Some((false, _)) => Ok(Peer::Lives),
         Some((true, (backend, batch))) => {
-            // Unless it has shown that it lives, or somebody else has taken it out: then that is seen at the next look.
             let taken_out = connection.execute(
                 "DELETE FROM runners WHERE id = ?1 AND backend = ?2 AND batch = ?3",
                 params![runner, backend, batch],
             )?;
-            Ok(if taken_out > 0 { Peer::Gone } else { Peer::Lives })
+            // Else it has shown that it lives, or somebody else has taken it out.
+            if taken_out > 0 { Ok(Peer::Gone) } else { peer(connection, runner) }
         }
     }
 }
