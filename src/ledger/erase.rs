@@ -155,7 +155,8 @@ fn collect_names(tx: &Connection, entry: i64, names: &mut BTreeSet<String>) -> d
            UNION SELECT vendor_data FROM attempts WHERE entry = ?1)
          SELECT name FROM told WHERE length(name) >= 8
            AND NOT EXISTS (SELECT 1 FROM entries o WHERE o.session_id = name AND o.id <> ?1)
-           AND NOT EXISTS (SELECT 1 FROM entries o WHERE o.vendor_data = name AND o.id <> ?1)",
+           AND NOT EXISTS (SELECT 1 FROM attempts a JOIN entries o ON o.id = a.entry
+                           WHERE a.vendor_data = name AND a.entry <> ?1 AND o.vendor_data = name)",
     )?;
     query.each([entry], |row| {
         names.insert(row.get(0)?);

@@ -30,7 +30,7 @@ const CHECKPOINT_PAGES: i64 = 8 * 1024;
 const STATEMENTS: usize = 64;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
@@ -39,6 +39,7 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("schema6.sql"),
     include_str!("schema7.sql"),
     include_str!("schema8.sql"),
+    include_str!("schema9.sql"),
 ];
 
 /// A ledger opened for writing.

@@ -78,7 +78,8 @@ fn update_sending(tx: &Connection, entry: EntryId, it: &Intent) -> db::Result<i6
     write_entry(tx, Some(entry), &it.describe, it.run)?;
     tx.prepare(
         "UPDATE entries SET state = 'sending', attempts = attempts + 1, token = ?2, workflow_id = ?3,
-           trust_review = ?4, vendor_data = ?5, first_sent_at = coalesce(first_sent_at, ?6), key = ?7
+           trust_review = ?4, vendor_data = ?5, first_sent_at = coalesce(first_sent_at, ?6), key = ?7,
+           from_application_id = ?8
          WHERE id = ?1 RETURNING attempts",
     )?
     .query_row(
@@ -90,6 +91,7 @@ fn update_sending(tx: &Connection, entry: EntryId, it: &Intent) -> db::Result<i6
             it.settings.vendor_data,
             it.sent_at.as_millisecond(),
             it.describe.receiver.key.as_ref().map(Fingerprint::as_bytes),
+            text(it.describe.from_application_id),
         ],
         |row| row.get(0),
     )
@@ -97,14 +99,23 @@ fn update_sending(tx: &Connection, entry: EntryId, it: &Intent) -> db::Result<i6
 
 pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
     let (class, status, detail) = error(it);
+    if it.attempt.is_none() {
+        // Where there is an attempt, its intent has set it. A column that refers to another table costs SQLite more to set
+        // than all others together.
+        tx.prepare("UPDATE entries SET run = ?2 WHERE id = ?1 AND (state <> 'imported' OR ?3)")?.execute(params![
+            it.entry.0,
+            it.run.0,
+            it.session.is_some()
+        ])?;
+    }
     match &it.session {
         None => tx
             .prepare(
                 // What another run has found meanwhile stands.
-                "UPDATE entries SET state = ?2, run = ?3, error_class = ?4, error_status = ?5, error_detail = ?6
+                "UPDATE entries SET state = ?2, error_class = ?3, error_status = ?4, error_detail = ?5
                  WHERE id = ?1 AND state <> 'imported'",
             )?
-            .execute(params![it.entry.0, it.state.as_str(), it.run.0, class, status, detail])?,
+            .execute(params![it.entry.0, it.state.as_str(), class, status, detail])?,
         Some(session) => {
             if it.source_session_id.is_some() {
                 // Apart, for it seldom happens, and a column of an index that is set is written anew, whatever it is set to.
@@ -112,15 +123,14 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
                     .execute(params![it.entry.0, text(it.source_session_id)])?;
             }
             tx.prepare(
-                "UPDATE entries SET state = ?2, run = ?3, error_class = ?4, error_status = ?5, error_detail = ?6,
-                   session_id = ?7, session_number = ?8, session_url = ?9, status = ?10, imported_at = ?11,
-                   session_kind = coalesce(session_kind, ?12)
+                "UPDATE entries SET state = ?2, error_class = ?3, error_status = ?4, error_detail = ?5,
+                   session_id = ?6, session_number = ?7, session_url = ?8, status = ?9, imported_at = ?10,
+                   session_kind = coalesce(session_kind, ?11)
                  WHERE id = ?1",
             )?
             .execute(params![
                 it.entry.0,
                 it.state.as_str(),
-                it.run.0,
                 class,
                 status,
                 detail,

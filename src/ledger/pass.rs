@@ -15,6 +15,8 @@ use crate::token::SessionKind;
 
 /// A part is no smaller: another reader takes its time to begin.
 const PART: i64 = 20_000;
+/// So many entries, found one by one, are read by one reader.
+const FEW_RECORDS: usize = 4_000;
 /// More readers wait for the disk.
 const MOST_PARTS: usize = 4;
 
@@ -33,12 +35,15 @@ const LAST: &str = "SELECT coalesce(max(id), 0) FROM entries";
 /// One entry as a pass reads it.
 const ONE: &str = concat!(columns!(), " WHERE id = ?1");
 
-/// By what entries are found of which something is to be seen, if little is sought.
-const BY_SOURCE: &str = "SELECT id FROM entries WHERE source_session_id = ?1";
+/// By what entries are found of which something is to be seen, if little is sought. Each in the words of a file's indexes:
+/// a source session that is the label has no place of its own, nor has a token whose claims name its source session.
+const BY_SOURCE: &str = "SELECT id FROM entries
+   WHERE (label = ?1 AND source_session_id = ?1) OR (source_session_id = ?1 AND source_session_id <> label)";
 const WITHOUT_SOURCE: &str = "SELECT id FROM entries WHERE source_session_id IS NULL";
 /// Whether there is any tells how tokens are held against records.
 const AN_ERASED: &str = "SELECT id FROM entries INDEXED BY entries_by_state WHERE state = 'erased' LIMIT 1";
-const BY_TOKEN: &str = "SELECT id FROM entries WHERE token = ?1";
+const BY_TOKEN: &str =
+    "SELECT id FROM entries WHERE token = ?1 AND (source_session_id IS NULL OR from_application_id IS NULL)";
 const OF_MANIFEST: &str =
     "SELECT id FROM entries INDEXED BY entries_by_state WHERE state = 'imported' AND manifest = ?1";
 
@@ -103,16 +108,39 @@ impl Reader {
         })
     }
 
-    /// These entries, in the order given.
+    /// These entries, in the order given; of very many, several parts are read side by side.
     pub fn records_of(&self, ids: &[EntryId]) -> Result<Vec<Record>, LedgerError> {
-        self.run_query(|connection| ids.iter().map(|id| record_by_id(connection, *id)).collect())
+        let part = |reader: &Self, ids: &[EntryId]| {
+            reader.run_query(|connection| {
+                ids.iter().map(|id| record_by_id(connection, *id)).collect::<db::Result<Vec<_>>>()
+            })
+        };
+        let mut parts = ids.chunks(ids.len().div_ceil(cores()).max(FEW_RECORDS));
+        let first = parts.next().unwrap_or_default();
+        thread::scope(|scope| {
+            let others: Vec<_> = parts
+                .map(|ids| {
+                    let location = self.location().clone();
+                    scope.spawn(move || part(&Self::require(&location)?, ids))
+                })
+                .collect();
+            let mut records = part(self, first)?;
+            for other in others {
+                records.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(records)
+        })
     }
+}
+
+/// How many readers there are at most.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MOST_PARTS)
 }
 
 /// Ranges of numbers, of which the last one is open.
 fn parts(last: i64) -> Vec<(i64, i64)> {
-    let cores = thread::available_parallelism().map_or(1, usize::from).min(MOST_PARTS) as i64;
-    let count = (last / PART).clamp(1, cores);
+    let count = (last / PART).clamp(1, cores() as i64);
     let start = |n: i64| last / count * n;
     (0..count).map(|n| (start(n), if n + 1 == count { i64::MAX } else { start(n + 1) - 1 })).collect()
 }

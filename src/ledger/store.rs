@@ -263,8 +263,7 @@ impl Ledger {
         self.writer
             .call(move |tx| {
                 tx.query_row(
-                    "SELECT EXISTS (SELECT 1 FROM entries WHERE vendor_data = ?2 AND id <> ?1 AND attempts > 0)
-                         OR EXISTS (SELECT 1 FROM attempts WHERE vendor_data = ?2 AND entry <> ?1)",
+                    "SELECT EXISTS (SELECT 1 FROM attempts WHERE vendor_data = ?2 AND entry <> ?1)",
                     params![entry.0, vendor_data],
                     |row| row.get(0),
                 )
@@ -408,7 +407,8 @@ pub(super) fn write_entry(tx: &Connection, entry: Option<EntryId>, new: &NewEntr
     if let Some(entry) = entry {
         tx.prepare(
             "UPDATE entries SET manifest = ?2, label = ?3, place = ?4, run = ?5,
-               source_session_id = coalesce(source_session_id, ?6), from_application_id = coalesce(?7, from_application_id),
+               source_session_id = coalesce(source_session_id, ?6),
+               from_application_id = CASE WHEN token IS NULL THEN coalesce(?7, from_application_id) ELSE from_application_id END,
                session_kind = coalesce(?8, session_kind), application_id = coalesce(application_id, ?9) WHERE id = ?1",
         )?
         .execute(params![entry.0, new.manifest, new.label, new.place, run.0, source, from, kind, application])?;

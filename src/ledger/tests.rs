@@ -15,9 +15,11 @@ use uuid::Uuid;
 
 use super::file::sibling;
 use super::records::{
-    AnswerKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RunId, Session, Settings, State,
+    AnswerKind, EntryId, Intent, NewEntry, Origin, Outcome, Receiver, RecordedError, RunId, Session, Settings, Sought,
+    State,
 };
 use super::{Ledger, LedgerError, LedgerFile, Location, Lock, Purpose, Reader};
+use crate::didit::Class;
 use crate::token::{FingerprintKey, SessionKind};
 
 struct Place {
@@ -395,4 +397,35 @@ async fn a_writer_that_starts_under_a_reader_is_read_through_its_log() {
     damage(&place.file.path, "entry-100");
     let records = reader.records().unwrap();
     assert_eq!((records.len(), records[99].place.as_str()), (200, "moved"));
+}
+
+#[tokio::test]
+async fn what_tells_whether_claims_name_the_source_is_told_of_the_token_last_sent() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    let partner = Some(Uuid::from_u128(40));
+    let from = || Reader::require(&place.location).unwrap().records().unwrap()[0].from_application_id;
+    let with = |entry, n, from| {
+        let mut intent = intent(run, n, entry);
+        intent.describe.from_application_id = from;
+        intent
+    };
+    let (entry, _) = ledger.intend(with(None, 1, partner)).await.unwrap();
+    assert_eq!(from(), partner);
+    // One whose claims can't be read: the entry is known by it from now on.
+    ledger.intend(with(Some(entry), 2, None)).await.unwrap();
+    assert_eq!(from(), None);
+    let error = RecordedError { class: Class::TokenExpired, http_status: None, detail: String::new() };
+    let described = with(None, 1, partner).describe;
+    ledger.settle_unsent(Some(entry), described, run, State::Expired, error).await.unwrap();
+    assert_eq!(from(), None, "nothing was sent");
+    let tokens = vec![with(None, 2, None).token];
+    let sought = Sought { sources: Vec::new(), tokens, manifests: Vec::new() };
+    for _ in 0..32 {
+        ledger.intend(intent(run, 9, None)).await.unwrap();
+    }
+    let seen =
+        Reader::require(&place.location).unwrap().see_those(&sought, Vec::new, |seen, it| seen.push(it.id)).unwrap();
+    assert_eq!(seen, Some(vec![entry]));
 }

@@ -73,7 +73,8 @@ const IN_STATE: &str =
 const SHARE_IN_STATE: &str =
     "SELECT (SELECT count(*) FROM entries WHERE state = ?1), coalesce(max(id), 0) FROM entries";
 const NAMED: &str = "SELECT id, label, manifest, state FROM entries
-   WHERE label = ?1 OR source_session_id = ?2 OR session_id = ?2 OR vendor_data = ?1";
+   WHERE label = ?1 OR (label = ?2 AND source_session_id = ?2) OR (source_session_id = ?2 AND source_session_id <> label)
+     OR session_id = ?2 OR (vendor_data = ?1 AND id IN (SELECT entry FROM attempts WHERE vendor_data = ?1))";
 const COUNTED: &str = "SELECT state, count(*) FROM entries GROUP BY state";
 /// The same of the entries themselves: where nothing else is read, damage is to be met all the same.
 const SUMMED: &str = "SELECT count(*) FILTER (WHERE state = 'imported'), count(*) FILTER (WHERE state = 'refused'),

@@ -20,7 +20,9 @@ async fn many(place: &super::Place) {
        UPDATE entries SET label = 'é' || (id * 7919 % 1009) WHERE id > 1000;
        UPDATE entries SET manifest = 'm' || (id % 7) WHERE id % 2 = 0;
        UPDATE entries SET state = 'refused', session_id = NULL WHERE id % 50 = 1;
-       UPDATE entries SET vendor_data = 'shared' WHERE id % 100 = 3;";
+       UPDATE entries SET label = source_session_id WHERE id BETWEEN 910 AND 920;
+       UPDATE entries SET vendor_data = 'shared' WHERE id % 100 = 3;
+       UPDATE attempts SET vendor_data = 'shared' WHERE entry % 100 IN (3, 4);";
     connection.execute_batch(sql).unwrap();
 }
 
@@ -47,7 +49,9 @@ async fn what_is_listed_is_what_is_there_in_order() {
     assert_eq!(reader.state_counts().unwrap(), State::ALL.map(|state| (state, count(state))));
     assert_eq!(reader.state_totals().unwrap(), reader.state_counts().unwrap());
     let upper = all[0].session.as_ref().map(|it| it.session_id.to_string().to_uppercase()).unwrap_or_default();
-    for name in ["again", "shared", "é7", "nobody", &upper, &all[5].source_session_id.unwrap().to_string()] {
+    let source = |n: usize| reader.records_of(&[EntryId(n as i64)]).unwrap()[0].source_session_id.unwrap().to_string();
+    let (labelled, upper_label) = (source(915), source(916).to_uppercase());
+    for name in ["again", "shared", "é7", "nobody", &upper, &source(700), &labelled, &upper_label] {
         let named: Vec<EntryId> =
             reader.named(&[name.to_owned()]).unwrap().remove(0).into_iter().map(|it| it.0).collect();
         let expected: Vec<EntryId> = all.iter().filter(|it| it.is_named(name)).map(|it| it.id).collect();
@@ -104,19 +108,22 @@ async fn what_is_sought_is_seen_and_little_else() {
     many(&place).await;
     let connection = rusqlite::Connection::open(&place.file.path).unwrap();
     let sql = "UPDATE entries SET source_session_id = NULL WHERE id IN (11, 12);
-       UPDATE entries SET manifest = 'rare' WHERE id IN (40, 41, 45)";
+       UPDATE entries SET manifest = 'rare' WHERE id IN (40, 41, 45);
+       UPDATE entries SET from_application_id = source_session_id WHERE id = 1203";
     connection.execute_batch(sql).unwrap();
     drop(connection);
     let reader = Reader::require(&place.location).unwrap();
     let all = reader.records().unwrap();
     let mut sought = Sought {
-        sources: vec![all[6].source_session_id.unwrap(), uuid::Uuid::from_u128(77_777)],
-        tokens: vec![all[1_200].token.unwrap()],
+        sources: [6, 914].map(|at: usize| all[at].source_session_id.unwrap()).to_vec(),
+        // The claims of the second name its source session.
+        tokens: [1_200, 1_202].map(|at: usize| all[at].token.unwrap()).to_vec(),
         manifests: vec!["rare", "none"],
     };
     let seen = reader.see_those(&sought, Vec::new, |seen, it| seen.push(it.id.0)).unwrap();
     // 45 is not imported.
-    assert_eq!(seen, Some(vec![7, 11, 12, 40, 41, 1_201]));
+    assert_eq!(seen, Some(vec![7, 11, 12, 40, 41, 915, 1_201]));
+    sought.sources.push(uuid::Uuid::from_u128(77_777));
     sought.manifests.push("acme");
     assert_eq!(reader.see_those(&sought, || (), |(), _| ()).unwrap(), None, "a pass over all is quicker");
 }
