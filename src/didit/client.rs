@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::classify::{ImportContext, classify_import, classify_read, classify_share};
 use super::transport::{ClientError, Head, Http, Raw, Server, Transport, Verb};
-use super::wire::{Decision, RawPage, SessionRow, Workflow, read_page, read_rows, read_workflows};
+use super::wire::{Decision, RawPage, SessionRow, Unread, Workflow, read_page, read_rows, read_workflows};
 use super::{ApiKey, Environment, Failure, RateHeaders};
 use crate::token::{SessionKind, ShareToken};
 
@@ -219,6 +219,16 @@ impl Client {
             }
             Some(read) => read.map(Some),
             None => none_if_missing(raw, None),
+        })
+        .await
+    }
+
+    /// The same, not read yet.
+    pub async fn unread_decision(&self, session_id: Uuid) -> Answer<Option<Unread>> {
+        let url = self.v3(&["session", &session_id.to_string(), "decision"]);
+        self.call(Verb::Get, url, None, |raw, _| match raw.status {
+            200..=299 => Ok(Some(Unread::new(session_id, raw.body.clone()))),
+            _ => none_if_missing(raw, None),
         })
         .await
     }

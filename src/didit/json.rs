@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use compact_str::CompactString;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Up to so many fields are compared with each other; more are hashed.
 const FEW: usize = 64;
@@ -257,31 +257,61 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
-/// The fields of an object that are neither lists nor objects, which are `null` here: they are passed over, not made.
-pub(super) struct Shallow(pub(super) Fields);
+/// Reads an object for the fields of these names; one that is a list or an object is `null` here. All others are passed
+/// over, not made.
+pub(super) struct Shallow(pub(super) &'static [&'static str]);
 
-impl<'de> Deserialize<'de> for Shallow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ShallowReader)
+impl<'de> DeserializeSeed<'de> for Shallow {
+    type Value = Fields;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct ShallowReader;
-
-impl<'de> Visitor<'de> for ShallowReader {
-    type Value = Shallow;
+impl<'de> Visitor<'de> for Shallow {
+    type Value = Fields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shallow, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
-        while let Some((name, Plain(value))) = map.next_entry()? {
-            fields.0.push((name, value));
+        while let Some(name) = map.next_key_seed(Name(self.0))? {
+            match name {
+                Some(name) => {
+                    let Plain(value) = map.next_value()?;
+                    fields.0.push((name.into(), value));
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
         }
         fields.settle();
-        Ok(Shallow(fields))
+        Ok(fields)
+    }
+}
+
+/// One of these names, or none of them.
+struct Name(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<&'static str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<&'static str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|it| **it == name).copied())
     }
 }
 
@@ -344,12 +374,15 @@ mod tests {
 
     #[test]
     fn what_is_passed_over_is_read_to_its_end() {
-        let text = r#"{"id":"x","n":7,"list":[{"a":[1]},2],"o":{"id":"y"},"id":"z"}"#;
-        let Shallow(fields) = serde_json::from_str(text).unwrap();
-        let expected = [("n", Json::Int(7)), ("list", Json::Null), ("o", Json::Null), ("id", Json::from("z"))];
-        assert_eq!(fields, Fields::from(expected));
+        let text = r#"{"id":"x","n":7,"list":[{"a":[1]},2],"other":{"n":[8]},"o":{"id":"y"},"\u0069d":"z"}"#;
+        let read = |text: &str| {
+            let mut deserializer = serde_json::Deserializer::from_str(text);
+            Shallow(&["id", "list", "n", "none"]).deserialize(&mut deserializer)
+        };
+        let expected = [("n", Json::Int(7)), ("list", Json::Null), ("id", Json::from("z"))];
+        assert_eq!(read(text).unwrap(), Fields::from(expected));
         for end in 0..text.len() {
-            assert!(serde_json::from_str::<Shallow>(&text[..end]).is_err(), "{end}");
+            assert!(read(&text[..end]).is_err(), "{end}");
         }
     }
 

@@ -35,4 +35,4 @@ pub use key::{ApiKey, Environment, MalformedKey};
 pub use rate::{RateHeaders, clock_skew};
 pub use refusal::Class;
 pub use transport::{BoxFuture, ClientError, Request, Response, Server, Verb};
-pub use wire::{Decision, Feature, Presence, Review, SessionRow, Status, Workflow};
+pub use wire::{Decision, Feature, Presence, Review, SessionRow, Status, Unread, Workflow};

@@ -69,7 +69,7 @@ pub struct Dispatcher {
     /// Jobs whose token was minted or given by a program. They go first.
     minted: BinaryHeap<Queued>,
     waiting: BinaryHeap<Reverse<Waiting>>,
-    steps: JoinSet<(Job, Stepped)>,
+    steps: JoinSet<(Box<Job>, Stepped)>,
     /// Mintings and programs under way. Nothing is lost when one is given up.
     mints: JoinSet<MintStep>,
     running: HashMap<Id, Running>,
@@ -120,12 +120,12 @@ impl Dispatcher {
             lane,
         };
         for job in jobs {
-            dispatcher.enqueue(job);
+            dispatcher.enqueue(Box::new(job));
         }
         dispatcher
     }
 
-    fn enqueue(&mut self, job: Job) {
+    fn enqueue(&mut self, job: Box<Job>) {
         if self.is_unclaimed(&job) {
             return self.enqueue_unclaimed(job);
         }
@@ -142,7 +142,7 @@ impl Dispatcher {
         queue.push(Queued(job));
     }
 
-    fn enqueue_unminted(&mut self, job: Job) {
+    fn enqueue_unminted(&mut self, job: Box<Job>) {
         let (manifest, entry) = self.context.entry(job.at);
         let Some(partner) = self.context.partners.of(manifest, entry) else { return self.ready.push(Queued(job)) };
         match self.unminted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, partner)) {
@@ -318,7 +318,7 @@ impl Dispatcher {
         self.on_step(stepped);
     }
 
-    fn on_step(&mut self, stepped: Result<(Id, (Job, Stepped)), JoinError>) {
+    fn on_step(&mut self, stepped: Result<(Id, (Box<Job>, Stepped)), JoinError>) {
         let (job, (step, health)) = match stepped {
             Ok((id, stepped)) => {
                 self.running.remove(&id);
@@ -384,8 +384,8 @@ impl Dispatcher {
             }
             (Some(session), _) => {
                 events.tell(Event::Imported { who, attempts, session: session.session_id, took });
-                if let Some((verify, check)) =
-                    self.verify.as_ref().zip(super::check_of(&self.context, &self.lane, &done))
+                if let Some(verify) = &self.verify
+                    && let Some(check) = super::check_of(&self.context, &self.lane, &done)
                 {
                     // Verification has ended early; the next audit looks at this session.
                     let _ = verify.send(check);
@@ -469,7 +469,7 @@ impl Dispatcher {
 }
 
 /// A job whose token was to be minted, and what holds back the next while the partner's key is not known to mint.
-type MintStep = ((Job, Stepped), Option<OwnedSemaphorePermit>);
+type MintStep = ((Box<Job>, Stepped), Option<OwnedSemaphorePermit>);
 
 /// Waits until a slot is about to open for one more than those `ahead`, and a partner that has work may mint.
 async fn minting_turn(lane: &Lane, unminted: &[(Arc<Partner>, BinaryHeap<Queued>)], ahead: usize) -> (usize, Turn) {

@@ -165,7 +165,7 @@ struct Fresh {
 }
 
 impl Job {
-    /// Takes one step.
+    /// Takes one step. What few steps come to is boxed: each step's future is moved as a whole.
     pub async fn step(&mut self, context: &Context, lane: &Lane, slot: Slot) -> Stepped {
         match self.try_step(context, lane, slot).await {
             Ok(stepped) => stepped,
@@ -198,7 +198,7 @@ impl Job {
         match self.standing(life).begin() {
             Next::LookUp => {
                 drop(slot);
-                let next = self.look_up(context, lane, life).await?;
+                let next = Box::pin(self.look_up(context, lane, life)).await?;
                 Ok((self.follow(context, next).await?, None))
             }
             Next::Send => match fresh {
@@ -255,7 +255,7 @@ impl Job {
                 // What can't be sent any more can still be looked for.
                 drop(slot);
                 self.last = Some((Answer::Refused(error.class), error));
-                let next = self.look_up(context, lane, TokenLife::Lives).await?;
+                let next = Box::pin(self.look_up(context, lane, TokenLife::Lives)).await?;
                 return Ok((self.follow(context, next).await?, None));
             }
             Err(error) => return Ok((self.refuse_unsent(context, lane, manifest, entry, error).await?, None)),
@@ -292,7 +292,7 @@ impl Job {
                 let _recording = lane.recording();
                 self.succeed(context, attempt, &decision).await?
             }
-            Err(failure) => self.fail(context, lane, attempt, failure).await?,
+            Err(failure) => Box::pin(self.fail(context, lane, attempt, failure)).await?,
         };
         Ok((step, health))
     }
@@ -578,7 +578,7 @@ fn describe(
         label: entry.label().to_string(),
         receiver,
         source_session_id: entry.source_session_id.or_else(|| claims?.session_id),
-        from_application_id: claims.and_then(|claims| claims.from_application_id),
+        from_application_id: claims.filter(|it| it.session_id.is_some()).and_then(|it| it.from_application_id),
         session_kind: kind,
         place: entry.place.to_string(),
     }

@@ -17,7 +17,7 @@ use super::listing::Lists;
 use super::means::Means;
 use super::send_log::SendLog;
 use super::workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
-use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, clock_skew};
+use crate::didit::{Answer, Class, Client, Decision, Effect, Failure, ListQuery, Unread, clock_skew};
 use crate::ledger::LedgerError;
 use crate::ledger::records::{BudgetKind, RecentRequests, Requests};
 use crate::manifest::{Limits, WorkflowChoice};
@@ -304,6 +304,11 @@ impl Lane {
     /// A session's decision, fetched now. `None`: no such session.
     pub async fn decision(&self, session: Uuid) -> Result<Option<Decision>, CallError> {
         self.read(crate::pace::MAX_SENDS, || self.client.decision(session)).await
+    }
+
+    /// The same, not read yet.
+    pub async fn unread_decision(&self, session: Uuid) -> Result<Option<Unread>, CallError> {
+        self.read(crate::pace::MAX_SENDS, || self.client.unread_decision(session)).await
     }
 
     /// The server's time now: what it said last, and what has passed since by a clock that never jumps. Before the

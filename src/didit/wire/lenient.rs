@@ -2,6 +2,8 @@
 //! JSON. The published example of an import's answer has both, so a server that serves it word for word is read too.
 //! Half an answer is still no answer: nothing is ever completed.
 
+use serde::de::DeserializeSeed as _;
+
 use crate::didit::json::Shallow;
 use crate::didit::{Fields, Json};
 
@@ -14,10 +16,13 @@ pub(super) fn parse(body: &[u8]) -> Option<Json> {
     }
 }
 
-/// The fields of the JSON object in `body` that are neither lists nor objects; `None` where there is none.
-pub(super) fn parse_head(body: &[u8]) -> Option<Fields> {
-    match serde_json::from_slice(body) {
-        Ok(Shallow(fields)) => Some(fields),
+/// The JSON object in `body`, of which no more need be made than the fields of these names that are neither lists nor
+/// objects; `None` where there is none.
+pub(super) fn parse_head(body: &[u8], names: &'static [&'static str]) -> Option<Fields> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let fields = Shallow(names).deserialize(&mut deserializer);
+    match fields.and_then(|fields| deserializer.end().map(|()| fields)) {
+        Ok(fields) => Some(fields),
         Err(_) => match parse(body)? {
             Json::Object(fields) => Some(fields),
             _ => None,
@@ -27,7 +32,9 @@ pub(super) fn parse_head(body: &[u8]) -> Option<Fields> {
 
 fn parse_once(body: &[u8]) -> Option<Json> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_slice(body).ok().or_else(|| serde_json::from_slice(&without_trailing_commas(body)).ok())
+    // All texts are in UTF-8 if the body is.
+    let body = std::str::from_utf8(body).ok()?;
+    serde_json::from_str(body).ok().or_else(|| serde_json::from_slice(&without_trailing_commas(body.as_bytes())).ok())
 }
 
 /// `body` with each comma outside strings dropped that stands right before `]` or `}`.

@@ -13,6 +13,7 @@ mod lists;
 mod normal;
 mod status;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
@@ -109,9 +110,24 @@ impl std::fmt::Debug for Decision {
     }
 }
 
+/// The fields that say which session it is, and how it stands.
+const HEAD: [&str; 11] = [
+    "session_id",
+    "session_kind",
+    "session_number",
+    "session_url",
+    "status",
+    "workflow_id",
+    "vendor_data",
+    "shared_from_session",
+    "created_at",
+    "expires_at",
+    "environment",
+];
+
 /// The body is no decision: no JSON object, or one without a session id. Carries nothing of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a decision: no session id in it")]
+#[error("not a decision: no session id in it, or another one")]
 pub struct NotADecision;
 
 impl Decision {
@@ -124,7 +140,7 @@ impl Decision {
     /// Reads which session an answer tells of, and how it stands; its checks, features and reviews may be left out.
     /// The whole body has to be JSON all the same: half an answer is none.
     pub fn read_head(body: &[u8]) -> Result<Self, NotADecision> {
-        let fields = lenient::parse_head(body).ok_or(NotADecision)?;
+        let fields = lenient::parse_head(body, &HEAD).ok_or(NotADecision)?;
         Self::from_fields(fields).ok_or(NotADecision)
     }
 
@@ -161,6 +177,32 @@ impl Decision {
             .filter_map(|block| self.json.get(block)?.as_array())
             .flatten()
             .filter_map(|item| item.get("expiration_date")?.as_str()?.get(..10)?.parse().ok())
+    }
+}
+
+/// The answer to a request for a session's decision, not read yet. Reading makes some hundred small values, and is best
+/// done on the thread that looks at them and drops them.
+#[derive(Clone, PartialEq)]
+pub struct Unread {
+    session: Uuid,
+    body: Bytes,
+}
+
+impl std::fmt::Debug for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unread").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Unread {
+    pub(super) fn new(session: Uuid, body: Bytes) -> Self {
+        Self { session, body }
+    }
+
+    /// Reads it, if it is a decision of the session that was asked for.
+    pub fn read(&self) -> Result<Decision, NotADecision> {
+        Decision::read(&self.body)
+            .and_then(|read| if read.session_id == self.session { Ok(read) } else { Err(NotADecision) })
     }
 }
 

@@ -75,7 +75,12 @@ impl Status {
     }
 
     fn known(text: &str) -> Option<Self> {
-        Self::KNOWN.into_iter().find(|status| folded(status.as_str()).eq(folded(text)))
+        let is_meant = |status: &Self| folded(status.as_str()).eq(folded(text));
+        // Most are spelt so.
+        Self::KNOWN
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .or_else(|| Self::KNOWN.into_iter().find(is_meant))
     }
 
     /// Whether a session of this status can be shared (`didit-api.md` section 3).

@@ -10,7 +10,7 @@ use super::Job;
 
 /// A job that may be launched; the one whose token dies first comes first, those without a known end last.
 #[derive(Debug)]
-pub(super) struct Queued(pub(super) Job);
+pub(super) struct Queued(pub(super) Box<Job>);
 
 impl Queued {
     fn rank(&self) -> Reverse<(bool, Option<Timestamp>, usize)> {
@@ -44,7 +44,7 @@ pub(super) struct Waiting {
     /// When.
     pub(super) due: Instant,
     /// Which.
-    pub(super) job: Job,
+    pub(super) job: Box<Job>,
 }
 
 impl PartialEq for Waiting {
@@ -68,7 +68,7 @@ impl Ord for Waiting {
 }
 
 /// The first job of a queue, which gives its memory back as it empties: what is done takes some, too.
-pub(super) fn next(queue: &mut BinaryHeap<Queued>) -> Option<Job> {
+pub(super) fn next(queue: &mut BinaryHeap<Queued>) -> Option<Box<Job>> {
     const SMALL: usize = 1024;
     let job = queue.pop().map(|Queued(job)| job);
     if queue.capacity() > SMALL && queue.len() < queue.capacity() / 2 {

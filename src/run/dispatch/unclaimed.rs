@@ -21,7 +21,7 @@ pub(super) struct Unclaimed {
     sendable: BinaryHeap<Queued>,
     /// Those whose token is to be minted, or had from a program.
     to_prepare: BinaryHeap<Queued>,
-    looks: JoinSet<((Job, Stepped), Kind)>,
+    looks: JoinSet<((Box<Job>, Stepped), Kind)>,
     /// How many of either are looked at.
     looking: [usize; 2],
 }
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 }
 
 /// A job that was looked at.
-pub(super) type Looked = Result<(Id, ((Job, Stepped), Kind)), JoinError>;
+pub(super) type Looked = Result<(Id, ((Box<Job>, Stepped), Kind)), JoinError>;
 
 impl Unclaimed {
     fn queue(&mut self, kind: Kind) -> &mut BinaryHeap<Queued> {
@@ -71,7 +71,7 @@ impl Dispatcher {
         !job.claimed && self.context.means.ledger.is_shared()
     }
 
-    pub(super) fn enqueue_unclaimed(&mut self, job: Job) {
+    pub(super) fn enqueue_unclaimed(&mut self, job: Box<Job>) {
         let prepares = job.wants_mint(&self.context, &self.lane) || job.wants_program(&self.context);
         let kind = if prepares { Kind::ToPrepare } else { Kind::Sendable };
         self.unclaimed.queue(kind).push(Queued(job));
@@ -91,7 +91,7 @@ impl Dispatcher {
         }
     }
 
-    fn look_at(&mut self, mut job: Job, kind: Kind) {
+    fn look_at(&mut self, mut job: Box<Job>, kind: Kind) {
         let running = Running::of(&job);
         let (context, lane): (Arc<Context>, Arc<Lane>) = (Arc::clone(&self.context), Arc::clone(&self.lane));
         let handle = self.unclaimed.looks.spawn(async move {
