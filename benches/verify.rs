@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use didit_sync::didit::{Decision, Environment};
 use didit_sync::token::{FingerprintKey, SessionKind};
 use didit_sync::verify::{
-    Baseline, Case, Compiler, Evidence, Expectation, Expectations, Fetched, Measure, Sent, Severity, Subject, judge_all,
+    Baseline, Case, Compiler, Digest, Evidence, Expectation, Expectations, Fetched, Measure, Sent, Severity, Subject,
+    judge_all,
 };
 use jiff::civil::date;
 use rayon::ThreadPoolBuilder;
@@ -144,7 +145,7 @@ impl Recorded {
         // One in ten has drifted.
         let mut baseline = Baseline::new(id(1), seen);
         if let Some(seen) = baseline.seen.as_mut().filter(|_| n.is_multiple_of(10)) {
-            seen.blocks.insert("liveness_checks".to_owned(), "0".repeat(32));
+            seen.blocks.insert("liveness_checks".into(), Digest::NOTHING);
         }
         Self { body, subject, baseline }
     }

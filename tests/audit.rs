@@ -47,6 +47,25 @@ fn promise_10_an_audit_needs_no_manifest_and_finds_nothing_where_all_is_well() {
     assert_eq!((&document["findings"], &document["error"]), (&json!([]), &Value::Null));
 }
 
+/// Four entries imported, of a server that answers with what is no decision so often.
+fn garbled(often: &str) -> Scene {
+    let scene = Scene::new(Config { faults: format!("decision.garbage={often}").parse().unwrap(), ..sandbox(4) });
+    scene.write("m.yaml", &scene.manifest("acme"));
+    scene.run(&["apply", "m.yaml", "--yes", "--no-verify"]).exits(0);
+    scene
+}
+
+#[test]
+fn an_answer_that_is_no_decision_is_asked_for_again_and_says_nothing_of_its_session() {
+    let document = audit(&garbled("x2"), 0);
+    let findings = json!({"error": 0, "warning": 0, "info": 0});
+    assert_eq!(document["summary"], json!({"sessions": 4, "checked": 4, "findings": findings}));
+    // Nothing but such answers, though each request is answered.
+    let document = audit(&garbled("100%"), 69);
+    assert_eq!(document["summary"], json!({"sessions": 4, "checked": 0, "findings": findings}));
+    assert_eq!(document["error"]["name"], "unavailable");
+}
+
 #[test]
 fn each_change_is_found_under_its_rule() {
     let scene = imported();

@@ -111,7 +111,7 @@ fn planned(manifests: Option<&Arc<Manifests>>, past: &Kept) -> Result<Vec<Planne
 }
 
 /// How many entries are read at once.
-const AT_ONCE: usize = 1000;
+const AT_ONCE: usize = 16_000;
 
 /// The imported ones of these.
 fn of_manifests(planned: &[Planned], past: &Kept) -> Result<Auditables, LedgerError> {

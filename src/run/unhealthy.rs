@@ -31,6 +31,16 @@ impl Streak {
         }
     }
 
+    /// Notes an answer of which it isn't known yet whether anything went well.
+    pub fn heard(&mut self) {
+        self.in_a_row = 0;
+    }
+
+    /// Notes that an answer that was heard earlier was good.
+    pub fn was_good(&mut self) {
+        self.well = true;
+    }
+
     /// What it amounts to when there was less than that to send: unavailable where nothing went well.
     #[must_use]
     pub fn verdict(self) -> Option<String> {
@@ -60,5 +70,18 @@ mod tests {
             assert!(streak.note(Err(Class::Timeout)).is_none());
         }
         assert!(streak.note(Err(Class::Network)).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_read_yet_starts_anew_but_is_no_success() {
+        let mut streak = Streak::default();
+        for _ in 0..40 {
+            assert!(streak.note(Err(Class::Protocol)).is_none());
+            streak.heard();
+        }
+        assert!(streak.note(Err(Class::Protocol)).is_none());
+        assert!(streak.verdict().is_some());
+        streak.was_good();
+        assert!(streak.verdict().is_none());
     }
 }

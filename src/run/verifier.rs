@@ -60,6 +60,8 @@ pub struct Verified {
     pub acceptances: Vec<Acceptance>,
     /// Sessions that were not reached before the time was up.
     pub left: u64,
+    /// Sessions whose answer could not be read.
+    pub(super) unread: Vec<Check>,
     /// Why it ended early, or could not check all.
     pub halts: Vec<Halt>,
 }
@@ -94,6 +96,7 @@ impl Verified {
         self.findings.extend(other.findings);
         self.acceptances.extend(other.acceptances);
         self.left += other.left;
+        self.unread.extend(other.unread);
         self.halts.extend(other.halts);
     }
 }
@@ -170,15 +173,62 @@ impl Winding {
 
 type Fetch = (Check, Result<Fetched, CallError>);
 
+/// What is being fetched.
+#[derive(Default)]
+struct Fetches {
+    tasks: JoinSet<(Fetch, Reading)>,
+    /// How many are read at once.
+    reading: usize,
+}
+
+/// When an answer is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Where it is judged.
+    Later,
+    /// As it comes, so that one that can't be read counts as a failure, and is asked for again.
+    AtOnce,
+}
+
+impl Fetches {
+    fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn begin(&mut self, lane: &Arc<Lane>, check: Check, reading: Reading) {
+        self.reading += usize::from(reading == Reading::AtOnce);
+        let lane = Arc::clone(lane);
+        self.tasks.spawn(async move { (fetch(&lane, check, reading).await, reading) });
+    }
+
+    async fn give_up(&mut self) {
+        self.tasks.shutdown().await;
+        self.reading = 0;
+    }
+
+    async fn next(&mut self) -> Option<Result<Fetch, JoinError>> {
+        let ended = self.tasks.join_next().await?;
+        Some(ended.map(|(fetch, reading)| {
+            self.reading -= usize::from(reading == Reading::AtOnce);
+            fetch
+        }))
+    }
+}
+
 impl Verifier {
     /// Works until no more is `incoming` and everything is judged, or until it is stopped.
     ///
     /// While batches are judged and kept, the next are fetched; where that falls behind, no more are fetched, so that
-    /// memory holds a few batches whatever there is to verify.
+    /// memory holds a few batches whatever there is to verify. What could not be read is fetched once more before
+    /// anything new.
     pub async fn run(self, mut incoming: Incoming, mut stop: Listener) -> Verified {
         let this = Arc::new(self);
         let mut verified = Verified::default();
-        let mut fetches: JoinSet<Fetch> = JoinSet::new();
+        let mut fetches = Fetches::default();
         let mut judgements: JoinSet<Result<Verified, Halt>> = JoinSet::new();
         let mut batch = Vec::new();
         let mut streak = Streak::default();
@@ -187,20 +237,37 @@ impl Verifier {
         linger.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let most = this.lane.limits.concurrency as usize;
         let mut winding = Winding::default();
-        while (open || !fetches.is_empty()) && verified.halts.is_empty() {
-            let (mut is_due, is_behind) = (false, batch.len() >= BATCH);
+        let mut is_due = false;
+        while verified.halts.is_empty() {
+            for check in verified.unread.drain(..) {
+                fetches.begin(&this.lane, check, Reading::AtOnce);
+            }
+            is_due |= batch.len() >= BATCH || !open && fetches.is_empty();
+            if is_due && !batch.is_empty() && judgements.len() < ABREAST {
+                judgements.spawn(Arc::clone(&this).judge(std::mem::take(&mut batch), stop.clone()));
+            }
+            is_due = false;
+            if !open && fetches.is_empty() && batch.is_empty() && judgements.is_empty() {
+                break;
+            }
+            let may_begin = batch.len() < BATCH && fetches.len() < most && fetches.reading == 0;
             tokio::select! {
                 biased;
                 asked = wait_for(&mut stop, |request| *request != winding.heard) => {
                     verified.halts.extend(winding.hear(asked));
                 }
-                Some(judged) = judgements.join_next(), if !judgements.is_empty() => verified.take(judged),
+                Some(judged) = judgements.join_next(), if !judgements.is_empty() => {
+                    verified.take(judged);
+                    if verified.checked > 0 {
+                        streak.was_good();
+                    }
+                }
                 _ = linger.tick(), if !batch.is_empty() => is_due = true,
-                Some(fetch) = fetches.join_next(), if !fetches.is_empty() => match fetch {
+                Some(fetch) = fetches.next(), if !fetches.is_empty() => match fetch {
                     Ok(fetch) => verified.halts.extend(this.take(fetch, &mut batch, &mut streak)),
                     Err(error) => verified.halts.push(Halt::lost(&error)),
                 },
-                check = incoming.recv(), if open && (winding.is_under_way() || !is_behind && fetches.len() < most) => {
+                check = incoming.recv(), if open && (winding.is_under_way() || may_begin) => {
                     match check {
                         None => open = false,
                         Some(_) if winding.is_under_way() => {
@@ -209,17 +276,14 @@ impl Verifier {
                         }
                         Some(check) => {
                             verified.sessions += 1;
-                            fetches.spawn(fetch(Arc::clone(&this.lane), check));
+                            fetches.begin(&this.lane, check, Reading::Later);
                         }
                     }
                 }
                 () = winding.given_up(), if !fetches.is_empty() => {
                     verified.left += fetches.len() as u64;
-                    fetches.shutdown().await;
+                    fetches.give_up().await;
                 }
-            }
-            if (is_due || batch.len() >= BATCH) && judgements.len() < ABREAST {
-                judgements.spawn(Arc::clone(&this).judge(std::mem::take(&mut batch), stop.clone()));
             }
         }
         if !batch.is_empty() {
@@ -239,7 +303,11 @@ impl Verifier {
     fn take(&self, (check, fetched): Fetch, batch: &mut Vec<(Check, Fetched)>, streak: &mut Streak) -> Option<Halt> {
         match fetched {
             Ok(fetched) => {
-                streak.note(Ok(()));
+                if let Fetched::Unread(_) = fetched {
+                    streak.heard();
+                } else {
+                    streak.note(Ok(()));
+                }
                 batch.push((check, fetched));
                 None
             }
@@ -271,29 +339,32 @@ impl Verifier {
         let mut baselines = ledger.baselines(entries).await.map_err(Halt::Ledger)?;
         let mut asked = Vec::with_capacity(batch.len());
         let mut cases = Vec::with_capacity(batch.len());
-        let mut duplicates = Vec::new();
-        for (Check { entry, subject, accept, .. }, fetched) in batch {
+        for (Check { entry, subject, fresh, accept }, fetched) in batch {
             let baseline = baselines.remove(&entry);
-            duplicates.extend(duplicate(&subject, &shared, baseline.as_ref()));
             cases.push(Case { subject, fetched, baseline });
-            asked.push((entry, accept));
+            asked.push((entry, fresh, accept));
         }
         // By the server's clock: ours may have been wrong from the start.
         let today = self.lane.server_now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let measure = Measure { today, key: ledger.identity().key.clone() };
         let judged = verify::judge_in_background(self.means.judging, cases, measure).await;
         let (Judged { mut findings, seen }, cases) = judged.map_err(|error| Halt::Internal(error.to_string()))?;
-        let looked = asked.into_iter().zip(cases).zip(seen).map(|(((entry, accept), case), seen)| {
-            let Case { subject, baseline, .. } = case;
-            Looked { entry, subject, accept, baseline, seen }
-        });
-        let looked = looked.collect();
         // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
-        findings.extend(duplicates);
+        let (mut looked, mut unread) = (Vec::with_capacity(cases.len()), Vec::new());
+        for (((entry, fresh, accept), Case { subject, fetched, baseline }), seen) in
+            asked.into_iter().zip(cases).zip(seen)
+        {
+            if matches!(fetched, Fetched::Unread(_)) {
+                unread.push(Check { entry, subject, fresh, accept });
+                continue;
+            }
+            findings.extend(duplicate(&subject, &shared, baseline.as_ref()));
+            looked.push(Looked { entry, subject, accept, baseline, seen });
+        }
         tokio::select! {
             biased;
-            () = self.drop_renamed_workflows(&mut findings) => Ok(Some(Batch { looked, findings })),
+            () = self.drop_renamed_workflows(&mut findings) => Ok(Some(Batch { looked, findings, unread })),
             // What needs an answer that does not come is left to the next audit.
             _ = wait_for(stop, |request| *request != Request::GoOn) => Ok(None),
         }
@@ -314,7 +385,7 @@ impl Verifier {
             let who = Who { manifest: subject.manifest.as_str().into(), entry: subject.id.as_str().into() };
             self.means.events.tell(Event::Verified { who, is_bad: bad.contains(entry) });
         }
-        Ok(Verified { checked, findings, acceptances, ..Verified::default() })
+        Ok(Verified { checked, findings, acceptances, unread: batch.unread, ..Verified::default() })
     }
 }
 
@@ -340,6 +411,8 @@ struct Looked {
 struct Batch {
     looked: Vec<Looked>,
     findings: Vec<Finding>,
+    /// Those whose answer could not be read.
+    unread: Vec<Check>,
 }
 
 impl Batch {
@@ -419,17 +492,23 @@ impl Verifier {
     }
 }
 
-async fn fetch(lane: Arc<Lane>, check: Check) -> Fetch {
+async fn fetch(lane: &Lane, check: Check, reading: Reading) -> Fetch {
     let session = check.subject.session_id;
     let waits: &[Duration] = if check.fresh { &PATIENCE } else { &[] };
     let mut waits = waits.iter();
     loop {
-        let decision = lane.decision(session).await;
+        let fetched = match reading {
+            Reading::Later => lane.unread_decision(session).await.map(|unread| unread.map(Fetched::Unread)),
+            // Boxed, since it is rare: each fetch is moved as a whole.
+            Reading::AtOnce => {
+                Box::pin(lane.decision(session)).await.map(|read| read.map(|it| Fetched::Decision(Box::new(it))))
+            }
+        };
         #[cfg(debug_assertions)]
         Point::Fetched.pass();
-        match decision {
+        match fetched {
             Err(failure) => return (check, Err(failure)),
-            Ok(Some(decision)) => return (check, Ok(Fetched::Decision(Box::new(decision)))),
+            Ok(Some(fetched)) => return (check, Ok(fetched)),
             Ok(None) => match waits.next() {
                 None => return (check, Ok(Fetched::Missing)),
                 Some(wait) => tokio::time::sleep(*wait).await,

@@ -1,5 +1,8 @@
 //! The rules that measure against a baseline.
 
+use compact_str::CompactString;
+
+use super::digest::Digest;
 use super::evidence::{APART, Evidence};
 use super::{Finding, Rule, Subject};
 
@@ -13,6 +16,10 @@ const DECLINED: &str = "Declined";
 /// twice.
 #[must_use]
 pub fn drift(subject: &Subject, then: &Evidence, now: &Evidence, told: &[Finding]) -> Vec<Finding> {
+    // Most nights, most sessions.
+    if then == now {
+        return Vec::new();
+    }
     let features = changed_features(then, now);
     let mut findings: Vec<Finding> = status(subject, then, now).into_iter().collect();
     let is_told = |rule: &Rule| told.iter().any(|finding| finding.rule == *rule);
@@ -52,10 +59,11 @@ fn changed_features<'e>(then: &'e Evidence, now: &'e Evidence) -> Vec<FeatureCha
     if then.features.is_empty() || now.features.is_empty() {
         return Vec::new();
     }
-    let mut names: Vec<&String> = then.features.keys().chain(now.features.keys()).collect();
+    let mut names: Vec<&CompactString> = then.features.keys().chain(now.features.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let of = |evidence: &'e Evidence, name: &String| evidence.features.get(name).map_or(ABSENT, String::as_str);
+    let of =
+        |evidence: &'e Evidence, name: &CompactString| evidence.features.get(name).map_or(ABSENT, |it| it.as_str());
     names
         .into_iter()
         .map(|name| (name.as_str(), of(then, name), of(now, name)))
@@ -71,38 +79,31 @@ fn features_drift(subject: &Subject, changed: &[FeatureChange<'_>]) -> Finding {
     Finding { block: Some("features".to_owned()), ..finding }
 }
 
-/// A block that changed, with the first digits of both digests.
+/// A block that changed.
 struct BlockChange {
     name: String,
-    was: String,
-    is: String,
+    was: Digest,
+    is: Digest,
 }
 
 /// Each block once, whether it changed itself or in a field apart whose rule is silent.
 fn changed_blocks(then: &Evidence, now: &Evidence, speaks_for: &dyn Fn(&str) -> bool) -> Vec<BlockChange> {
     let mut changes: Vec<BlockChange> = Vec::new();
-    // Most nights, most sessions.
-    if then.blocks == now.blocks {
-        return changes;
-    }
-    for (name, is) in &now.blocks {
+    for (name, is) in now.blocks.iter() {
         let (block, field) =
             name.split_once(APART).map_or((name.as_str(), None), |(block, field)| (block, Some(field)));
         let Some(was) = then.blocks.get(name).filter(|was| *was != is) else { continue };
         let is_known = changes.last().is_some_and(|change| change.name == block);
         if !is_known && !field.is_some_and(speaks_for) {
-            changes.push(BlockChange { name: block.to_owned(), was: was.clone(), is: is.clone() });
+            changes.push(BlockChange { name: block.to_owned(), was: *was, is: *is });
         }
     }
     changes
 }
 
 fn block_drift(subject: &Subject, change: &BlockChange) -> Finding {
-    let digest = |digest: &str| match digest.get(..8) {
-        Some(digits) => format!("{} {digits}", change.name),
-        None => format!("{} empty", change.name),
-    };
+    let digest = |digest: Digest| format!("{} {digest}", change.name);
     let message = format!("{} is not what it was", change.name);
-    let finding = subject.finding(Rule::EvidenceDrift, &message).comparing(&digest(&change.was), &digest(&change.is));
+    let finding = subject.finding(Rule::EvidenceDrift, &message).comparing(&digest(change.was), &digest(change.is));
     Finding { block: Some(change.name.clone()), ..finding }
 }

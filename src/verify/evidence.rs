@@ -6,21 +6,18 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::{CompactString, format_compact};
 use jiff::Timestamp;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::canonical::{write_apart, write_block};
+use super::digest::Digest;
 use super::volatile::VOLATILE;
 use super::{Finding, Rule};
 use crate::didit::{Decision, Fields, Json, Status};
 use crate::token::{FingerprintKey, PreparedKey};
-
-/// The digest of a block that holds nothing.
-const NOTHING: &str = "";
-
-/// Bytes of a digest: enough that no two are equal by chance.
-const DIGEST: usize = 16;
 
 /// Joins a block's name and that of a field kept apart.
 pub(super) const APART: char = '/';
@@ -31,12 +28,11 @@ pub struct Evidence {
     /// The status.
     pub status: Option<Status>,
     /// Each feature with the statuses it has, sorted.
-    pub features: BTreeMap<String, String>,
+    pub features: LiteMap<CompactString, CompactString>,
     /// The reviews.
     pub reviews: Vec<Reviewed>,
-    /// Each block that the API returns, with its digest in hex; empty where it holds nothing. `BLOCK/FIELD` is a
-    /// field that has a rule of its own.
-    pub blocks: BTreeMap<String, String>,
+    /// Each block that the API returns, with its digest. `BLOCK/FIELD` is a field that has a rule of its own.
+    pub blocks: LiteMap<CompactString, Digest>,
 }
 
 /// A review, as it is known again: not who, nor the comment.
@@ -95,41 +91,41 @@ impl Evidence {
         if next.features.is_empty() {
             next.features.clone_from(&now.features);
         }
-        for (block, digest) in &now.blocks {
-            next.blocks.entry(block.clone()).or_insert_with(|| digest.clone());
+        for (block, digest) in now.blocks.iter() {
+            next.blocks.try_insert(block.clone(), *digest);
         }
         (next != *self).then_some(next)
     }
 }
 
-fn features(decision: &Decision) -> BTreeMap<String, String> {
-    let mut by_name: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for feature in &decision.features {
-        let status = feature.status.as_ref().map_or("none", Status::as_str);
-        by_name.entry(feature.feature.clone()).or_default().push(status);
-    }
-    let joined = |mut statuses: Vec<&str>| {
-        statuses.sort_unstable();
-        statuses.join(", ")
+fn features(decision: &Decision) -> LiteMap<CompactString, CompactString> {
+    let named = decision.features.iter();
+    let mut told: Vec<(&str, &str)> =
+        named.map(|it| (it.feature.as_str(), it.status.as_ref().map_or("none", Status::as_str))).collect();
+    told.sort_unstable();
+    let of_one = told.chunk_by(|one, other| one.0 == other.0);
+    let joined = |statuses: &[(&str, &str)]| match statuses {
+        [(_, status)] => CompactString::from(*status),
+        several => several.iter().map(|(_, status)| *status).collect::<Vec<_>>().join(", ").into(),
     };
-    by_name.into_iter().map(|(name, statuses)| (name, joined(statuses))).collect()
+    of_one.map(|statuses| (statuses[0].0.into(), joined(statuses))).collect()
 }
 
-fn blocks(decision: &Decision, key: &FingerprintKey) -> BTreeMap<String, String> {
+fn blocks(decision: &Decision, key: &FingerprintKey) -> LiteMap<CompactString, Digest> {
     let key = key.prepared();
     let mut blocks = Vec::new();
     let mut out = Vec::with_capacity(4096);
     let fields = decision.json.as_object().into_iter().flat_map(Fields::iter);
     for (field, block) in fields.filter(|(field, _)| !VOLATILE.is_left_out(field)) {
         let name = plain(field, &key);
-        let mut digest = |name: String, write: &dyn Fn(&mut Vec<u8>) -> bool| {
+        let mut digest = |name: CompactString, write: &dyn Fn(&mut Vec<u8>) -> bool| {
             begin(&mut out, decision.session_id, &name);
-            let digest = if write(&mut out) { hex(&key, &out) } else { NOTHING.to_owned() };
+            let digest = if write(&mut out) { Digest::of(&key, &out) } else { Digest::NOTHING };
             blocks.push((name, digest));
         };
         if is_checks(block) {
             for apart in &VOLATILE.apart {
-                digest(format!("{name}{APART}{apart}"), &|out| write_apart(block, apart, out));
+                digest(format_compact!("{name}{APART}{apart}"), &|out| write_apart(block, apart, out));
             }
         }
         digest(name, &|out| write_block(block, field, out));
@@ -150,22 +146,13 @@ fn begin(out: &mut Vec<u8>, session: Uuid, name: &str) {
 }
 
 /// A name that can be shown: others write it.
-fn plain(name: &str, key: &PreparedKey) -> String {
+fn plain(name: &str, key: &PreparedKey) -> CompactString {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     if is_plain && !name.is_empty() && name.len() <= 40 {
-        name.to_owned()
+        name.into()
     } else {
-        format!("other_{}", key.fingerprint(name.as_bytes()))
+        format_compact!("other_{}", key.fingerprint(name.as_bytes()))
     }
-}
-
-fn hex(key: &PreparedKey, bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut hex = String::with_capacity(2 * DIGEST);
-    for byte in &key.fingerprint(bytes).as_bytes()[..DIGEST] {
-        hex.extend([byte >> 4, byte & 15].map(|nibble| char::from(DIGITS[usize::from(nibble)])));
-    }
-    hex
 }
 
 /// What a session is measured against: what the first verification saw, or what was accepted later.

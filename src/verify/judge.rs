@@ -56,9 +56,14 @@ pub fn judge_all(cases: &[Case], measure: &Measure) -> Judged {
     gather(cases.par_iter().map(|case| judge_case(case, measure)).collect(), cases)
 }
 
-/// The same, with each decision dropped where it was judged.
+/// The same, with each decision read, judged and dropped in one go. An answer that is no decision stays where it is, and
+/// nothing is judged by it.
 fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Judged {
     let judge = |case: &mut Case| {
+        if let Fetched::Unread(unread) = &case.fetched {
+            let Ok(decision) = unread.read() else { return (Vec::new(), None) };
+            case.fetched = Fetched::Decision(Box::new(decision));
+        }
         let judged = judge_case(case, measure);
         case.fetched = Fetched::NotChecked;
         judged
@@ -101,7 +106,8 @@ pub enum Judging {
     InPlace,
 }
 
-/// [`judge_all`], where it is to be done; the cases come back without the decisions, which are large.
+/// [`judge_all`], where it is to be done; the cases come back without the decisions, which are large, but with answers
+/// that could not be read.
 pub async fn judge_in_background(
     judging: Judging,
     mut cases: Vec<Case>,
@@ -126,7 +132,7 @@ pub async fn judge_in_background(
 pub fn judge(subject: &Subject, fetched: &Fetched, today: Date) -> Vec<Finding> {
     let mut findings: Vec<Finding> = status_unexpected(subject).into_iter().collect();
     match fetched {
-        Fetched::NotChecked => {}
+        Fetched::NotChecked | Fetched::Unread(_) => {}
         Fetched::Missing => {
             findings.push(subject.finding(Rule::SessionMissing, "the API knows no such session any more"));
         }

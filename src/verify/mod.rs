@@ -11,6 +11,7 @@
 //! A finding says ids, statuses and `vendor_data`, never personal data: not even the date at which a document expired.
 
 mod canonical;
+mod digest;
 mod drift;
 mod evidence;
 mod expect;
@@ -21,9 +22,10 @@ mod volatile;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::didit::{Decision, Environment};
+use crate::didit::{Decision, Environment, Unread};
 use crate::token::SessionKind;
 
+pub use digest::Digest;
 pub use drift::drift;
 pub use evidence::{Baseline, Evidence, Reviewed};
 pub use expect::{
@@ -71,6 +73,8 @@ pub struct Subject {
 pub enum Fetched {
     /// The session with its results.
     Decision(Box<Decision>),
+    /// The same, to be read where it is judged.
+    Unread(Unread),
     /// There is no such session.
     Missing,
     /// It was not asked, or did not answer: only recorded facts are judged.

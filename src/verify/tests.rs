@@ -329,7 +329,7 @@ fn only_a_review_since_the_baseline_explains_a_status_and_only_the_last_one() {
 fn promise_5_evidence_says_nothing_personal_and_two_sessions_or_ledgers_nothing_alike() {
     let kept = serde_json::to_string(&Baseline::new(SESSION, evidence(&plural()))).unwrap();
     assert!(!kept.contains("Carmen") && !kept.contains("2026-11-23"), "{kept}");
-    let block = |evidence: Evidence| evidence.blocks["id_verifications"].clone();
+    let block = |evidence: Evidence| *evidence.blocks.get("id_verifications").unwrap();
     let other_session = with(plural(), "/session_id", json!(OTHER));
     assert_ne!(block(evidence(&plural())), block(evidence(&other_session)));
     let Fetched::Decision(decision) = fetched(&plural()) else { unreachable!() };
