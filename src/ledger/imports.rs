@@ -102,16 +102,16 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
     if it.attempt.is_none() {
         // Where there is an attempt, its intent has set it. A column that refers to another table costs SQLite more to set
         // than all others together.
-        tx.prepare("UPDATE entries SET run = ?2 WHERE id = ?1 AND (state <> 'imported' OR ?3)")?.execute(params![
-            it.entry.0,
-            it.run.0,
-            it.session.is_some()
-        ])?;
+        let sql = match it.session {
+            // What another run has found meanwhile stands.
+            None => "UPDATE entries SET run = ?2 WHERE id = ?1 AND state <> 'imported'",
+            Some(_) => "UPDATE entries SET run = ?2 WHERE id = ?1",
+        };
+        tx.prepare(sql)?.execute(params![it.entry.0, it.run.0])?;
     }
     match &it.session {
         None => tx
             .prepare(
-                // What another run has found meanwhile stands.
                 "UPDATE entries SET state = ?2, error_class = ?3, error_status = ?4, error_detail = ?5
                  WHERE id = ?1 AND state <> 'imported'",
             )?
