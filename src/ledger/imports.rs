@@ -100,8 +100,8 @@ fn update_sending(tx: &Connection, entry: EntryId, it: &Intent) -> db::Result<i6
 pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
     let (class, status, detail) = error(it);
     if it.attempt.is_none() {
-        // Where there is an attempt, its intent has set it. A column that refers to another table costs SQLite more to set
-        // than all others together.
+        // Where there is an attempt, its intent has set it. To set a column that refers to another table, SQLite looks there,
+        // and keeps a journal for the statement.
         let sql = match it.session {
             // What another run has found meanwhile stands.
             None => "UPDATE entries SET run = ?2 WHERE id = ?1 AND state <> 'imported'",

@@ -201,6 +201,7 @@ fn to_server(
     let location = Location::Server(Box::new(server.clone()));
     let failed = |error: db::Error| LedgerError::of(&location, &error);
     let to = served::connect(server).map_err(failed)?;
+    let _release = served::Release(&to);
     served::refuse_unfit(&to, server)?;
     make_room(&to, original).map_err(failed)?;
     if shares_tables(&to).map_err(failed)? {

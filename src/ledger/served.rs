@@ -308,9 +308,19 @@ impl Drop for Session {
         if let Some(connection) = &self.connection {
             // Otherwise whoever meets its claims finds that it is gone.
             let _ = connection.execute("DELETE FROM runners WHERE id = ?1", [self.id.as_str()]);
-            // The server may notice the end of the connection only after the next run has asked for the lock.
-            let _ = connection.batch("SELECT pg_advisory_unlock_all()");
+            drop(Release(connection));
         }
+    }
+}
+
+/// Releases the locks of a connection when it is dropped: the server may notice the connection's end only after the next
+/// command has asked for them.
+pub(super) struct Release<'c>(pub(super) &'c Connection);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        // A broken connection is noticed, sooner or later.
+        let _ = self.0.batch("SELECT pg_advisory_unlock_all()");
     }
 }
 
