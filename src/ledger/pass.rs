@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::read::{borrowed, fingerprint, optional_uuid, record_by_id, unreadable};
 use super::records::{EntryId, ReceiverRef, Record, Sketch, Sought, State};
-use super::{LedgerError, Reader};
+use super::{LedgerError, Location, Reader};
 use crate::didit::Class;
 use crate::token::SessionKind;
 
@@ -108,14 +108,15 @@ impl Reader {
         })
     }
 
-    /// These entries, in the order given; of very many, several parts are read side by side.
+    /// These entries, in the order given; of very many in a file, several parts are read side by side.
     pub fn records_of(&self, ids: &[EntryId]) -> Result<Vec<Record>, LedgerError> {
         let part = |reader: &Self, ids: &[EntryId]| {
             reader.run_query(|connection| {
                 ids.iter().map(|id| record_by_id(connection, *id)).collect::<db::Result<Vec<_>>>()
             })
         };
-        let mut parts = ids.chunks(ids.len().div_ceil(cores()).max(FEW_RECORDS));
+        let readers = if matches!(self.location(), Location::File(_)) { cores() } else { 1 };
+        let mut parts = ids.chunks(ids.len().div_ceil(readers).max(FEW_RECORDS));
         let first = parts.next().unwrap_or_default();
         thread::scope(|scope| {
             let others: Vec<_> = parts

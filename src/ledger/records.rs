@@ -274,8 +274,8 @@ pub struct NewEntry {
     pub receiver: Receiver,
     /// The shared session, where known.
     pub source_session_id: Option<Uuid>,
-    /// The application that shared, where the claims of the token name the source session, too: that they do is told by
-    /// this.
+    /// The application that shared. Of a token that is sent, only where its claims name the source session, too: that they
+    /// do is told by this.
     pub from_application_id: Option<Uuid>,
     /// The kind.
     pub session_kind: Option<SessionKind>,

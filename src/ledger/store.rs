@@ -408,7 +408,7 @@ pub(super) fn write_entry(tx: &Connection, entry: Option<EntryId>, new: &NewEntr
         tx.prepare(
             "UPDATE entries SET manifest = ?2, label = ?3, place = ?4, run = ?5,
                source_session_id = coalesce(source_session_id, ?6),
-               from_application_id = CASE WHEN token IS NULL THEN coalesce(?7, from_application_id) ELSE from_application_id END,
+               from_application_id = CASE WHEN attempts = 0 THEN coalesce(?7, from_application_id) ELSE from_application_id END,
                session_kind = coalesce(?8, session_kind), application_id = coalesce(application_id, ?9) WHERE id = ?1",
         )?
         .execute(params![entry.0, new.manifest, new.label, new.place, run.0, source, from, kind, application])?;

@@ -177,7 +177,7 @@ type Fetch = (Check, Result<Fetched, CallError>);
 #[derive(Default)]
 struct Fetches {
     tasks: JoinSet<(Fetch, Reading)>,
-    /// How many are read at once.
+    /// How many of them are to be read as they come.
     reading: usize,
 }
 
@@ -223,8 +223,8 @@ impl Verifier {
     /// Works until no more is `incoming` and everything is judged, or until it is stopped.
     ///
     /// While batches are judged and kept, the next are fetched; where that falls behind, no more are fetched, so that
-    /// memory holds a few batches whatever there is to verify. What could not be read is fetched once more before
-    /// anything new.
+    /// memory holds a few batches whatever there is to verify. What could not be read is asked for again; where a whole
+    /// batch was so, before anything new, so that failures in a row are seen to be that.
     pub async fn run(self, mut incoming: Incoming, mut stop: Listener) -> Verified {
         let this = Arc::new(self);
         let mut verified = Verified::default();
@@ -237,9 +237,14 @@ impl Verifier {
         linger.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let most = this.lane.limits.concurrency as usize;
         let mut winding = Winding::default();
-        let mut is_due = false;
+        let (mut is_due, mut is_garbled) = (false, false);
         while verified.halts.is_empty() {
-            for check in verified.unread.drain(..) {
+            if winding.is_under_way() {
+                verified.left += std::mem::take(&mut verified.unread).len() as u64;
+            }
+            while fetches.len() < most
+                && let Some(check) = verified.unread.pop()
+            {
                 fetches.begin(&this.lane, check, Reading::AtOnce);
             }
             is_due |= batch.len() >= BATCH || !open && fetches.is_empty();
@@ -250,15 +255,20 @@ impl Verifier {
             if !open && fetches.is_empty() && batch.is_empty() && judgements.is_empty() {
                 break;
             }
-            let may_begin = batch.len() < BATCH && fetches.len() < most && fetches.reading == 0;
+            let is_held_up = is_garbled && fetches.reading > 0;
+            let may_begin = batch.len() < BATCH && fetches.len() < most && !is_held_up;
+            let is_fetching = open || !fetches.is_empty();
             tokio::select! {
                 biased;
-                asked = wait_for(&mut stop, |request| *request != winding.heard) => {
+                // What is fetched already is judged all the same, or left by the judging itself.
+                asked = wait_for(&mut stop, |request| *request != winding.heard), if is_fetching => {
                     verified.halts.extend(winding.hear(asked));
                 }
                 Some(judged) = judgements.join_next(), if !judgements.is_empty() => {
+                    let before = verified.checked;
                     verified.take(judged);
-                    if verified.checked > 0 {
+                    is_garbled = verified.checked == before && !verified.unread.is_empty();
+                    if verified.checked > before {
                         streak.was_good();
                     }
                 }

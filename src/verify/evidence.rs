@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use compact_str::{CompactString, format_compact};
 use jiff::Timestamp;
 use litemap::LiteMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::canonical::{write_apart, write_block};
@@ -28,11 +28,18 @@ pub struct Evidence {
     /// The status.
     pub status: Option<Status>,
     /// Each feature with the statuses it has, sorted.
+    #[serde(serialize_with = "as_map")]
     pub features: LiteMap<CompactString, CompactString>,
     /// The reviews.
     pub reviews: Vec<Reviewed>,
     /// Each block that the API returns, with its digest. `BLOCK/FIELD` is a field that has a rule of its own.
+    #[serde(serialize_with = "as_map")]
     pub blocks: LiteMap<CompactString, Digest>,
+}
+
+/// As a map, even where it is empty: of that, `litemap` makes a list.
+fn as_map<V: Serialize, S: Serializer>(map: &LiteMap<CompactString, V>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter())
 }
 
 /// A review, as it is known again: not who, nor the comment.

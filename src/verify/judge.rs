@@ -106,8 +106,8 @@ pub enum Judging {
     InPlace,
 }
 
-/// [`judge_all`], where it is to be done; the cases come back without the decisions, which are large, but with answers
-/// that could not be read.
+/// [`judge_all`], where it is to be done, with answers read there; the cases come back without the decisions, which are
+/// large, but with those answers that are none.
 pub async fn judge_in_background(
     judging: Judging,
     mut cases: Vec<Case>,

@@ -338,6 +338,16 @@ fn promise_5_evidence_says_nothing_personal_and_two_sessions_or_ledgers_nothing_
 }
 
 #[test]
+fn evidence_is_kept_as_it_was_by_earlier_versions() {
+    let of_nothing = r#"{"status":null,"features":{},"reviews":[],"blocks":{}}"#;
+    assert_eq!(serde_json::to_string(&Evidence::default()).unwrap(), of_nothing);
+    assert_eq!(serde_json::from_str::<Evidence>(of_nothing).unwrap(), Evidence::default());
+    let text = r#"{"status":"Approved","features":{"AML":"Approved"},"reviews":[],"blocks":{"aml_screenings":"","id_verifications":"00112233445566778899aabbccddeeff"}}"#;
+    let read: Evidence = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), text);
+}
+
+#[test]
 fn a_baseline_of_another_session_measures_nothing() {
     let then = with(plural(), "/id_verifications/0/first_name", json!("Elena"));
     let baseline = Some(Baseline { session_id: OTHER, ..Baseline::new(SESSION, evidence(&then)) });

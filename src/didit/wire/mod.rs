@@ -125,7 +125,8 @@ const HEAD: [&str; 11] = [
     "environment",
 ];
 
-/// The body is no decision: no JSON object, or one without a session id. Carries nothing of the body.
+/// The body is no decision: no JSON object, one without a session id, or with that of another session than was asked
+/// for. Carries nothing of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a decision: no session id in it, or another one")]
 pub struct NotADecision;

@@ -185,3 +185,18 @@ fn workflows_come_paginated_or_bare() {
     assert!(bare[1].is(id('2')) && bare[2].is(id('3')) && !bare[0].is(id('3')));
     assert!(bare[0].kind.takes(SessionKind::User) && !bare[0].kind.takes(SessionKind::Business));
 }
+
+#[test]
+fn the_head_of_an_answer_says_of_the_session_what_the_whole_says() {
+    let answer = json!({
+        "session_id": id('1'), "session_kind": "business", "session_number": 7, "session_url": "https://example.com/7",
+        "status": "In Review", "workflow_id": id('2'), "vendor_data": "seven", "shared_from_session": id('3'),
+        "created_at": "2026-11-01T00:00:00Z", "expires_at": "2026-12-01T00:00:00Z", "environment": "sandbox",
+        "features": [{"feature": "AML", "status": "Approved"}], "reviews": [{"new_status": "Approved"}],
+    });
+    let whole = read(&answer);
+    assert!(whole.session_kind.is_some() && whole.expires_at.is_some() && whole.environment.is_some());
+    let head = Decision::read_head(answer.to_string().as_bytes()).unwrap();
+    let bare = |it: Decision| Decision { features: Vec::new(), reviews: Vec::new(), json: Json::Null, ..it };
+    assert_eq!(bare(head), bare(whole));
+}
