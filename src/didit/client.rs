@@ -212,23 +212,29 @@ impl Client {
 
     /// A session with its results; `None` where the API knows no such session.
     pub async fn decision(&self, session_id: Uuid) -> Answer<Option<Decision>> {
-        let url = self.v3(&["session", &session_id.to_string(), "decision"]);
-        self.call(Verb::Get, url, None, |raw, _| match read_success(raw, Decision::read) {
-            Some(Ok(other)) if other.session_id != session_id => {
-                Err(Failure::protocol(raw.status, "the decision of another session"))
-            }
-            Some(read) => read.map(Some),
-            None => none_if_missing(raw, None),
+        let other = |raw: &Raw| Failure::protocol(raw.status, "the decision of another session");
+        self.decision_as(session_id, |raw| {
+            let read = read_success(raw, Decision::read)?;
+            Some(read.and_then(|it| if it.session_id == session_id { Ok(it) } else { Err(other(raw)) }))
         })
         .await
     }
 
     /// The same, not read yet.
     pub async fn unread_decision(&self, session_id: Uuid) -> Answer<Option<Unread>> {
+        let unread = |raw: &Raw| read_success(raw, |_| Ok::<_, ()>(Unread::new(session_id, raw.body.clone())));
+        self.decision_as(session_id, unread).await
+    }
+
+    async fn decision_as<T>(
+        &self,
+        session_id: Uuid,
+        success: impl FnOnce(&Raw) -> Option<Result<T, Failure>>,
+    ) -> Answer<Option<T>> {
         let url = self.v3(&["session", &session_id.to_string(), "decision"]);
-        self.call(Verb::Get, url, None, |raw, _| match raw.status {
-            200..=299 => Ok(Some(Unread::new(session_id, raw.body.clone()))),
-            _ => none_if_missing(raw, None),
+        self.call(Verb::Get, url, None, |raw, _| match success(raw) {
+            Some(read) => read.map(Some),
+            None => none_if_missing(raw, None),
         })
         .await
     }

@@ -90,22 +90,7 @@ impl Reader {
             })
         };
         let last = self.run_query(|connection| connection.query_row(LAST, (), |row| row.get(0)))?;
-        let mut ranges = parts(last).into_iter();
-        // What is added meanwhile is the last part's.
-        let first = ranges.next().unwrap_or((0, i64::MAX));
-        thread::scope(|scope| {
-            let others: Vec<_> = ranges
-                .map(|range| {
-                    let location = self.location().clone();
-                    scope.spawn(move || part(&Self::require(&location)?, range))
-                })
-                .collect();
-            let mut seen = vec![part(self, first)?];
-            for other in others {
-                seen.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok(seen)
-        })
+        self.side_by_side(parts(last), &part)
     }
 
     /// These entries, in the order given; of very many in a file, several parts are read side by side.
@@ -116,20 +101,30 @@ impl Reader {
             })
         };
         let readers = if matches!(self.location(), Location::File(_)) { cores() } else { 1 };
-        let mut parts = ids.chunks(ids.len().div_ceil(readers).max(FEW_RECORDS));
-        let first = parts.next().unwrap_or_default();
+        let parts = ids.chunks(ids.len().div_ceil(readers).max(FEW_RECORDS));
+        Ok(self.side_by_side(parts, &part)?.into_iter().flatten().collect())
+    }
+
+    /// What comes of each part, in their order: of the first one here, of each other one by a reader and a thread of its own.
+    fn side_by_side<P: Send, T: Send>(
+        &self,
+        parts: impl IntoIterator<Item = P>,
+        read: &(impl Fn(&Self, P) -> Result<T, LedgerError> + Sync),
+    ) -> Result<Vec<T>, LedgerError> {
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else { return Ok(Vec::new()) };
         thread::scope(|scope| {
             let others: Vec<_> = parts
-                .map(|ids| {
+                .map(|part| {
                     let location = self.location().clone();
-                    scope.spawn(move || part(&Self::require(&location)?, ids))
+                    scope.spawn(move || read(&Self::require(&location)?, part))
                 })
                 .collect();
-            let mut records = part(self, first)?;
+            let mut done = vec![read(self, first)?];
             for other in others {
-                records.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+                done.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
             }
-            Ok(records)
+            Ok(done)
         })
     }
 }
@@ -139,7 +134,7 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(MOST_PARTS)
 }
 
-/// Ranges of numbers, of which the last one is open.
+/// Ranges of numbers, at least one. The last one is open: what is added meanwhile is in it.
 fn parts(last: i64) -> Vec<(i64, i64)> {
     let count = (last / PART).clamp(1, cores() as i64);
     let start = |n: i64| last / count * n;

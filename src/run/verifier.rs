@@ -242,9 +242,8 @@ impl Verifier {
             if winding.is_under_way() {
                 verified.left += std::mem::take(&mut verified.unread).len() as u64;
             }
-            while fetches.len() < most
-                && let Some(check) = verified.unread.pop()
-            {
+            let again = verified.unread.len().min(most.saturating_sub(fetches.len()));
+            for check in verified.unread.drain(..again) {
                 fetches.begin(&this.lane, check, Reading::AtOnce);
             }
             is_due |= batch.len() >= BATCH || !open && fetches.is_empty();

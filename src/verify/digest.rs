@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::token::PreparedKey;
 
@@ -22,15 +23,12 @@ impl Digest {
         Self(key.fingerprint(bytes).as_bytes().first_chunk().copied())
     }
 
-    /// Its text; `None` for that of nothing.
+    /// Its text, which has the form of a UUID without hyphens; `None` for that of nothing.
     fn with_text<R>(self, f: impl FnOnce(Option<&str>) -> R) -> R {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let Some(bytes) = self.0 else { return f(None) };
-        let mut text = [0; 2 * BYTES];
-        for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
-            digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        match self.0 {
+            Some(bytes) => f(Some(Uuid::from_bytes(bytes).simple().encode_lower(&mut [0; 2 * BYTES]))),
+            None => f(None),
         }
-        f(std::str::from_utf8(&text).ok())
     }
 }
 
@@ -66,8 +64,7 @@ impl Visitor<'_> for Reader {
         if text.is_empty() {
             return Ok(Digest::NOTHING);
         }
-        // The form of a UUID without hyphens.
-        let bytes = Some(text).filter(|text| text.len() == 2 * BYTES).and_then(|text| uuid::Uuid::try_parse(text).ok());
+        let bytes = Some(text).filter(|text| text.len() == 2 * BYTES).and_then(|text| Uuid::try_parse(text).ok());
         bytes
             .map(|bytes| Digest(Some(bytes.into_bytes())))
             .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str("other text"), &self))
