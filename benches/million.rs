@@ -1,6 +1,9 @@
 //! Whole processes at size: a plan of entries that are all imported, and of as many that are all new, each beside a
 //! process that only parses the same source. Wall time, as a ratio, and peak memory.
 //!
+//! What all are imported of is planned twice: with a ledger in which no apply has found that there is nothing to do, so
+//! that every entry is read, and with one in which one has.
+//!
 //! `DIDIT_SYNC_BENCH_ENTRIES=1000000 cargo bench --bench million`, else 100,000 entries; in a temporary folder, which is
 //! removed. `DIDIT_SYNC_BENCH_ROUNDS` says how often (3): the middle of them is told.
 
@@ -38,6 +41,8 @@ fn main() {
     support::write_manifest(folder.path(), entries).expect("the manifest");
     support::write_ledger(&folder.path().join("full.db"), entries);
     let (manifest, full, none) = (in_folder("m.yaml"), in_folder("full.db"), in_folder("none.db"));
+    let found = in_folder("found.db");
+    std::fs::copy(&full, &found).expect("a copy of the ledger");
     let (rows, saved) = (in_folder("rows.ndjson"), in_folder("plan.json"));
     let size = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
     println!(
@@ -47,9 +52,11 @@ fn main() {
     );
     let this = std::env::current_exe().expect("this program").display().to_string();
     let program = env!("CARGO_BIN_EXE_didit-sync");
-    let cases: [(&str, Vec<&str>); 6] = [
+    let (apply, peak) = process::run(folder.path(), &[program, "apply", &manifest, "--ledger", &found, "--yes"]);
+    let cases: [(&str, Vec<&str>); 7] = [
         ("bare parse of the source", vec![&this, BARE, &rows]),
         ("validate", vec![program, "validate", &manifest]),
+        ("plan, found up to date", vec![program, "plan", &manifest, "--ledger", &found]),
         ("plan, all imported", vec![program, "plan", &manifest, "--ledger", &full]),
         ("plan, all new", vec![program, "plan", &manifest, "--ledger", &none]),
         ("plan --json, all imported", vec![program, "plan", &manifest, "--ledger", &full, "--json"]),
@@ -64,8 +71,10 @@ fn main() {
             peaks[at] = peak.max(peaks[at]);
         }
     }
+    let once = ("apply, all imported, once", apply.as_secs_f64(), peak);
     let middles: Vec<f64> = took.iter_mut().map(|all| middle(all).as_secs_f64()).collect();
-    for (((name, _), seconds), peak) in cases.iter().zip(&middles).zip(peaks) {
+    let each = cases.iter().zip(&middles).zip(peaks).map(|(((name, _), seconds), peak)| (*name, *seconds, peak));
+    for (name, seconds, peak) in each.chain([once]) {
         println!(
             "{name:<28} {seconds:>7.2} s {:>6.2} times {:>7.1} MB at most",
             seconds / middles[0],

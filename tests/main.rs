@@ -70,4 +70,5 @@ mod status;
 mod stopping;
 mod terminal;
 mod tokens;
+mod up_to_date;
 mod wire;

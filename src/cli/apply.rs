@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use super::args::{ApplyArgs, Global};
 use super::setup::{Held, Kept, Receiver};
 use super::signals::Signals;
+use super::up_to_date::Candidate;
 use super::{Failure, origin, reviewed, setup, view};
 use crate::console::{Console, Style};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::EntryId;
 use crate::ledger::{LedgerError, Purpose};
-use crate::manifest::Manifests;
+use crate::manifest::{LoadOptions, Manifests};
 use crate::plan::{self, Due, Item, Past as _, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
@@ -30,7 +31,10 @@ pub(super) async fn run(
             .with_help("look at the plan first (didit-sync plan), then pass --yes"));
     }
     let saved = args.plan.as_deref().map(reviewed::read).transpose()?;
-    let manifests = setup::load(&args.manifests.manifests, global, true, console)?;
+    let paths = &args.manifests.manifests;
+    let options_of_load = LoadOptions { sending: true, contents: Some(Arc::default()), ..setup::options(global) };
+    let manifests = setup::load_with(paths, &options_of_load, console)?;
+    let candidate = Candidate::new(paths, options_of_load, &manifests);
     if args.require_ledger {
         setup::require_ledger(global)?;
     }
@@ -53,7 +57,7 @@ pub(super) async fn run(
     };
     let is_refused = reviewed.as_ref().is_some_and(|reviewed| reviewed.refused.is_some());
     let (events, receiver) = Events::channel();
-    let means = Means::new(ledger, events.clone());
+    let means = Means::new(ledger.clone(), events.clone());
     let wanted = if is_refused { Vec::new() } else { wanted(&plan, &args.only) };
     let (lanes, lane_of) = lanes(&manifests, &wanted, global, &means).await?;
     let asked = Asked { manifests: &manifests, snapshot: &snapshot, plan: &plan, lanes: &lanes, lane_of: &lane_of };
@@ -83,6 +87,14 @@ pub(super) async fn run(
     events.tell(Event::Finished);
     // The display only shows; its end is not worth an error.
     let _ = display.await;
+    if let (Ok(ran), Some(candidate)) = (&ran, candidate)
+        && ran.exit.code() == 0
+        && let Err(failure) = candidate.note(&ledger, global).await
+    {
+        // It only saves time.
+        tracing::debug!(error = failure.message, "what is up to date is not noted");
+    }
+    drop(ledger);
     let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
     let exit = view::show_run("apply", ran, origin, &args.output, global, console);
     drop(lock);

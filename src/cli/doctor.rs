@@ -23,7 +23,7 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, console: &Console) -
     let manifests = if args.manifests.is_empty() {
         None
     } else {
-        match setup::load(&args.manifests, global, false, console) {
+        match setup::load(&args.manifests, global, console) {
             Ok(manifests) => Some(manifests),
             Err(failure) => {
                 let help = super::failure::EXPLAINED;

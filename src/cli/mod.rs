@@ -26,6 +26,7 @@ mod sealed;
 mod setup;
 mod signals;
 mod status;
+mod up_to_date;
 mod values;
 mod view;
 

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 
 use super::args::{Global, PlanArgs, ValidateArgs};
-use super::{Failure, setup, view};
+use super::{Failure, setup, up_to_date, view};
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
 use crate::plan::{self, Past as _};
 use crate::report::{LedgerRef, PlanDocument, ValidateDocument, file, markdown, text};
 
 pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let manifests = setup::load(&args.manifests.manifests, global, false, console)?;
+    let manifests = setup::load(&args.manifests.manifests, global, console)?;
     let exit = Exit::ok();
     if args.json.json {
         console.json(&ValidateDocument::new(&manifests, &exit));
@@ -24,7 +24,11 @@ pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) 
 }
 
 pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let manifests = setup::load(&args.manifests.manifests, global, false, console)?;
+    if let Some(shown) = up_to_date::find(args, global, console.style())? {
+        console.out(&shown);
+        return Ok(Exit::ok());
+    }
+    let manifests = setup::load(&args.manifests.manifests, global, console)?;
     let past = setup::past(global)?;
     let now = Timestamp::now();
     let plan = plan::plan(&manifests, &past, now, false)?;

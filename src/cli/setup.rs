@@ -25,14 +25,9 @@ pub(super) fn location(global: &Global) -> Result<Location, LedgerError> {
     Ok(location.waiting(global.wait_ledger))
 }
 
-/// Loads manifests, saying their warnings. `sending`: for a command that is about to send.
-pub(super) fn load(
-    paths: &[String],
-    global: &Global,
-    sending: bool,
-    console: &Console,
-) -> Result<Arc<Manifests>, Failure> {
-    load_with(paths, &LoadOptions { sending, ..options(global) }, console)
+/// Loads manifests for a command that sends nothing.
+pub(super) fn load(paths: &[String], global: &Global, console: &Console) -> Result<Arc<Manifests>, Failure> {
+    load_with(paths, &options(global), console)
 }
 
 /// Loads manifests for a command that reads sessions, for which it needs a key but no tokens.
@@ -44,7 +39,8 @@ pub(super) fn load_without_tokens(
     load_with(paths, &LoadOptions { sending: true, tokens: false, ..options(global) }, console)
 }
 
-fn options(global: &Global) -> LoadOptions {
+/// How manifests are loaded for a command that sends nothing.
+pub(super) fn options(global: &Global) -> LoadOptions {
     LoadOptions {
         roots: global.roots.clone(),
         allow_exec: global.allow_exec,
@@ -54,7 +50,8 @@ fn options(global: &Global) -> LoadOptions {
     }
 }
 
-fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Arc<Manifests>, Failure> {
+/// Loads manifests, saying their warnings.
+pub(super) fn load_with(paths: &[String], options: &LoadOptions, console: &Console) -> Result<Arc<Manifests>, Failure> {
     let manifests = manifest::load(paths, options)?;
     super::failure::say_diagnostics(&manifests.warnings, console);
     Ok(Arc::new(manifests))

@@ -52,6 +52,7 @@ impl Ledger {
                     }
                 }
                 remove_names(tx, &names)?;
+                tx.execute("DELETE FROM up_to_date", ())?;
                 Ok(left)
             })
             .await

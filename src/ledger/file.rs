@@ -30,7 +30,7 @@ const CHECKPOINT_PAGES: i64 = 8 * 1024;
 const STATEMENTS: usize = 64;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("schema7.sql"),
     include_str!("schema8.sql"),
     include_str!("schema9.sql"),
+    include_str!("schema10.sql"),
 ];
 
 /// A ledger opened for writing.

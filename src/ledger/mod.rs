@@ -48,6 +48,7 @@ mod tables;
 mod tests;
 mod timeline;
 mod transfer;
+mod up_to_date;
 mod walk;
 mod watch;
 mod writer;

@@ -34,7 +34,7 @@ const OF_ENTRY: Parent = ("entry", "entries", "id");
 
 /// All of them, each after those that its rows belong to. Left out is what counts for a moment only, among processes that
 /// share a server (`runners`, `claims`, `budgets`), and the version of a server's tables.
-pub(super) const TABLES: [Table; 19] = [
+pub(super) const TABLES: [Table; 20] = [
     Table {
         name: META,
         key: &["id"],
@@ -175,6 +175,7 @@ pub(super) const TABLES: [Table; 19] = [
         parents: &[OF_RUN],
     },
     Table { name: "sends", key: &["id"], columns: &["id", "key", "budget", "requests", "until"], parents: &[] },
+    Table { name: "up_to_date", key: &["inputs"], columns: &["inputs", "generation", "found"], parents: &[] },
     Table { name: "generations", key: &["generation"], columns: &["generation", "run"], parents: &[OF_RUN] },
     Table { name: "plans", key: &["run"], columns: &["run", "digest"], parents: &[OF_RUN] },
     Table { name: "rule_lists", key: &["id"], columns: &["id", "rules"], parents: &[] },

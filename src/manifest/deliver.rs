@@ -27,6 +27,7 @@ pub(super) fn tokens(gather: &mut Gather<'_>, files: &Files) {
             roots: &gather.bounds.roots,
             files: &open,
             chunk: gather.options.chunk,
+            contents: gather.options.contents.as_ref(),
         };
         let read = sources::read(input, &TokenRows::default, &mut |rows: TokenRows| {
             for found in rows.0 {

@@ -49,6 +49,8 @@ pub(super) struct Gather<'a> {
     pub(super) options: &'a LoadOptions,
     pub(super) items: Vec<Item>,
     pub(super) unused_tokens: u64,
+    /// The patterns of the files that are read, in order.
+    pub(super) patterns: Vec<String>,
     /// The files that tokens are read again from.
     pub(super) open: Arc<OpenFiles>,
     /// The items that have a source session, by it.
@@ -66,6 +68,7 @@ impl<'a> Gather<'a> {
             options,
             items: Vec::new(),
             unused_tokens: 0,
+            patterns: Vec::new(),
             open: Arc::default(),
             sessions: BySession::default(),
             tokens: HashMap::new(),
@@ -155,6 +158,7 @@ impl<'a> Gather<'a> {
                 roots: &bounds.roots,
                 files: &open,
                 chunk: options.chunk,
+                contents: options.contents.as_ref(),
             };
             sources::read(input, &part, take)
         }
@@ -178,6 +182,7 @@ impl<'a> Gather<'a> {
     pub(super) fn files(&mut self, files: &Files) -> Vec<(Match, Format)> {
         let Some(pattern) = files.pattern.good() else { return Vec::new() };
         let at = files.pattern.at().unwrap_or(files.at);
+        self.patterns.push(pattern.clone());
         let found = match globs::expand(pattern, self.bounds) {
             Ok(found) => found,
             Err(BadPattern::Outside(path)) => {

@@ -1,6 +1,7 @@
 //! Loading: paths to manifests, every error of every file told at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use url::Url;
@@ -13,6 +14,7 @@ use super::digest::Digest;
 use super::draft::{Field, Raw, RawPartner};
 use super::gather::Gather;
 use super::imports::Written;
+use super::inputs::Contents;
 use super::model::{Application, Manifest, Manifests, Partner, SecretRef};
 use super::pieces;
 use super::read::{self, MANIFEST_LIMIT};
@@ -41,6 +43,8 @@ pub struct LoadOptions {
     pub env: Environment,
     /// How many bytes of a source are read at once. Nothing that comes out depends on it.
     pub chunk: usize,
+    /// Where it is noted what the files held, if anybody wants to know.
+    pub contents: Option<Arc<Contents>>,
 }
 
 impl Default for LoadOptions {
@@ -53,6 +57,7 @@ impl Default for LoadOptions {
             tokens: true,
             env: Environment::empty(),
             chunk: super::sources::CHUNK,
+            contents: None,
         }
     }
 }
@@ -99,6 +104,7 @@ pub(super) struct Loaded {
     pub(super) raw: Raw,
     pub(super) items: Vec<super::finish::Item>,
     pub(super) unused_tokens: u64,
+    pub(super) patterns: Vec<String>,
 }
 
 impl Loaded {
@@ -136,12 +142,13 @@ impl Loaded {
             partners: partners.collect(),
             entries: self.items.into_iter().map(|item| item.entry).collect(),
             unused_tokens: self.unused_tokens,
+            patterns: self.patterns,
         }
     }
 }
 
 /// The files meant: those given, and `*.yaml` and `*.yml` of directories, sorted; each once.
-fn find(paths: &[String], sink: &mut Sink) -> Vec<String> {
+pub(super) fn find(paths: &[String], sink: &mut Sink) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for path in paths {
         if !Path::new(path).is_dir() {
@@ -219,7 +226,7 @@ fn manifest(
     compiler: &mut Compiler,
     sink: &mut Sink,
 ) -> Option<Loaded> {
-    let bytes = match read::bytes(Path::new(path), MANIFEST_LIMIT) {
+    let bytes = match read::bytes(Path::new(path), MANIFEST_LIMIT, options.contents.as_ref()) {
         Ok(bytes) => bytes,
         Err(error) => {
             unreadable(path, &error, sink);
@@ -246,10 +253,11 @@ fn manifest(
     let mut gather = Gather::new(sink, &raw, &bounds, options);
     gather.all(imports);
     let (items, unused_tokens) = (std::mem::take(&mut gather.items), gather.unused_tokens);
+    let patterns = std::mem::take(&mut gather.patterns);
     if options.tokens {
         check::vendor_data(&raw, &items, sink);
     }
-    Some(Loaded { path: sink.shown(file).to_owned(), raw, items, unused_tokens })
+    Some(Loaded { path: sink.shown(file).to_owned(), raw, items, unused_tokens, patterns })
 }
 
 /// Whether a key may be sent to this base URL: to didit.me and its subdomains, to loopback, and to the hosts that

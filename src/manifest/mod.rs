@@ -29,6 +29,7 @@ mod finish;
 mod gather;
 mod globs;
 mod imports;
+mod inputs;
 mod json;
 mod keep;
 mod keys;
@@ -54,6 +55,7 @@ pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
 pub use digest::Digest;
 pub use entry::{Entry, FileName, Label, Place, Referred, Shared, TokenSource, Vendor};
+pub use inputs::{Contents, Inputs};
 pub use load::{LoadOptions, load, may_receive_key};
 pub use model::{
     API_KEY, Application, Invalid, Limits, Manifest, Manifests, MaxFailures, Mint, Partner, SecretRef, WorkflowChoice,

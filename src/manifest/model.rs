@@ -44,6 +44,8 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
     /// Tokens of `tokens` that agree with no entry.
     pub unused_tokens: u64,
+    /// The patterns of the files that were read for them, in order.
+    pub patterns: Vec<String>,
 }
 
 impl Manifest {

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
+
+use super::inputs::{Contents, Heard};
 
 /// The most a manifest may hold: a million entries with literal tokens take about 560 MB.
 pub(super) const MANIFEST_LIMIT: u64 = 1 << 30;
@@ -55,8 +58,9 @@ pub(super) struct Opened {
     pub(super) plain: Option<File>,
 }
 
-/// Opens a file to read, unpacked by its ending, up to `limit` bytes; more is an error of kind `FileTooLarge`.
-pub(super) fn open(path: &Path, limit: u64) -> io::Result<Opened> {
+/// Opens a file to read, unpacked by its ending, up to `limit` bytes; more is an error of kind `FileTooLarge`. What it
+/// held is noted in `contents` once it is read to its end.
+pub(super) fn open(path: &Path, limit: u64, contents: Option<&Arc<Contents>>) -> io::Result<Opened> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -66,28 +70,34 @@ pub(super) fn open(path: &Path, limit: u64) -> io::Result<Opened> {
         return Err(too_large());
     }
     let ending = path.extension().map(std::ffi::OsStr::to_ascii_lowercase).unwrap_or_default();
-    let mut plain = None;
+    let is_packed = ending == "gz" || ending == "zst";
+    let plain = (metadata.is_file() && !is_packed).then(|| file.try_clone()).transpose()?;
+    let file: Box<dyn Read + Send> = match contents {
+        Some(contents) => Box::new(Heard::new(file, path, contents)),
+        None => Box::new(file),
+    };
     let reader: Box<dyn Read + Send> = if ending == "gz" {
         Box::new(MultiGzDecoder::new(BufReader::new(file)))
     } else if ending == "zst" {
         Box::new(zstd::Decoder::new(file)?)
     } else {
-        plain = metadata.is_file().then(|| file.try_clone()).transpose()?;
-        Box::new(file)
+        file
     };
     Ok(Opened { reader: Box::new(Limited { inner: reader, left: limit }), plain })
 }
 
 /// The whole file, unpacked.
-pub(super) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    whole(path, limit).map(|(bytes, _)| bytes)
+pub(super) fn bytes(path: &Path, limit: u64, contents: Option<&Arc<Contents>>) -> io::Result<Vec<u8>> {
+    whole(path, limit, contents).map(|(bytes, _)| bytes)
 }
 
 /// The whole file, unpacked, and the file itself, where its bytes are what it holds and can be read again.
-pub(super) fn whole(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Option<File>)> {
-    let mut opened = open(path, limit)?;
+pub(super) fn whole(path: &Path, limit: u64, contents: Option<&Arc<Contents>>) -> io::Result<(Vec<u8>, Option<File>)> {
+    let mut opened = open(path, limit, contents)?;
     let mut bytes = Vec::new();
-    if let Some(file) = &mut opened.plain
+    // What is noted is read from its beginning to its end.
+    if contents.is_none()
+        && let Some(file) = &mut opened.plain
         && let Some(read) = at_once(file)?
     {
         file.seek(io::SeekFrom::Start(read.len() as u64))?;
@@ -171,8 +181,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
         std::fs::write(&path, "0123456789").unwrap();
-        assert_eq!(bytes(&path, 10).unwrap().len(), 10);
-        assert_eq!(bytes(&path, 9).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(bytes(&path, 10, None).unwrap().len(), 10);
+        assert_eq!(bytes(&path, 9, None).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]
@@ -181,7 +191,7 @@ mod tests {
         let path = dir.path().join("a.yaml");
         let written: Vec<u8> = (0..3_000_001_u32).map(|n| (n % 251) as u8).collect();
         std::fs::write(&path, &written).unwrap();
-        assert!(bytes(&path, 3_000_001).unwrap() == written);
-        assert_eq!(bytes(&path, 3_000_000).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(bytes(&path, 3_000_001, None).unwrap() == written);
+        assert_eq!(bytes(&path, 3_000_000, None).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -55,7 +55,7 @@ impl Source {
         if info.shape == Shape::Opaque || !std::fs::metadata(&info.path).is_ok_and(|file| file.is_file()) {
             return None;
         }
-        let mut bytes = read::bytes(&info.path, read::SOURCE_LIMIT).ok()?;
+        let mut bytes = read::bytes(&info.path, read::SOURCE_LIMIT, None).ok()?;
         bytes.drain(..bytes.len() - read::without_bom(&bytes).len());
         let text =
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());

@@ -104,6 +104,7 @@ fn manifests(specs: &[Spec]) -> Manifests {
         expect: Expectations::default(),
         entries,
         unused_tokens: 0,
+        patterns: Vec::new(),
     };
     Manifests { manifests: vec![manifest], warnings: Vec::new() }
 }

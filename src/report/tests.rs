@@ -47,6 +47,7 @@ fn manifests() -> Manifests {
         expect: Expectations::default(),
         entries: Vec::new(),
         unused_tokens: 2,
+        patterns: Vec::new(),
     };
     Manifests { manifests: vec![manifest], warnings: Vec::new() }
 }

@@ -129,6 +129,7 @@ impl Scenario {
             partners: self.minting.iter().map(Minting::partner).collect(),
             entries: (0..self.entries).map(|n| self.entry(n, start)).collect(),
             unused_tokens: 0,
+            patterns: Vec::new(),
         };
         Manifests { manifests: vec![manifest], warnings: Vec::new() }
     }

@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Reader, Which};
 use crate::token::FingerprintKey;
 
 /// What may read a table whole: a part of the statement, what SQLite says of the table, and why.
-const PASSES: [(&str, &str, &str); 41] = [
+const PASSES: [(&str, &str, &str); 42] = [
     ("FROM meta", "SCAN meta", "it has one row"),
     ("UPDATE meta", "SCAN meta", "it has one row"),
     ("FROM sqlite_schema", "SCAN sqlite_master", "it has a row for each table"),
@@ -29,6 +29,7 @@ const PASSES: [(&str, &str, &str); 41] = [
     ("FROM runs r CROSS JOIN run_outcomes o", "SCAN r", "runs are few"),
     ("max(id) FROM runs WHERE command <> 'audit'", "SCAN runs", "backwards, up to the last that is none"),
     ("EXISTS (SELECT 1 FROM runs WHERE id > ?1", "SCAN runs", "runs are few"),
+    ("DELETE FROM up_to_date", "SCAN up_to_date", "a row for each set of paths that was found up to date lately"),
     ("SELECT id, rules FROM rule_lists", "SCAN rule_lists", "all are asked for, once an audit"),
     ("SELECT manifest, entry, rules FROM entry_rules", "SCAN entry_rules", "all are asked for, once an audit"),
     ("DELETE FROM rule_lists", "SCAN rule_lists", "a list that many entries have is kept once"),

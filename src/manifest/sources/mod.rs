@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use super::code::Code;
 use super::draft::Columns;
 use super::entry::{FileName, TokenSource};
+use super::inputs::Contents;
 use super::keys;
 use super::read::{self, Format};
 use super::sink::Mark;
@@ -146,6 +147,8 @@ pub(super) struct Input<'a> {
     pub(super) files: &'a OpenFiles,
     /// How many bytes are read at once; nothing that comes out depends on it.
     pub(super) chunk: usize,
+    /// Where it is noted what the file held.
+    pub(super) contents: Option<&'a Arc<Contents>>,
 }
 
 impl Input<'_> {
@@ -164,13 +167,13 @@ pub(super) fn read<P: Rows + Send>(
     match input.format {
         // What is not UTF-8 has no rows.
         Format::Json if !is_utf8(input.path)? => {
-            let chunk = Chunk::whole(text(input.path)?.content.into_bytes());
+            let chunk = Chunk::whole(text(input)?.content.into_bytes());
             let mut rows = part();
             let read = json::read(&chunk, None, input.columns, &mut rows);
             take(rows);
             read?.check(input.columns)
         }
-        Format::Yaml => yaml::read(&text(input.path)?, input, part, take),
+        Format::Yaml => yaml::read(&text(input)?, input, part, take),
         Format::Json | Format::JsonLines | Format::Lines | Format::Cells(_) => streamed(input, part, take),
     }
 }
@@ -181,7 +184,7 @@ fn streamed<P: Rows + Send>(
     part: &(dyn Fn() -> P + Sync),
     take: &mut (dyn FnMut(P) + Send),
 ) -> Result<(), Broken> {
-    let opened = read::open(input.path, read::SOURCE_LIMIT)?;
+    let opened = read::open(input.path, read::SOURCE_LIMIT, input.contents)?;
     let file = opened.plain.map(|file| input.keep(file));
     let mut chunks = Chunks::new(opened.reader, cut(input.format), input.chunk);
     let (first, table) = match input.format {
@@ -249,8 +252,8 @@ struct Text {
     file: Option<File>,
 }
 
-fn text(path: &Path) -> Result<Text, Broken> {
-    let (mut bytes, file) = read::whole(path, read::SOURCE_LIMIT)?;
+fn text(input: Input<'_>) -> Result<Text, Broken> {
+    let (mut bytes, file) = read::whole(input.path, read::SOURCE_LIMIT, input.contents)?;
     let offset = bytes.len() - read::without_bom(&bytes).len();
     bytes.drain(..offset);
     match String::from_utf8(bytes) {
@@ -276,7 +279,7 @@ fn is_utf8(path: &Path) -> Result<bool, Broken> {
     if !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
         return Ok(false);
     }
-    let mut reader = read::open(path, read::SOURCE_LIMIT)?.reader;
+    let mut reader = read::open(path, read::SOURCE_LIMIT, None)?.reader;
     let mut buffer = Zeroizing::new(vec![0; 256 << 10]);
     let mut held = 0;
     loop {

@@ -13,7 +13,7 @@ use crate::ledger::Line;
 use crate::ledger::records::{Attempt, Record, Run, RunOutcome, State};
 use crate::text::inert;
 
-pub use plan::plan;
+pub use plan::{Heading, plan, up_to_date};
 pub use question::{Share, question};
 
 /// How many rows of one kind are shown without `-v`.

@@ -1,9 +1,11 @@
 //! A plan, as a good diff reads: what would change first, what is unchanged counted.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::sheet::{self, Column, Row, wrapped};
 use super::{ROWS, counted, short};
@@ -44,7 +46,7 @@ fn mark(action: Action) -> (&'static str, &'static str) {
 pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, style: Style) -> String {
     let mut out = String::new();
     for manifest in &manifests.manifests {
-        out += &wrapped(&heading(manifest), style.width, 0);
+        out += &wrapped(&Heading::from(manifest).to_string(), style.width, 0);
         if manifest.unused_tokens > 0 {
             let unused = format!("{} delivered tokens agree with no entry and are not used", manifest.unused_tokens);
             out += &wrapped(&unused, style.width, 2);
@@ -59,15 +61,43 @@ pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, style: Style) ->
     out
 }
 
-fn heading(manifest: &Manifest) -> String {
-    format!(
-        "{} ({}): {} entries, application {} at {}",
-        manifest.name,
-        inert(&manifest.path),
-        manifest.entries.len(),
-        short(manifest.application.id),
-        inert(&manifest.application.base()),
-    )
+/// A plan of which only that is known that everything was found unchanged.
+#[must_use]
+pub fn up_to_date(manifests: &[Heading], style: Style) -> String {
+    let headings: String = manifests.iter().map(|it| wrapped(&it.to_string(), style.width, 0)).collect();
+    let entries: u64 = manifests.iter().map(|it| it.entries).sum();
+    let unchanged = |action| if action == Action::Unchanged { entries } else { 0 };
+    headings + "\n" + &counts(unchanged, style) + NOTHING
+}
+
+/// What is said of a manifest as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heading {
+    name: String,
+    path: String,
+    entries: u64,
+    application_id: Option<Uuid>,
+    base_url: String,
+}
+
+impl From<&Manifest> for Heading {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            name: manifest.name.clone(),
+            path: manifest.path.clone(),
+            entries: manifest.entries.len() as u64,
+            application_id: manifest.application.id,
+            base_url: manifest.application.base(),
+        }
+    }
+}
+
+impl fmt::Display for Heading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, path, entries, application_id, base_url } = self;
+        let (path, application, base) = (inert(path), short(*application_id), inert(base_url));
+        write!(f, "{name} ({path}): {entries} entries, application {application} at {base}")
+    }
 }
 
 fn section(manifests: &Manifests, plan: &Plan, action: Action, now: Timestamp, style: Style) -> String {
@@ -137,20 +167,12 @@ fn notes(plan: &Plan, index: usize, is_late: bool, now: Timestamp) -> String {
     notes.join(" ")
 }
 
+const NOTHING: &str = "Nothing to send.\n";
+
 fn summary(plan: &Plan, style: Style) -> String {
-    let counts: Vec<String> = Action::ALL
-        .into_iter()
-        .filter_map(|action| match plan.count(action) {
-            0 => None,
-            count => Some(format!("{count} {action}")),
-        })
-        .collect();
-    if counts.is_empty() {
-        return "Nothing is listed.\nNothing to send.\n".to_owned();
-    }
-    let mut out = wrapped(&format!("Plan: {}.", counts.join(", ")), style.width, 0);
+    let mut out = counts(|action| plan.count(action), style);
     if plan.pending() == 0 {
-        return out + "Nothing to send.\n";
+        return out + NOTHING;
     }
     let forecast = plan.forecast;
     let (writes, reads) = (counted(forecast.writes as usize, "write"), counted(forecast.reads as usize, "read"));
@@ -161,6 +183,21 @@ fn summary(plan: &Plan, style: Style) -> String {
         out += &wrapped(&trusted, style.width, 2);
     }
     out + &late(plan, style)
+}
+
+/// How many entries have each action.
+fn counts(count: impl Fn(Action) -> u64, style: Style) -> String {
+    let counts: Vec<String> = Action::ALL
+        .into_iter()
+        .filter_map(|action| match count(action) {
+            0 => None,
+            count => Some(format!("{count} {action}")),
+        })
+        .collect();
+    if counts.is_empty() {
+        return "Nothing is listed.\n".to_owned();
+    }
+    wrapped(&format!("Plan: {}.", counts.join(", ")), style.width, 0)
 }
 
 pub(super) fn time(forecast: Forecast) -> String {

@@ -1,0 +1,101 @@
+//! A plan of what has not changed since it was found up to date: told from the digests of its files, of which no entry is
+//! made again.
+//!
+//! `apply` notes what it leaves with nothing to do. `plan` looks for that first, where only the counts are asked for. Any
+//! file that differs, comes or goes, and any change of the ledger, has everything read again.
+
+use std::sync::Arc;
+use std::thread;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::args::{Global, PlanArgs};
+use super::{Failure, setup};
+use crate::console::Style;
+use crate::ledger::{Ledger, Reader};
+use crate::manifest::{Inputs, LoadOptions, Manifests};
+use crate::plan::{self, Action, Past as _};
+use crate::report::text::{self, Heading};
+use crate::token::{Fingerprint, FingerprintKey};
+
+/// What is noted in the ledger.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    files: Inputs,
+    /// How many bytes they hold: where that differs, nothing need be digested.
+    size: u64,
+    digest: String,
+    manifests: Vec<Heading>,
+}
+
+/// The plan as it is shown, if it is the one that was noted.
+pub(super) fn find(args: &PlanArgs, global: &Global, style: Style) -> Result<Option<String>, Failure> {
+    // What else is shown is told of each entry.
+    if args.json.json || args.out.is_some() || !args.reports.is_empty() || style.verbose > 0 {
+        return Ok(None);
+    }
+    let paths = &args.manifests.manifests;
+    let Some(reader) = Reader::open(&setup::location(global)?)? else { return Ok(None) };
+    let key = reader.identity()?.key;
+    let Some(found) = reader.up_to_date(noted_as(paths, &key))? else { return Ok(None) };
+    let options = setup::options(global);
+    // What an older program noted may be of another form.
+    let Ok(note) = serde_json::from_str::<Note>(&found) else { return Ok(None) };
+    let (walked, is_still_so) = thread::scope(|scope| {
+        let digested = scope.spawn(|| note.is_still_so(paths, &options));
+        let walked = reader.walk_through();
+        (walked, digested.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    walked?;
+    Ok(is_still_so.then(|| text::up_to_date(&note.manifests, style)))
+}
+
+impl Note {
+    fn is_still_so(&self, paths: &[String], options: &LoadOptions) -> bool {
+        self.files.are_of(paths)
+            && self.files.size(options) == Some(self.size)
+            && self.files.digest_now(options).as_ref() == Some(&self.digest)
+    }
+}
+
+/// What manifests that were loaded need to be noted, once nothing is left to do.
+pub(super) struct Candidate {
+    paths: Vec<String>,
+    options: LoadOptions,
+    manifests: Arc<Manifests>,
+}
+
+impl Candidate {
+    /// `None` where more than counts is to be said of them, or files alone don't decide what comes of them.
+    pub(super) fn new(paths: &[String], options: LoadOptions, manifests: &Arc<Manifests>) -> Option<Self> {
+        let has_unused = manifests.manifests.iter().any(|manifest| manifest.unused_tokens > 0);
+        if !manifests.warnings.is_empty() || has_unused {
+            return None;
+        }
+        Some(Self { paths: paths.to_vec(), options, manifests: Arc::clone(manifests) })
+    }
+
+    /// Notes them, if nothing is left to do.
+    pub(super) async fn note(self, ledger: &Ledger, global: &Global) -> Result<(), Failure> {
+        let Self { paths, options, manifests } = self;
+        let past = setup::past(global)?;
+        let (Some(files), Some(identity)) = (Inputs::of(&manifests), past.identity()) else { return Ok(()) };
+        let plan = plan::plan(&manifests, &past, Timestamp::now(), false)?;
+        if plan.is_empty() || plan.count(Action::Unchanged) != plan.len() as u64 {
+            return Ok(());
+        }
+        let (Some(digest), Some(size)) = (files.digest_loaded(&options), files.size(&options)) else { return Ok(()) };
+        let headings = manifests.manifests.iter().map(Heading::from).collect();
+        let note = Note { files, size, digest, manifests: headings };
+        let Ok(found) = serde_json::to_string(&note) else { return Ok(()) };
+        ledger.note_up_to_date(noted_as(&paths, &identity.key), identity.generation, found).await?;
+        Ok(())
+    }
+}
+
+/// By what a note is found.
+fn noted_as(paths: &[String], key: &FingerprintKey) -> Fingerprint {
+    let paths: Vec<u8> = paths.iter().flat_map(|path| [path.as_bytes(), b"\0"].concat()).collect();
+    key.fingerprint(&paths)
+}

@@ -1,0 +1,51 @@
+//! What was found up to date: manifests of which every entry was imported as it is asked for.
+//!
+//! Such an entry stays so until it is erased or repaired: whatever changes an entry raises the generation first, and an
+//! erasure drops what is noted. So a note is good for as long as the generation, and the files, are the same. Damage is met
+//! all the same: where a note takes the place of a pass over the entries, their pages are gone through.
+
+use super::db::params;
+use super::{Ledger, LedgerError, Reader};
+use crate::token::Fingerprint;
+
+impl Reader {
+    /// What was noted of these inputs, if it is still good.
+    pub fn up_to_date(&self, inputs: Fingerprint) -> Result<Option<String>, LedgerError> {
+        self.run_query(|connection| {
+            if !connection.has_table("up_to_date")? {
+                return Ok(None);
+            }
+            let sql = "SELECT found FROM up_to_date WHERE inputs = ?1 AND generation = (SELECT generation FROM meta)";
+            connection.find(sql, [inputs.as_bytes()], |row| row.get(0))
+        })
+    }
+
+    /// Goes through all entries without a look at what they say: a damaged page is met.
+    pub fn walk_through(&self) -> Result<(), LedgerError> {
+        self.run_query(|connection| {
+            connection.query_row("SELECT count(*) FROM entries NOT INDEXED", (), |row| row.get::<i64>(0)).map(drop)
+        })
+    }
+}
+
+impl Ledger {
+    /// Notes what was found up to date with a ledger of this generation, in place of what is good no more.
+    pub async fn note_up_to_date(
+        &self,
+        inputs: Fingerprint,
+        generation: u64,
+        found: String,
+    ) -> Result<(), LedgerError> {
+        self.writer
+            .call(move |tx| {
+                tx.execute("DELETE FROM up_to_date WHERE generation <> ?1", [generation])?;
+                tx.execute(
+                    "INSERT INTO up_to_date (inputs, generation, found) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (inputs) DO UPDATE SET generation = excluded.generation, found = excluded.found",
+                    params![inputs.as_bytes(), generation, found],
+                )
+                .map(drop)
+            })
+            .await
+    }
+}

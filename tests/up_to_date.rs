@@ -1,0 +1,139 @@
+//! A plan of what was found up to date is told without reading entries again, and never when anything has changed.
+
+use didit_sync::sandbox::MintOptions;
+
+use crate::support::{Scene, sandbox};
+
+/// Marks what is noted, so that a plan that is told from it can be told from one that is made.
+const MARKED: &str = "acme (m.yaml): 77 entries";
+
+/// How many entries the note of `m.yaml` says; `None` where there is none.
+fn noted(scene: &Scene) -> Option<u64> {
+    let notes = scene.sql().rows("SELECT found FROM up_to_date", &[]);
+    let of_this = |found: &serde_json::Value| found["manifests"][0]["path"] == "m.yaml";
+    let mut notes = notes.iter().map(|row| serde_json::from_str(&row.get::<String>(0)).unwrap()).filter(of_this);
+    notes.next()?["manifests"][0]["entries"].as_u64()
+}
+
+fn mark(scene: &Scene) {
+    let sql =
+        "UPDATE up_to_date SET found = replace(found, '\"entries\":3', '\"entries\":77') WHERE found LIKE '%m.yaml%'";
+    assert_eq!(scene.sql().execute(sql, &[]), 1);
+}
+
+fn plan(scene: &Scene) -> String {
+    scene.run(&["plan", "m.yaml"]).exits(0).stdout
+}
+
+/// A manifest whose three entries are rows of two files that a pattern finds, all imported and noted.
+fn imported() -> Scene {
+    let scene = Scene::new(sandbox(5));
+    for (file, numbers) in [("rows/a.ndjson", 0..2), ("rows/b.ndjson", 2..3)] {
+        scene.write(file, &numbers.map(|n| row(&scene, n)).collect::<String>());
+    }
+    scene.write("m.yaml", &(scene.head("acme") + "sources:\n  - file: 'rows/*.ndjson'\n"));
+    scene.apply().exits(0);
+    scene
+}
+
+fn row(scene: &Scene, number: usize) -> String {
+    let token = scene.world.mint(scene.sources()[number].id, MintOptions::default()).unwrap();
+    format!("{{\"id\": \"e{number}\", \"share_token\": \"{token}\"}}\n")
+}
+
+#[test]
+fn what_an_apply_leaves_with_nothing_to_do_is_planned_from_its_note_in_the_same_words() {
+    let scene = imported();
+    assert_eq!(noted(&scene), Some(3));
+    let quick = plan(&scene);
+    scene.sql().execute("DELETE FROM up_to_date", &[]);
+    assert_eq!(plan(&scene), quick);
+    assert!(quick.ends_with("Plan: 3 unchanged.\nNothing to send.\n"), "{quick}");
+    // An apply with nothing to do notes it anew.
+    scene.apply().exits(0);
+    mark(&scene);
+    assert!(plan(&scene).starts_with(MARKED));
+    let detailed = scene.run(&["plan", "m.yaml", "--detailed-exitcode"]).exits(0);
+    assert!(detailed.stdout.starts_with(MARKED));
+    // Where entries are shown, they are read.
+    assert_eq!(scene.plan().exits(0).json()["summary"]["unchanged"], 3);
+    assert!(scene.run(&["plan", "m.yaml", "-v"]).exits(0).stdout.contains("= unchanged: 3"));
+    scene.run(&["plan", "m.yaml", "--out", "saved.json", "--report", "markdown=plan.md"]).exits(0);
+    assert!(scene.read("saved.json").contains("\"unchanged\": 3") && scene.read("plan.md").contains("3 unchanged"));
+}
+
+#[test]
+fn a_change_of_any_file_has_everything_read_again() {
+    let scene = imported();
+    mark(&scene);
+    let (manifest, rows) = (scene.read("m.yaml"), std::fs::read_to_string(scene.path("rows/b.ndjson")).unwrap());
+    let another = row(&scene, 3);
+    let changes: [(&str, &str, &str); 5] = [
+        ("rows/b.ndjson", &(rows.clone() + &another), "+ import: 1"),
+        ("rows/b.ndjson", &rows.replace("e2", "e9"), "Plan: 3 unchanged."),
+        ("rows/b.ndjson", "", "2 unchanged, 1 orphan."),
+        ("rows/c.ndjson", &another, "+ import: 1"),
+        ("m.yaml", &manifest.replace("trust_review: false", "trust_review: true"), "! conflict: 3"),
+    ];
+    for (file, text, told) in changes {
+        let before = std::fs::read_to_string(scene.path(file)).ok();
+        scene.write(file, text);
+        let shown = plan(&scene);
+        assert!(shown.contains(told) && !shown.starts_with(MARKED), "{file}: {shown}");
+        match before {
+            Some(before) => drop(scene.write(file, &before)),
+            None => std::fs::remove_file(scene.path(file)).unwrap(),
+        }
+        assert!(plan(&scene).starts_with(MARKED), "{file} is as it was");
+    }
+    scene.write("rows/b.ndjson", "{\"id\": ");
+    scene.run(&["plan", "m.yaml"]).exits(65);
+}
+
+#[test]
+fn a_change_of_the_ledger_has_everything_read_again() {
+    let scene = imported();
+    mark(&scene);
+    scene.write("other.yaml", &(scene.head("other") + "sources:\n  - file: 'others/*.ndjson'\n"));
+    scene.write("others/a.ndjson", &row(&scene, 4));
+    scene.run(&["apply", "other.yaml", "--yes"]).exits(0);
+    assert!(plan(&scene).ends_with("Plan: 3 unchanged.\nNothing to send.\n"));
+    scene.apply().exits(0);
+    mark(&scene);
+    assert!(plan(&scene).starts_with(MARKED));
+    scene.run(&["ledger", "forget", "e1", "--reason", "r"]).exits(0);
+    let after = plan(&scene);
+    assert!(after.contains("Plan: 1 import, 2 unchanged."), "{after}");
+
+    let scene = imported();
+    scene.run(&["ledger", "erase", "e1", "--reason", "r"]).exits(0);
+    assert_eq!(noted(&scene), None);
+    assert!(plan(&scene).contains("2 unchanged, 1 erased."));
+}
+
+#[test]
+fn what_more_is_to_be_said_of_is_not_noted() {
+    // A warning, something left, and a token that a file alone does not decide.
+    let scene = imported();
+    scene.sql().execute("DELETE FROM up_to_date", &[]);
+    let manifest = scene.read("m.yaml");
+    scene.write("m.yaml", &(manifest.clone() + "  - file: 'none/*.csv'\n"));
+    scene.apply().exits(0);
+    assert_eq!(noted(&scene), None);
+    assert!(scene.run(&["plan", "m.yaml"]).exits(0).stderr.contains("matches no file"));
+    scene.write("rows/c.ndjson", &(row(&scene, 3) + &row(&scene, 4)));
+    scene.write("m.yaml", &manifest);
+    scene.run(&["apply", "m.yaml", "--yes", "--limit", "1"]).exits(8);
+    assert_eq!(noted(&scene), None);
+    scene.apply().exits(0);
+    assert_eq!(noted(&scene), Some(5));
+
+    let scene = Scene::new(sandbox(1));
+    let source = scene.sources()[0].id;
+    let entry = format!("imports:\n  - {{share_token: {{file: token}}, source_session_id: {source}}}\n");
+    scene.write("token", &scene.mint(source));
+    scene.write("m.yaml", &(scene.head("acme") + &entry));
+    scene.apply().exits(0);
+    scene.apply().exits(0);
+    assert_eq!(noted(&scene), None);
+}
