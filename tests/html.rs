@@ -43,7 +43,9 @@ fn foreign_text_is_only_text() {
 fn secrets_in_packed_rows_are_masked_as_well() {
     let mut report = report(3);
     let key = format!("sk_live_{}", "a1b2c3d4".repeat(4));
-    report.outcomes[0].vendor_data = Some(key.clone());
+    let mut outcomes: Vec<_> = report.outcomes.iter().collect();
+    outcomes[0].vendor_data = Some(key.clone());
+    report.outcomes = outcomes.into();
     let page = html::render(&report).unwrap();
     let packed = page.split("data-rows>").nth(2).unwrap().split('<').next().unwrap();
     let rows = unpacked(packed);

@@ -14,7 +14,7 @@ use crate::exit::{Condition, Exit};
 use crate::ledger::records::EntryId;
 use crate::ledger::{LedgerError, Purpose};
 use crate::manifest::{LoadOptions, Manifests};
-use crate::plan::{self, Due, Item, Past as _, Plan, Snapshot};
+use crate::plan::{self, Action, Due, Item, Past as _, Plan, Snapshot};
 use crate::progress;
 use crate::report::text;
 use crate::run::{self, Apply, ApplyOptions, Event, Events, Lane, Means, Reviewed, TimeLimit};
@@ -101,9 +101,11 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// What the ledger knows of the entries of a plan. Of the others, however many there are, nothing is kept.
+/// What the ledger knows of the entries of a plan that are not as they should be. Of the others, however many there are,
+/// nothing is kept.
 fn of_plan(plan: &Plan, past: &Kept) -> Result<Snapshot, LedgerError> {
-    let mut ids: Vec<EntryId> = (0..plan.len()).filter_map(|index| plan.record(index)).collect();
+    let open = plan.with(|action| action != Action::Unchanged);
+    let mut ids: Vec<EntryId> = open.filter_map(|index| plan.record(index)).collect();
     ids.sort_unstable();
     let records = past.records(&ids)?;
     Ok(Snapshot { identity: past.identity().cloned(), records, recent: past.recent().to_vec() })

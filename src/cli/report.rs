@@ -1,6 +1,7 @@
 //! `report`: earlier runs, from the ledger.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ use crate::report::{Kind, Period, RenderError, Report, RunsDocument, file, markd
 use crate::text::inert;
 
 pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    let reader = Reader::require(&setup::location(global)?)?;
+    let reader = Rc::new(Reader::require(&setup::location(global)?)?);
     let runs = reader.runs()?;
     if args.list {
         if args.output.json.json {
@@ -42,6 +43,9 @@ pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Resu
     match args.format {
         Some(kind) => console.fill(|to| Ok(kind.write(&report, to)?)),
         None => view::show(&report, args.output.json.json, console),
+    }
+    if let Some(error) = report.outcomes.failed() {
+        return Err(error.into());
     }
     let mut exit = Exit::ok();
     exit.add_if(!view::write_all(&report, &args.output.reports, console), Condition::Internal);

@@ -1,6 +1,7 @@
 //! Showing what a run came to: on stdout, and in report files.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::{fs, io};
 
@@ -10,10 +11,10 @@ use jiff::Timestamp;
 
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{Origin, Run, RunError};
+use crate::ledger::records::{EntryId, Origin, Run, RunError, RunOutcome};
 use crate::ledger::{LedgerError, Reader};
-use crate::report::{Kind, RenderError, Report, file, markdown, text};
-use crate::run::Ran;
+use crate::report::{Kind, Outcomes, RenderError, Report, file, markdown, text};
+use crate::run::{Ran, Told};
 
 /// Shows a run that has just ended, and writes its reports; its exit.
 ///
@@ -28,7 +29,8 @@ pub(super) fn show_run(
     console: &Console,
 ) -> Exit {
     let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
-    let (outcomes, findings) = (Arc::unwrap_or_clone(ran.outcomes), ran.findings);
+    let is_text = !output.json.json && output.reports.is_empty();
+    let (outcomes, findings) = (outcomes(ran.outcomes, is_text, global), ran.findings);
     let told = Report {
         run,
         end: ran.end,
@@ -41,6 +43,10 @@ pub(super) fn show_run(
     };
     show(&told, output.json.json, console);
     let mut exit = told.exit();
+    if let Some(error) = told.outcomes.failed() {
+        Failure::from(error).say(console);
+        exit.add(Condition::Ledger);
+    }
     if !output.reports.is_empty() {
         let report = kept(&told, global).unwrap_or(told);
         exit.add_if(!write_all(&report, &output.reports, console), Condition::Internal);
@@ -48,12 +54,67 @@ pub(super) fn show_run(
     exit
 }
 
+/// So many outcomes are held at once.
+const PAGE: usize = 4096;
+
+/// What a run tells of its entries; what it left to the ledger is read there, unless it is for a text, which does not
+/// tell it.
+fn outcomes(told: Arc<Told>, is_text: bool, global: &Global) -> Outcomes {
+    let location = setup::location(global);
+    Outcomes::new(told.counts(), move || {
+        if is_text || told.is_empty() {
+            return Box::new(told.iter().map(Ok));
+        }
+        let reader = location.clone().and_then(|location| Reader::require(&location));
+        Box::new(Filled { rows: Box::new(told.iter()), reader, page: Vec::new().into_iter() })
+    })
+}
+
+/// Outcomes, to which the sessions of entries that were as they should be are added, many at a time. Where the ledger
+/// can't be read, these sessions are missing, and that is told behind all outcomes.
+struct Filled {
+    rows: Box<dyn Iterator<Item = RunOutcome>>,
+    reader: Result<Reader, LedgerError>,
+    page: std::vec::IntoIter<RunOutcome>,
+}
+
+impl Filled {
+    fn fill(&mut self, page: &mut [RunOutcome]) {
+        let is_open = |it: &&mut RunOutcome| it.outcome == "unchanged" && it.session.is_none();
+        let mut open: Vec<&mut RunOutcome> = page.iter_mut().filter(is_open).collect();
+        open.sort_unstable_by_key(|it| it.entry);
+        let ids: Vec<EntryId> = open.iter().filter_map(|it| it.entry).collect();
+        match self.reader.as_ref().map(|reader| reader.records_of(&ids)) {
+            Ok(Ok(records)) => records.into_iter().zip(open).for_each(|(record, it)| it.session = record.session),
+            Ok(Err(error)) => self.reader = Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Iterator for Filled {
+    type Item = Result<RunOutcome, LedgerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.as_slice().is_empty() {
+            let mut page: Vec<RunOutcome> = self.rows.by_ref().take(PAGE).collect();
+            self.fill(&mut page);
+            self.page = page.into_iter();
+        }
+        match (self.page.next(), &self.reader) {
+            (Some(next), _) => Some(Ok(next)),
+            (None, Err(error)) => Some(Err(error.clone())),
+            (None, Ok(_)) => None,
+        }
+    }
+}
+
 /// A run that has ended, as the ledger has it.
 fn kept(told: &Report, global: &Global) -> Option<Report> {
     if told.exit().conditions().any(|condition| condition == Condition::Ledger) {
         return None;
     }
-    let reader = Reader::require(&setup::location(global).ok()?).ok()?;
+    let reader = Rc::new(Reader::require(&setup::location(global).ok()?).ok()?);
     Report::read(&reader, told.run.id).ok()?.filter(|report| report.run.end.is_some())
 }
 
@@ -67,7 +128,7 @@ pub(super) fn broken_off(
     console: &Console,
 ) -> Failure {
     let read = || {
-        let reader = Reader::require(&setup::location(global).ok()?).ok()?;
+        let reader = Rc::new(Reader::require(&setup::location(global).ok()?).ok()?);
         let last = reader.runs().ok()?.pop()?;
         // The ledger keeps milliseconds.
         let is_this = last.end.is_none() && last.started_at.as_millisecond() >= since.as_millisecond();
@@ -100,7 +161,8 @@ pub(super) fn write_all(report: &Report, targets: &[ReportTarget], console: &Con
     let mut all = true;
     for target in targets {
         let written = if target.kind == Kind::Markdown {
-            write_markdown(&target.path, |budget| markdown::run(report, budget))
+            let written = write_markdown(&target.path, |budget| markdown::run(report, budget));
+            written.and_then(|()| report.outcomes.failed().map_or(Ok(()), |error| Err(io::Error::other(error))))
         } else {
             let is_public = target.kind.is_public();
             file::write_as_made(&target.path, is_public, |to| Ok(target.kind.write(report, to)?))

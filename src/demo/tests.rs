@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Folder, FolderError, Scene, faults, verdict};
 use crate::didit::Client;
-use crate::ledger::records::{Origin, State};
+use crate::ledger::records::{Origin, RunOutcome, State};
 use crate::ledger::{Ledger, Location};
 use crate::manifest::{self, Environment, LoadOptions, Manifests, SecretPolicy};
 use crate::plan::{self, Snapshot};
@@ -155,6 +155,10 @@ impl Job {
     }
 }
 
+fn all(ran: &Ran) -> Vec<RunOutcome> {
+    ran.outcomes.iter().collect()
+}
+
 fn origin() -> Origin {
     Origin { actor: "test".to_owned(), reason: None, reference: None }
 }
@@ -170,11 +174,11 @@ async fn the_scene_plays_as_told() {
     let world = job.sandbox.world();
 
     let first = job.apply().await;
-    assert_eq!(verdict::first_run(&scene, &first.outcomes, &world.imported()), Vec::<String>::new());
-    assert_eq!(verdict::count(&first.outcomes, &["recovered"]), 3, "as the pages say");
+    assert_eq!(verdict::first_run(&scene, &all(&first), &world.imported()), Vec::<String>::new());
+    assert_eq!(verdict::count(&all(&first), &["recovered"]), 3, "as the pages say");
     let second = job.apply().await;
     let existing = world.imported().len();
-    assert_eq!(verdict::second_run(&scene, &second.outcomes, &second.end, existing), Vec::<String>::new());
+    assert_eq!(verdict::second_run(&scene, &all(&second), &second.end, existing), Vec::<String>::new());
     let audit = job.audit().await;
     assert_eq!(verdict::audit(&scene, &audit.findings, &audit.end), Vec::<String>::new());
     assert_eq!((first.exit.code(), second.exit.code(), audit.exit.code()), (3, 5, 0));
@@ -277,14 +281,14 @@ async fn the_examples_run_against_the_sandbox() {
     let job = Job::new(&paths, &dir.path().join("ledger.db"), sandbox);
 
     let first = job.apply().await;
-    assert_eq!(verdict::count(&first.outcomes, &["imported"]), 20, "{:?}", first.outcomes);
+    assert_eq!(verdict::count(&all(&first), &["imported"]), 20, "{:?}", all(&first));
     assert_eq!(first.end.requests.writes, 23, "three tokens were minted");
     assert_eq!((first.exit.code(), first.findings.len()), (0, 0), "{:?}", first.findings);
-    let carmen = first.outcomes.iter().find(|it| it.label == "carmen").unwrap();
+    let carmen = all(&first).into_iter().find(|it| it.label == "carmen").unwrap();
     assert_eq!(carmen.session.as_ref().unwrap().status.as_deref(), Some("Approved"), "trusted");
 
     let second = job.apply().await;
-    assert_eq!(verdict::count(&second.outcomes, &["unchanged"]), 20);
+    assert_eq!(verdict::count(&all(&second), &["unchanged"]), 20);
     assert_eq!((second.end.requests.writes, second.end.requests.reads), (0, 0));
     // Audits need no tokens; the roster alone is enough.
     std::fs::remove_file(dir.path().join("inbox/1.txt")).unwrap();

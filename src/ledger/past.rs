@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::read::{Reader, error, keeps_reports, kind, optional_uuid, time, unreadable};
 use super::records::{EntryId, RunId, RunOutcome, Session, State, StateCount};
-use super::store::insert_outcomes;
-use super::{LedgerError, served};
+use super::{LedgerError, outcomes, served};
 
 impl Reader {
     /// What a run did, by what it left in the ledger: of one that was killed before it could report. Sorted as
@@ -104,7 +103,7 @@ pub(super) fn keep_dead_run(tx: &Connection) -> db::Result<()> {
     // It may have died right before its end.
     let is_reported =
         tx.query_row("SELECT EXISTS (SELECT 1 FROM run_outcomes WHERE run = ?1)", [run.0], |row| row.get(0))?;
-    if is_reported { Ok(()) } else { insert_outcomes(tx, run, &traces(tx, run)?) }
+    if is_reported { Ok(()) } else { outcomes::insert(tx, run, traces(tx, run)?.into_iter()) }
 }
 
 fn states(connection: &Connection, sql: &str, of: impl db::Params) -> db::Result<Vec<StateCount>> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::file::Stamp;
 use super::records::{
     Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run,
-    RunEnd, RunFinding, RunId, RunOutcome, Session, Settings, State,
+    RunEnd, RunFinding, RunId, Session, Settings, State,
 };
 use super::walk::record_columns;
 use super::{LedgerError, LedgerFile, Location, Server, check, file, served};
@@ -126,11 +126,6 @@ impl Reader {
     /// All runs, oldest first.
     pub fn runs(&self) -> Result<Vec<Run>, LedgerError> {
         self.run_query(runs)
-    }
-
-    /// What a run reported of its entries, sorted by label.
-    pub fn run_outcomes(&self, run: RunId) -> Result<Vec<RunOutcome>, LedgerError> {
-        self.run_query(|connection| run_outcomes(connection, run))
     }
 
     /// Everything that is wrong with the ledger.
@@ -265,46 +260,6 @@ fn run_end(row: &Row<'_>, at: i64) -> db::Result<RunEnd> {
 /// have met since, does not.
 pub(super) fn keeps_reports(connection: &Connection) -> db::Result<bool> {
     connection.has_column("run_outcomes", "expires_at")
-}
-
-pub(super) fn run_outcomes(connection: &Connection, run: RunId) -> db::Result<Vec<RunOutcome>> {
-    let more = if keeps_reports(connection)? {
-        "from_application_id, for_application_id, expires_at"
-    } else {
-        "NULL, NULL, NULL"
-    };
-    connection
-        .prepare(&format!(
-            "SELECT manifest, label, entry, outcome, source_session_id, session_id, session_number, session_url, session_kind,
-               status, workflow_id, vendor_data, attempts, error_class, error_status, error_detail, {more}
-             FROM run_outcomes WHERE run = ?1 ORDER BY label, manifest",
-        ))?
-        .query_all([run.0], |row| {
-            let session = |session_id| -> db::Result<Session> {
-                Ok(Session {
-                    session_id,
-                    session_number: row.get(6)?,
-                    session_url: row.get(7)?,
-                    status: row.get(9)?,
-                })
-            };
-            Ok(RunOutcome {
-                manifest: row.get(0)?,
-                label: row.get(1)?,
-                entry: row.get::<Option<i64>>(2)?.map(EntryId),
-                outcome: row.get(3)?,
-                source_session_id: optional_uuid(row, 4)?,
-                session: optional_uuid(row, 5)?.map(session).transpose()?,
-                session_kind: kind(row, 8)?,
-                workflow_id: optional_uuid(row, 10)?,
-                vendor_data: row.get(11)?,
-                attempts: row.get(12)?,
-                error: error(row, 13, 14, 15)?,
-                from_application_id: optional_uuid(row, 16)?,
-                for_application_id: optional_uuid(row, 17)?,
-                expires_at: row.get::<Option<i64>>(18)?.map(time),
-            })
-        })
 }
 
 fn run_findings(connection: &Connection, run: RunId) -> db::Result<Vec<RunFinding>> {

@@ -1,6 +1,5 @@
 //! The ledger opened for writing: what runs and repairs record.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -8,9 +7,7 @@ use super::db::{self, Connection, params};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::records::{
-    EntryId, Identity, ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunId, RunOutcome, State,
-};
+use super::records::{EntryId, Identity, ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunId, State};
 use super::served::Session;
 use super::spool::Spool;
 use super::writer::{Kept, Writer};
@@ -222,11 +219,6 @@ impl Ledger {
             .await
     }
 
-    /// Keeps what a run reports of its entries.
-    pub async fn report(&self, run: RunId, outcomes: Arc<Vec<RunOutcome>>) -> Result<(), LedgerError> {
-        self.writer.call(move |tx| insert_outcomes(tx, run, &outcomes)).await
-    }
-
     /// Which entry owns each of these sessions, where one does.
     pub async fn owners(&self, sessions: Vec<Uuid>) -> Result<Vec<(Uuid, EntryId)>, LedgerError> {
         self.writer
@@ -318,75 +310,6 @@ impl Ledger {
                 insert_evidence(tx, entry, run, at, "forgotten", None, "forgotten by hand")
             })
             .await
-    }
-}
-
-/// Keeps what is reported of a run's entries. The partner of one whose token was minted is known to the entry alone.
-pub(super) fn insert_outcomes(tx: &Connection, run: RunId, outcomes: &[RunOutcome]) -> db::Result<()> {
-    let mut insert = tx.prepare(
-        "INSERT INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
-           session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
-           error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-           coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)
-         ON CONFLICT (run, label, manifest) DO UPDATE SET entry = excluded.entry, outcome = excluded.outcome,
-           source_session_id = excluded.source_session_id, session_id = excluded.session_id,
-           session_number = excluded.session_number, session_url = excluded.session_url,
-           session_kind = excluded.session_kind, status = excluded.status, workflow_id = excluded.workflow_id,
-           vendor_data = excluded.vendor_data, attempts = excluded.attempts, error_class = excluded.error_class,
-           error_status = excluded.error_status, error_detail = excluded.error_detail,
-           from_application_id = excluded.from_application_id, for_application_id = excluded.for_application_id,
-           expires_at = excluded.expires_at",
-    )?;
-    for it in outcomes {
-        let it = as_kept(it);
-        let session = it.session.as_ref();
-        insert.execute(params![
-            run.0,
-            it.label,
-            it.manifest,
-            it.entry.map(|id| id.0),
-            it.outcome,
-            text(it.source_session_id),
-            session.map(|s| s.session_id.to_string()),
-            session.and_then(|s| s.session_number),
-            session.and_then(|s| s.session_url.as_deref()),
-            it.session_kind.map(crate::token::SessionKind::as_str),
-            session.and_then(|s| s.status.as_deref()),
-            text(it.workflow_id),
-            it.vendor_data,
-            it.attempts,
-            it.error.as_ref().map(|e| e.class.as_str()),
-            it.error.as_ref().and_then(|e| e.http_status),
-            it.error.as_ref().map(|e| e.detail.as_str()),
-            text(it.from_application_id),
-            text(it.for_application_id),
-            it.expires_at.map(Timestamp::as_millisecond),
-        ])?;
-    }
-    Ok(())
-}
-
-/// An erased entry that a manifest still lists is told by its number alone: its label may name the source session.
-fn as_kept(it: &RunOutcome) -> Cow<'_, RunOutcome> {
-    match it.entry {
-        Some(entry) if it.outcome == State::Erased.as_str() => Cow::Owned(RunOutcome {
-            manifest: it.manifest.clone(),
-            label: format!("erased-{}", entry.0),
-            entry: it.entry,
-            outcome: it.outcome.clone(),
-            source_session_id: None,
-            session: None,
-            session_kind: None,
-            workflow_id: None,
-            vendor_data: None,
-            attempts: it.attempts,
-            error: None,
-            from_application_id: None,
-            for_application_id: None,
-            expires_at: None,
-        }),
-        _ => Cow::Borrowed(it),
     }
 }
 

@@ -16,23 +16,29 @@ impl Reader {
     /// When a run's requests to import left: for each key the times in order, the busiest key first. Requests that were
     /// certainly not processed count for no limit, and are left out.
     pub fn run_sends(&self, run: RunId) -> Result<Vec<Sends>, LedgerError> {
-        let rows: Vec<(Key, i64)> = self.run_query(|connection| {
+        let mut sends: Vec<(Key, Sends)> = self.run_query(|connection| {
+            let mut sends: Vec<(Key, Sends)> = Vec::new();
             // Version 1 knows only when the intent was recorded, a moment before.
             let has_left = connection.has_column("attempts", "left_at")?;
             let at = if has_left { "coalesce(a.left_at, a.sent_at)" } else { "a.sent_at" };
-            connection
-                .prepare(&format!(
-                    "SELECT e.base_url, e.key, {at} AS at FROM attempts a
-                     JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
-                     WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed'
-                     ORDER BY 1, 2 NULLS FIRST, at"
-                ))?
-                .query_all([run.0], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))
+            let mut query = connection.prepare(&format!(
+                "SELECT e.base_url, e.key, {at} AS at FROM attempts a
+                 JOIN entries e ON e.id = a.entry LEFT JOIN answers b ON b.attempt = a.id
+                 WHERE a.run = ?1 AND coalesce(b.outcome, '') <> 'not_processed'
+                 ORDER BY 1, 2 NULLS FIRST, at"
+            ))?;
+            query.each([run.0], |row| {
+                let (key, at): (Key, Timestamp) = ((row.get(0)?, row.get(1)?), time(row.get(2)?));
+                match sends.last_mut() {
+                    Some((last, times)) if *last == key => times.push(at),
+                    _ => sends.push((key, vec![at])),
+                }
+                Ok(())
+            })?;
+            Ok(sends)
         })?;
-        let keys = rows.chunk_by(|one, next| one.0 == next.0);
-        let mut sends: Vec<Sends> = keys.map(|rows| rows.iter().map(|row| time(row.1)).collect()).collect();
-        sends.sort_by_key(|sends| std::cmp::Reverse(sends.len()));
-        Ok(sends)
+        sends.sort_by_key(|(_, times)| std::cmp::Reverse(times.len()));
+        Ok(sends.into_iter().map(|(_, times)| times).collect())
     }
 
     /// The least `writes_per_minute` of a run's manifests; of runs before version 4 nothing is known.

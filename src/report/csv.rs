@@ -5,7 +5,6 @@
 
 use std::io;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Report;
@@ -37,21 +36,21 @@ pub const FINDING_KEYS: [&str; 10] =
 /// Writes the table of a run, row by row.
 pub fn write(report: &Report, to: &mut dyn io::Write) -> Result<(), RenderError> {
     if report.is_audit() {
-        write_rows(&FINDING_KEYS, report.findings.iter().map(finding_row), to)
+        write_rows(&FINDING_KEYS, report.findings.iter().map(|it| serde_json::to_value(finding_row(it))), to)
     } else {
-        write_rows(&IMPORT_KEYS, report.outcomes.iter().map(ImportRow::new), to)
+        write_rows(&IMPORT_KEYS, report.outcomes.iter().map(|it| serde_json::to_value(ImportRow::new(&it))), to)
     }
 }
 
-fn write_rows<R: Serialize>(
+fn write_rows(
     keys: &[&str],
-    rows: impl Iterator<Item = R>,
+    rows: impl Iterator<Item = serde_json::Result<Value>>,
     to: &mut dyn io::Write,
 ) -> Result<(), RenderError> {
     let mut writer = ::csv::Writer::from_writer(to);
     writer.write_record(keys)?;
     for row in rows {
-        let row = serde_json::to_value(row)?;
+        let row = row?;
         writer.write_record(keys.iter().map(|key| csv_cell(&cell(&row[*key]))))?;
     }
     Ok(writer.flush()?)

@@ -6,12 +6,14 @@ mod status;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde::ser::SerializeSeq as _;
 use uuid::Uuid;
 
 use crate::didit::Class;
 use crate::exit::Exit;
 use crate::ledger::records::{Identity, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome};
 use crate::manifest::{Diagnostic, Manifests};
+use crate::report::Outcomes;
 use crate::report::schema::{Output, outcomes_counted};
 use crate::token::SessionKind;
 
@@ -190,7 +192,7 @@ pub struct RunView<'a> {
     /// Sessions to verify and verified; `None` where nothing was to be.
     pub verified: Option<(u64, u64)>,
     /// Its entries.
-    pub outcomes: &'a [RunOutcome],
+    pub outcomes: &'a Outcomes,
     /// Its findings.
     pub findings: &'a [RunFinding],
     /// Why it ended early.
@@ -201,13 +203,6 @@ pub struct RunView<'a> {
     pub verification_exit: &'a Exit,
 }
 
-/// How many outcomes there are of each kind.
-#[must_use]
-pub fn count_outcomes(outcomes: &[RunOutcome]) -> Vec<(&'static str, u64)> {
-    let count = |name: &str| outcomes.iter().filter(|it| it.outcome == name).count() as u64;
-    OUTCOMES.into_iter().map(|name| (name, count(name))).collect()
-}
-
 impl<'a> ApplyDocument<'a> {
     /// The document of an apply.
     #[must_use]
@@ -215,7 +210,7 @@ impl<'a> ApplyDocument<'a> {
         Self {
             format: Output::Apply.format(),
             run: view.run,
-            summary: count_outcomes(view.outcomes).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect(),
+            summary: view.outcomes.counts().iter().map(|(name, n)| ((*name).to_owned(), (*n).into())).collect(),
             seconds: view.seconds,
             requests: view.requests,
             imports: Imports(view.outcomes),
@@ -243,11 +238,15 @@ pub struct AuditDocument<'a> {
 
 /// The rows of an apply, made one by one as they are written.
 #[derive(Debug)]
-struct Imports<'a>(&'a [RunOutcome]);
+struct Imports<'a>(&'a Outcomes);
 
 impl Serialize for Imports<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ImportRow::new))
+        let mut rows = serializer.serialize_seq(None)?;
+        for it in self.0.iter() {
+            rows.serialize_element(&ImportRow::new(&it))?;
+        }
+        rows.end()
     }
 }
 

@@ -14,27 +14,31 @@ use super::kind::RenderError;
 use crate::ledger::records::{RunFinding, RunOutcome};
 use crate::text::inert;
 
+/// Outcomes that CI servers show as skipped.
+const SKIPPED: [&str; 2] = ["not_sent", "erased"];
+
 /// The document.
 pub fn render(report: &Report) -> Result<String, RenderError> {
     let mut document = Document::new("didit-sync");
     let seconds = Duration::try_from_secs_f64(report.end.seconds).unwrap_or_default();
     document.set_time(seconds);
     document.add_test_suite(of_run(report, seconds));
-    let mut suites: BTreeMap<&str, TestSuite> = BTreeMap::new();
-    for it in &report.outcomes {
-        suite(&mut suites, &it.manifest).add_test_case(of_entry(it));
+    let mut suites: BTreeMap<String, TestSuite> = BTreeMap::new();
+    for it in report.outcomes.iter() {
+        suite(&mut suites, &it.manifest).add_test_case(of_entry(&it));
     }
     for it in &report.findings {
         suite(&mut suites, &it.manifest).add_test_case(of_finding(it));
     }
     document.add_test_suites(suites.into_values());
     // Schemas know this attribute for suites alone; the first is the document's.
-    let skipped = format!(" skipped=\"{}\"", count_skipped(report));
+    let skipped: u64 = SKIPPED.iter().map(|name| report.outcomes.count(name)).sum();
+    let skipped = format!(" skipped=\"{skipped}\"");
     Ok(document.to_string()?.replacen(&skipped, "", 1))
 }
 
-fn suite<'m, 's>(suites: &'s mut BTreeMap<&'m str, TestSuite>, manifest: &'m str) -> &'s mut TestSuite {
-    suites.entry(manifest).or_insert_with(|| TestSuite::new(plain(manifest)))
+fn suite<'s>(suites: &'s mut BTreeMap<String, TestSuite>, manifest: &str) -> &'s mut TestSuite {
+    suites.entry(manifest.to_owned()).or_insert_with(|| TestSuite::new(plain(manifest)))
 }
 
 fn of_run(report: &Report, seconds: Duration) -> TestSuite {
@@ -53,7 +57,7 @@ fn of_run(report: &Report, seconds: Duration) -> TestSuite {
 fn of_entry(it: &RunOutcome) -> TestCase {
     let status = match it.outcome.as_str() {
         "imported" | "recovered" | "unchanged" => TestCaseStatus::success(),
-        outcome if is_skipped(outcome) => {
+        outcome if SKIPPED.contains(&outcome) => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(outcome.replace('_', " "));
             status
@@ -72,14 +76,6 @@ fn of_entry(it: &RunOutcome) -> TestCase {
         case.set_system_out(format!("{} session {}", it.outcome, session.session_id));
     }
     case
-}
-
-fn is_skipped(outcome: &str) -> bool {
-    matches!(outcome, "not_sent" | "erased")
-}
-
-fn count_skipped(report: &Report) -> usize {
-    report.outcomes.iter().filter(|it| is_skipped(&it.outcome)).count()
 }
 
 fn of_finding(it: &RunFinding) -> TestCase {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::ledger::LedgerError;
+
 use super::{Report, csv, html, json, junit, markdown, prometheus, remint};
 
 /// A kind of report.
@@ -35,6 +37,9 @@ pub enum RenderError {
     /// XML.
     #[error(transparent)]
     Junit(#[from] quick_junit::SerializeError),
+    /// The ledger, of which only a part could be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// What is written to.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -84,15 +89,16 @@ impl Kind {
     /// the rows tell.
     pub fn write(self, report: &Report, to: &mut dyn io::Write) -> Result<(), RenderError> {
         let text = match self {
-            Self::Json => return json::write(report, to),
-            Self::Csv => return csv::write(report, to),
+            Self::Json => json::write(report, to).map(|()| String::new())?,
+            Self::Csv => csv::write(report, to).map(|()| String::new())?,
             Self::Junit => junit::render(report)?,
             Self::Markdown => markdown::run(report, markdown::COMMENT),
             Self::Html => html::render(report)?,
             Self::Prometheus => prometheus::render(report)?,
             Self::Remint => remint::render(report)?,
         };
-        Ok(to.write_all(text.as_bytes())?)
+        to.write_all(text.as_bytes())?;
+        report.outcomes.failed().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::Report;
-use super::document::{advice, count_outcomes};
+use super::document::advice;
 use super::text::counted;
 use crate::ledger::records::{RunFinding, RunOutcome};
 use crate::manifest::Manifests;
@@ -80,10 +80,12 @@ pub fn run(report: &Report, budget: usize) -> String {
     for (rows, title) in SECTIONS {
         match rows {
             Rows::Outcome(name) => {
-                page.section(title, report.outcomes.iter().filter(|it| it.outcome == name).map(entry));
+                let rows = report.outcomes.iter().filter(|it| it.outcome == name);
+                page.section(title, report.outcomes.count(name) as usize, rows.map(|it| entry(&it)));
             }
             Rows::Finding(severity) => {
-                page.section(title, report.findings.iter().filter(|it| it.severity == severity).map(finding));
+                let rows = || report.findings.iter().filter(|it| it.severity == severity);
+                page.section(title, rows().count(), rows().map(finding));
             }
         }
     }
@@ -93,8 +95,7 @@ pub fn run(report: &Report, budget: usize) -> String {
 fn head(report: &Report) -> String {
     let exit = report.exit();
     let mut out = format!("## didit-sync {}, run {}: {}\n\n", report.run.command, report.run.id.0, exit.name());
-    let counts: Vec<String> = count_outcomes(&report.outcomes)
-        .into_iter()
+    let counts: Vec<String> = (report.outcomes.counts().iter())
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
         .collect();
@@ -169,7 +170,7 @@ pub fn plan(manifests: &Manifests, plan: &Plan, now: Timestamp, budget: usize) -
         let is_trusted = |index: usize| plan.trust_review(index) == Some(true) && action.is_pending();
         items.sort_by_key(|index| (!late.contains(index), !is_trusted(*index)));
         let lines = items.into_iter().map(|index| planned(&plan.item(index), late.contains(&index), now));
-        page.section(action.as_str(), lines);
+        page.section(action.as_str(), plan.count(action) as usize, lines);
     }
     page.end()
 }
@@ -261,16 +262,14 @@ impl Page {
     }
 
     /// Lines under a title that counts them. After the first line that does not fit none is written.
-    pub(super) fn section(&mut self, title: &str, lines: impl Iterator<Item = String>) {
-        let lines: Vec<String> = lines.collect();
-        if lines.is_empty() {
+    pub(super) fn section(&mut self, title: &str, count: usize, lines: impl Iterator<Item = String>) {
+        if count == 0 {
             return;
         }
-        let title_line = format!("\n### {title}: {}\n\n", lines.len());
-        let mut left = lines.len();
-        let mut text = title_line;
-        for line in lines {
-            if !self.cut.is_empty() || self.out.len() + text.len() + line.len() + 1 > self.budget {
+        let mut left = count;
+        let mut text = format!("\n### {title}: {count}\n\n");
+        for line in Some(lines).filter(|_| self.cut.is_empty()).into_iter().flatten() {
+            if self.out.len() + text.len() + line.len() + 1 > self.budget {
                 break;
             }
             text += &line;
@@ -334,8 +333,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted_and_nothing_later_slips_in() {
         let mut page = Page::new("head\n".to_owned(), RESERVE + 60);
-        page.section("worst", (0..3).map(|n| format!("- {n}{}", "x".repeat(10))));
-        page.section("rest", std::iter::once("-".to_owned()));
+        page.section("worst", 3, (0..3).map(|n| format!("- {n}{}", "x".repeat(10))));
+        page.section("rest", 1, std::iter::once("-".to_owned()));
         let text = page.end();
         assert!(text.len() < RESERVE + 60 && text.contains("- 0") && !text.contains("- 2x"), "{text}");
         assert!(text.ends_with("lines did not fit and are left out**: worst: 1; rest: 1.\n"), "{text}");

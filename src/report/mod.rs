@@ -13,6 +13,7 @@ pub mod junit;
 pub mod kind;
 pub mod markdown;
 pub mod model;
+pub mod outcomes;
 pub mod period;
 pub mod prometheus;
 pub mod remint;
@@ -27,4 +28,5 @@ pub use document::{
 };
 pub use kind::{Kind, RenderError};
 pub use model::Report;
+pub use outcomes::Outcomes;
 pub use period::{Period, PeriodDocument};

@@ -1,12 +1,15 @@
 //! A run as the ledger has it, from which every form is made: so that a report made later has the same bytes.
 
+use std::rc::Rc;
+
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::Outcomes;
 use super::document::{ApplyDocument, AuditDocument, RunView};
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{Requests, Run, RunEnd, RunError, RunFinding, RunId, RunOutcome, StateCount};
-use crate::ledger::{LedgerError, Reader, Sends};
+use crate::ledger::records::{Requests, Run, RunEnd, RunError, RunFinding, RunId, StateCount};
+use crate::ledger::{self, LedgerError, Reader, Sends};
 
 /// A run: what it was asked, what it came to, and the ledger when it ended.
 #[derive(Clone, Debug)]
@@ -16,7 +19,7 @@ pub struct Report {
     /// How it ended; of a run that was killed, that it did.
     pub end: RunEnd,
     /// Its entries, sorted by label; none for an audit.
-    pub outcomes: Vec<RunOutcome>,
+    pub outcomes: Outcomes,
     /// Its findings, sorted by manifest, label and rule.
     pub findings: Vec<RunFinding>,
     /// The entries of the whole ledger when it ended, sorted by manifest and state.
@@ -47,12 +50,16 @@ impl Serialize for Document<'_> {
 
 impl Report {
     /// Reads a run; `None` where the ledger has no such one.
-    pub fn read(reader: &Reader, run: RunId) -> Result<Option<Self>, LedgerError> {
+    pub fn read(reader: &Rc<Reader>, run: RunId) -> Result<Option<Self>, LedgerError> {
         let Some(run) = reader.runs()?.into_iter().find(|it| it.id == run) else { return Ok(None) };
-        let mut outcomes = reader.run_outcomes(run.id)?;
-        if run.end.is_none() && outcomes.is_empty() {
-            outcomes = reader.traces(run.id)?;
-        }
+        let counts = reader.outcome_counts(run.id)?;
+        let outcomes = if run.end.is_none() && counts.is_empty() {
+            reader.traces(run.id)?.into()
+        } else {
+            let (reader, run) = (Rc::clone(reader), run.id);
+            let counts = counts.iter().map(|(name, count)| (name.as_str(), *count));
+            Outcomes::new(counts, move || Box::new(ledger::Outcomes::new(&reader, run)))
+        };
         let end = match &run.end {
             Some(end) => end.clone(),
             None => unended(&run, reader.run_attempts(run.id)?),

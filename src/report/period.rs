@@ -186,7 +186,7 @@ impl Period {
     pub fn markdown(&self, budget: usize) -> String {
         let mut page = Page::new(format!("## didit-sync, {}\n\n**{}.**\n", self.span(), self.totals()), budget);
         for (title, lines) in self.sections(code) {
-            page.section(title, lines.into_iter().map(|line| format!("- {line}")));
+            page.section(title, lines.len(), lines.into_iter().map(|line| format!("- {line}")));
         }
         page.end()
     }

@@ -14,7 +14,7 @@ pub const HEADER: [&str; 6] =
 
 /// The table; of an audit, which needs no tokens, the header alone.
 pub fn render(report: &Report) -> Result<String, RenderError> {
-    csv::lines(&HEADER, report.outcomes.iter().filter_map(|it| row(it, report.end.at)))
+    csv::lines(&HEADER, report.outcomes.iter().filter_map(|it| row(&it, report.end.at)))
 }
 
 fn row(it: &RunOutcome, at: Timestamp) -> Option<Vec<String>> {

@@ -149,7 +149,7 @@ fn outcome(label: &str, outcome: &str, error: Option<(Class, Option<u16>, &str)>
 
 #[test]
 fn a_run_tells_what_needs_attention_before_its_totals() {
-    let outcomes = [
+    let outcomes = vec![
         outcome("a", "imported", None),
         outcome("b", "refused", Some((Class::SourceGone, Some(400), "the original session does not exist"))),
         outcome("c", "unknown", Some((Class::Timeout, None, "no answer within 30 s; 2 sessions may be this entry's"))),
@@ -175,7 +175,7 @@ fn a_run_tells_what_needs_attention_before_its_totals() {
         seconds: 61.25,
         requests: Requests { writes: 5, reads: 9, throttled: 1 },
         verified: Some((2, 1)),
-        outcomes: &outcomes,
+        outcomes: &outcomes.into(),
         findings: &[finding],
         error: None,
         exit: &exit,

@@ -34,6 +34,7 @@ mod send_log;
 mod shared;
 mod stop;
 mod time_limit;
+mod told;
 mod unhealthy;
 mod verifier;
 mod workflows;
@@ -56,14 +57,12 @@ pub use reviewed::{Refusal, Reviewed};
 pub use shared::{Answering, Bank};
 pub use stop::{Halt, Listener, Request, wait_for};
 pub use time_limit::TimeLimit;
+pub use told::Told;
 pub use verifier::{Check, Incoming, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{
-    ManifestFacts, NewEntry, Origin, Record, RecordedError, RunEnd, RunError, RunFinding, RunId, RunOutcome, Session,
-    State,
-};
+use crate::ledger::records::{ManifestFacts, NewEntry, Origin, Record, RunEnd, RunError, RunFinding, RunId, State};
 use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
@@ -100,7 +99,7 @@ pub struct Apply {
     pub means: Means,
     /// The manifests.
     pub manifests: Arc<Manifests>,
-    /// What the ledger knew when the plan was made.
+    /// What the ledger knew when the plan was made, of entries that are not as they should be.
     pub snapshot: Snapshot,
     /// The plan.
     pub plan: Arc<Plan>,
@@ -123,8 +122,8 @@ pub struct Apply {
 pub struct Ran {
     /// Its number.
     pub run: RunId,
-    /// Every entry, sorted by label; empty for an audit.
-    pub outcomes: Arc<Vec<RunOutcome>>,
+    /// Every entry, sorted by label; none for an audit.
+    pub outcomes: Arc<Told>,
     /// The findings, sorted.
     pub findings: Vec<RunFinding>,
     /// Its end.
@@ -159,7 +158,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
     } else if !selected.jobs.is_empty() {
         ends = drive(&work, &context, &selected, stop).await;
     }
-    Ok(finish(&work, &context, &selected, ends, started).await)
+    Ok(finish(work, &context, &selected, ends, started).await)
 }
 
 /// What the lanes came to.
@@ -324,18 +323,16 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
     })
 }
 
-async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends: Ends, started: Instant) -> Ran {
+async fn finish(mut work: Apply, context: &Context, selected: &Selection, mut ends: Ends, started: Instant) -> Ran {
     if ends.died {
-        ends.done.extend(from_ledger(work, context.run, selected, &ends.done).await);
+        ends.done.extend(from_ledger(&work, context.run, selected, &ends.done).await);
     }
-    let outcomes: Vec<RunOutcome> = (work.plan.with(|action| action != Action::Orphan))
-        .map(|index| outcome(work, index, ends.done.get(&index)))
-        .collect();
-    let outcomes = Arc::new(outcomes);
+    let (snapshot, done) = (std::mem::take(&mut work.snapshot), std::mem::take(&mut ends.done));
+    let outcomes = Arc::new(Told::new(&work.plan, &work.manifests, snapshot, done));
     let mut findings =
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(RunFinding::order);
-    let mut exit = exit(work, selected, &outcomes, &findings, &ends);
+    let mut exit = exit(&work, selected, &outcomes, &findings, &ends);
     let halt = halts(&ends).min_by_key(|halt| halt.condition());
     let requests = work.lanes.iter().map(|lane| lane.requests()).chain([work.partners.requests()]).sum();
     let mut end = RunEnd {
@@ -348,7 +345,7 @@ async fn finish(work: &Apply, context: &Context, selected: &Selection, mut ends:
     };
     let kept =
         RunEnd { error: halt.map(|halt| RunError { message: halt.kept_message(), ..run_error(halt) }), ..end.clone() };
-    if let Err(error) = keep(work, context, selected, &outcomes, &kept).await {
+    if let Err(error) = keep(&work, context, selected, &outcomes, &kept).await {
         // What could not be recorded is told all the same.
         exit.add(Condition::Ledger);
         end.error = Some(run_error(&Halt::Ledger(error)));
@@ -371,7 +368,7 @@ async fn keep(
     work: &Apply,
     context: &Context,
     selected: &Selection,
-    outcomes: &Arc<Vec<RunOutcome>>,
+    outcomes: &Arc<Told>,
     end: &RunEnd,
 ) -> Result<(), LedgerError> {
     let unsent = work.plan.with(|action| action == Action::Expired).filter(|index| selected.is_in(*index));
@@ -382,7 +379,8 @@ async fn keep(
     if !expired.is_empty() {
         context.means.ledger.keep_expired(expired, context.run, job::expired()).await?;
     }
-    context.means.ledger.report(context.run, Arc::clone(outcomes)).await?;
+    let told = Arc::clone(outcomes);
+    context.means.ledger.report(context.run, move || told.iter()).await?;
     context.means.ledger.end_run(context.run, end.clone()).await
 }
 
@@ -452,14 +450,14 @@ fn round(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-fn exit(work: &Apply, selected: &Selection, outcomes: &[RunOutcome], findings: &[RunFinding], ends: &Ends) -> Exit {
+fn exit(work: &Apply, selected: &Selection, outcomes: &Told, findings: &[RunFinding], ends: &Ends) -> Exit {
     let mut exit = Exit::ok();
     exit.add_if(selected.beyond_limit > 0, Condition::Incomplete);
-    for (index, outcome) in work.plan.with(|action| action != Action::Orphan).zip(outcomes) {
+    for (index, outcome) in outcomes.names() {
         if !selected.is_in(index) {
             continue;
         }
-        match outcome.outcome.as_str() {
+        match outcome {
             "refused" if work.plan.action(index) == Action::Invalid => exit.add(Condition::NeedsInput),
             "refused" => exit.add(Condition::Partial),
             "expired" | "needs_token" | "conflict" => exit.add(Condition::NeedsInput),
@@ -486,88 +484,6 @@ pub(crate) fn add_verification(exit: &mut Exit, verified: &Verified) {
     }
     let told = verified.halts.iter().any(|halt| !halt.is_time_up());
     exit.add_if(!told && verified.checked + verified.left < verified.sessions, Condition::Unavailable);
-}
-
-fn outcome(work: &Apply, index: usize, done: Option<&Done>) -> RunOutcome {
-    let item = &work.plan.item(index);
-    let record = item.record.and_then(|id| work.snapshot.record(id));
-    let (outcome, error) = match done {
-        Some(done) => (finished(item, done), done.error.clone()),
-        None => unsent(work, item, record),
-    };
-    let session = match done {
-        Some(done) => done.session.clone(),
-        None => known_session(item, record),
-    };
-    let sent = done.and_then(|done| done.sent.as_ref());
-    let given = item.entry.map(|(m, e)| (&work.manifests.manifests[m], &work.manifests.manifests[m].entries[e]));
-    RunOutcome {
-        manifest: item.manifest.clone(),
-        label: item.id.clone(),
-        entry: done.and_then(|done| done.row).or(record.map(|record| record.id)),
-        outcome: outcome.to_owned(),
-        source_session_id: done
-            .and_then(|done| done.source)
-            .or(item.source_session_id)
-            .filter(|_| item.action != Action::Erased),
-        session,
-        session_kind: done.and_then(|done| done.kind).or(item.session_kind),
-        workflow_id: sent.and_then(|sent| sent.workflow_id).or(item.workflow_id),
-        vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
-        attempts: done.map_or(0, |done| done.attempts),
-        error,
-        from_application_id: given
-            .and_then(|(_, entry)| entry.from_application_id())
-            .or(record.and_then(|it| it.from_application_id)),
-        for_application_id: given
-            .and_then(|(manifest, entry)| crate::plan::receiver(manifest, entry).application_id)
-            .or(record.and_then(|it| it.receiver.application_id)),
-        expires_at: item.expires_at,
-    }
-}
-
-fn known_session(item: &Item, record: Option<&Record>) -> Option<Session> {
-    record.filter(|_| matches!(item.action, Action::Unchanged | Action::Conflict))?.session.clone()
-}
-
-fn finished(item: &Item, done: &Done) -> &'static str {
-    match done.result {
-        Finished::Settled(Settled::Imported) if item.action == Action::Recover => "recovered",
-        Finished::Settled(Settled::Imported) => "imported",
-        Finished::Settled(Settled::Recovered) => "recovered",
-        Finished::Settled(Settled::Refused) => "refused",
-        Finished::Settled(Settled::Expired) => "expired",
-        Finished::Settled(Settled::Unknown) => "unknown",
-        Finished::Elsewhere(State::Imported) => "unchanged",
-        Finished::Elsewhere(state) => state.as_str(),
-        Finished::NeedsToken => "needs_token",
-        Finished::NotSent => "not_sent",
-    }
-}
-
-/// The outcome of an entry that no lane worked on.
-fn unsent(work: &Apply, item: &Item, record: Option<&Record>) -> (&'static str, Option<RecordedError>) {
-    match item.action {
-        // Nothing of it was sent in this run, but a request of an earlier one is still open.
-        Action::Recover => {
-            ("unknown", record.and_then(|record| record.error.clone()).or_else(|| Some(job::still_open())))
-        }
-        Action::Import | Action::Retry | Action::Orphan => ("not_sent", None),
-        Action::Unchanged => ("unchanged", None),
-        Action::Conflict => ("conflict", None),
-        Action::Expired => ("expired", Some(job::expired())),
-        Action::NeedsToken => ("needs_token", None),
-        Action::Erased => ("erased", None),
-        Action::Invalid => {
-            let local = item.entry.and_then(|(m, e)| work.manifests.manifests[m].entries[e].invalid.as_ref());
-            let local = local.map(|invalid| RecordedError {
-                class: invalid.class,
-                http_status: None,
-                detail: invalid.message.clone(),
-            });
-            ("refused", local.or_else(|| record?.error.clone()))
-        }
-    }
 }
 
 /// What audits need of a manifest.

@@ -42,7 +42,7 @@ fn attempts(outcome: &Outcome) -> Vec<u32> {
 fn one_entry_is_sent_five_times_in_a_run_and_the_others_go_on() {
     let outcome = played(&in_a_row(4, |n, _| (n == 0).then_some(FAILS)));
     assert_eq!((attempts(&outcome), outcome.imported), (vec![5, 1, 1, 1], 3));
-    let error = outcome.ran.outcomes[0].error.as_ref();
+    let error = outcome.ran.outcomes.iter().next().unwrap().error;
     assert_eq!(error.map(|error| error.class), Some(Class::Server));
     // 0.5 s doubling to 4 s, of which jitter takes up to a half.
     assert!(outcome.importing >= Duration::from_millis(3750), "{outcome:?}");

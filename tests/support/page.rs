@@ -106,7 +106,7 @@ pub fn report(entries: usize) -> Report {
     Report {
         run: Run { id: RunId(7), command: "apply".to_owned(), started_at: at(0), origin, end: Some(end.clone()) },
         end,
-        outcomes,
+        outcomes: outcomes.into(),
         findings: vec![
             finding(2, "workflow-drift", "error", "the session has another workflow"),
             finding(4, "status-unexpected", "error", "imported for review, and is Approved"),
@@ -124,7 +124,8 @@ pub fn hostile() -> Report {
     let mut report = report(40);
     report.run.origin.actor = HOSTILE.into();
     report.run.origin.reason = Some(HOSTILE.into());
-    for it in &mut report.outcomes[..4] {
+    let mut outcomes: Vec<RunOutcome> = report.outcomes.iter().collect();
+    for it in &mut outcomes[..4] {
         it.label = HOSTILE.into();
         it.manifest = HOSTILE.into();
         it.outcome = HOSTILE.into();
@@ -134,6 +135,7 @@ pub fn hostile() -> Report {
             session.status = Some(HOSTILE.into());
         }
     }
+    report.outcomes = outcomes.into();
     report.findings[0].message = HOSTILE.into();
     report.findings[0].rule = HOSTILE.into();
     report.findings[0].severity = HOSTILE.into();

@@ -149,7 +149,7 @@ async fn what_an_audit_knew_of_tokens_is_not_changed_by_an_apply_that_ends_after
         outcome.expires_at = Some(now());
     }
     let later = now() + jiff::SignedDuration::from_secs(1);
-    ledger.report(apply, outcomes.into()).await.unwrap();
+    ledger.report(apply, move || outcomes.clone().into_iter()).await.unwrap();
     ledger.end_run(apply, ended(later)).await.unwrap();
     begin(&ledger).await;
     assert_eq!((reader().waiting_tokens(audit).unwrap(), reader().run_states(audit).unwrap()), (Vec::new(), states));

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use super::summary::{duration, grouped, tone};
 use crate::pace::SPAN;
 use crate::report::Report;
-use crate::report::document::count_outcomes;
 use crate::text::inert;
 
 /// The limit where no manifest tells one: Didit's documented one.
@@ -39,14 +38,13 @@ pub(super) struct Bar {
 
 /// The charts that have something to show.
 pub(super) fn all(report: &Report) -> Vec<Bars> {
-    let outcomes = count_outcomes(&report.outcomes).into_iter();
-    let outcomes = outcomes.map(|(name, count)| (name.replace('_', " "), tone(name), count));
-    let sessions = report.outcomes.iter().filter_map(|it| it.session.as_ref());
+    let outcomes = report.outcomes.counts().iter().map(|(name, count)| (name.replace('_', " "), tone(name), *count));
+    let sessions = report.outcomes.iter().filter_map(|it| it.session);
     let statuses = counted(sessions.map(|session| {
         let status = session.status.as_deref().unwrap_or("not told");
         (inert(status), tone(status))
     }));
-    let errors = report.outcomes.iter().filter_map(|it| it.error.as_ref());
+    let errors = report.outcomes.iter().filter_map(|it| it.error);
     let errors = counted(errors.map(|error| (error.class.to_string(), "bad")));
     let findings = counted(report.findings.iter().map(|it| (inert(&it.rule), tone(&it.severity))));
     // Of a run without an end, the ledger as it is now is told, which is not what the run left.

@@ -1,9 +1,10 @@
 //! What ran, and its totals.
 
+use std::collections::BTreeSet;
+
 use jiff::{Timestamp, Unit};
 
 use crate::report::Report;
-use crate::report::document::count_outcomes;
 use crate::text::inert;
 
 /// A line of what ran.
@@ -25,10 +26,8 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut tell = |name, value: String| facts.push(Fact { name, value });
     tell("Command", inert(&run.command));
-    let mut manifests: Vec<&str> = report.outcomes.iter().map(|it| it.manifest.as_str()).collect();
-    manifests.extend(report.findings.iter().map(|it| it.manifest.as_str()));
-    manifests.sort_unstable();
-    manifests.dedup();
+    let of_outcomes = report.outcomes.iter().map(|it| it.manifest);
+    let manifests: BTreeSet<String> = of_outcomes.chain(report.findings.iter().map(|it| it.manifest.clone())).collect();
     if !manifests.is_empty() {
         tell("Manifests", manifests.iter().map(|name| inert(name)).collect::<Vec<_>>().join(", "));
     }
@@ -51,9 +50,9 @@ pub(super) fn tiles(report: &Report) -> Vec<Tile> {
     let mut tiles = Vec::new();
     let mut tell = |name: &str, value: String, tone| tiles.push(Tile { name: name.replace('_', " "), value, tone });
     if !report.is_audit() {
-        tell("entries", grouped(report.outcomes.len() as u64), "");
-        for (name, count) in count_outcomes(&report.outcomes).into_iter().filter(|(_, count)| *count > 0) {
-            tell(name, grouped(count), tone(name));
+        tell("entries", grouped(report.outcomes.len()), "");
+        for (name, count) in report.outcomes.counts().iter().filter(|(_, count)| *count > 0) {
+            tell(name, grouped(*count), tone(name));
         }
     }
     if let Some((sessions, checked)) = report.end.verified {

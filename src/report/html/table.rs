@@ -84,10 +84,10 @@ const FINDINGS: [Column; 9] = [
 pub(super) fn all(report: &Report) -> serde_json::Result<Vec<Table>> {
     let mut tables = Vec::new();
     if report.is_audit() || !report.findings.is_empty() {
-        tables.push(table("Findings", "findings", &FINDINGS, report.findings.iter().map(finding).collect())?);
+        tables.push(table("Findings", "findings", &FINDINGS, report.findings.iter().map(finding))?);
     }
     if !report.is_audit() {
-        tables.push(table("Entries", "entries", &ENTRIES, report.outcomes.iter().map(entry).collect())?);
+        tables.push(table("Entries", "entries", &ENTRIES, report.outcomes.iter().map(|it| entry(&it)))?);
     }
     Ok(tables)
 }
@@ -96,19 +96,23 @@ fn table(
     title: &'static str,
     name: &'static str,
     columns: &[Column],
-    rows: Vec<Vec<String>>,
+    rows: impl Iterator<Item = Vec<String>>,
 ) -> serde_json::Result<Table> {
-    let packed = pack(&rows)?;
-    let total = rows.len();
-    let cells =
-        |row: Vec<String>| row.into_iter().zip(columns).map(|(text, it)| Cell { look: it.look, text }).collect();
+    let (mut packed, mut first, mut total) = (Packed::default(), Vec::new(), 0);
+    for row in rows {
+        packed.add(&row)?;
+        if total < FIRST {
+            first.push(row.into_iter().zip(columns).map(|(text, it)| Cell { look: it.look, text }).collect());
+        }
+        total += 1;
+    }
     Ok(Table {
         title,
         name,
         choice: columns.iter().find(|column| column.look == "tag").map_or("", |column| column.head),
         columns: columns.to_vec(),
-        first: rows.into_iter().take(FIRST).map(cells).collect(),
-        packed,
+        first,
+        packed: packed.end()?,
         total: grouped(total as u64),
         shown: (total > FIRST).then(|| grouped(FIRST as u64)),
     })
@@ -155,11 +159,33 @@ fn optional<T: ToString>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// Rows as one word of base64.
-pub(super) fn pack(rows: &[Vec<String>]) -> serde_json::Result<String> {
-    let json = serde_json::to_string(rows)?;
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    // A file masks what it is given; what is packed it can't see.
-    encoder.write_all(masked(&json).as_bytes()).map_err(serde_json::Error::io)?;
-    Ok(STANDARD.encode(encoder.finish().map_err(serde_json::Error::io)?))
+/// Rows that become one word of base64.
+pub(super) struct Packed {
+    to: DeflateEncoder<Vec<u8>>,
+    is_begun: bool,
+}
+
+impl Default for Packed {
+    fn default() -> Self {
+        Self { to: DeflateEncoder::new(Vec::new(), Compression::default()), is_begun: false }
+    }
+}
+
+impl Packed {
+    pub(super) fn add(&mut self, row: &[String]) -> serde_json::Result<()> {
+        let json = serde_json::to_string(row)?;
+        // A file masks what it is given; what is packed it can't see.
+        self.write(if self.is_begun { "," } else { "[" }).and_then(|()| self.write(&masked(&json)))?;
+        self.is_begun = true;
+        Ok(())
+    }
+
+    pub(super) fn end(mut self) -> serde_json::Result<String> {
+        self.write(if self.is_begun { "]" } else { "[]" })?;
+        Ok(STANDARD.encode(self.to.finish().map_err(serde_json::Error::io)?))
+    }
+
+    fn write(&mut self, text: &str) -> serde_json::Result<()> {
+        self.to.write_all(text.as_bytes()).map_err(serde_json::Error::io)
+    }
 }

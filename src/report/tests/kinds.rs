@@ -58,7 +58,7 @@ fn report(command: &str) -> Report {
             error: Some(RunError { code: 69, name: "unavailable".to_owned(), message: EVIL.to_owned() }),
             conditions: exit.stored(),
         },
-        outcomes: if command == "audit" { Vec::new() } else { outcomes },
+        outcomes: if command == "audit" { Vec::new() } else { outcomes }.into(),
         findings: vec![
             finding("fine", "workflow-drift", "error", "the session has another workflow"),
             finding(EVIL, "expect:live\"}", "warning", EVIL),
@@ -163,7 +163,7 @@ fn a_comment_keeps_its_budget_and_a_summary_its_own() {
     let mut report = report("apply");
     let fill =
         |n: usize| outcome(&format!("entry-{n}"), if n.is_multiple_of(1000) { "unknown" } else { "imported" }, None);
-    report.outcomes = (0..20_000).map(fill).collect();
+    report.outcomes = (0..20_000).map(fill).collect::<Vec<_>>().into();
     for budget in [markdown::COMMENT, markdown::STEP_SUMMARY] {
         let text = markdown::run(&report, budget);
         assert!(text.len() <= budget, "{}", text.len());

@@ -7,10 +7,11 @@ mod sheet;
 use std::fmt::Write as _;
 
 use self::sheet::{Column, Measure, Row, Sheet};
-use super::document::{RunView, advice, count_outcomes};
+use super::Outcomes;
+use super::document::{RunView, advice};
 use crate::console::{Style, paint};
 use crate::ledger::Line;
-use crate::ledger::records::{Attempt, Record, Run, RunOutcome, State};
+use crate::ledger::records::{Attempt, Record, Run, State};
 use crate::text::inert;
 
 pub use plan::{Heading, plan, up_to_date};
@@ -18,6 +19,9 @@ pub use question::{Share, question};
 
 /// How many rows of one kind are shown without `-v`.
 const ROWS: usize = 20;
+
+/// Outcomes of entries that are as they should be.
+const WELL: [&str; 3] = ["imported", "recovered", "unchanged"];
 
 fn short<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| inert(&value.to_string()))
@@ -27,12 +31,9 @@ fn short<T: ToString>(value: Option<T>) -> String {
 #[must_use]
 pub fn run(command: &str, view: &RunView<'_>, style: Style) -> String {
     let mut out = String::new();
-    if !view.outcomes.is_empty() {
-        out += &troubles(view.outcomes, style);
-    }
+    out += &troubles(view.outcomes, style);
     out += &findings(view, style);
-    let counts: Vec<String> = count_outcomes(view.outcomes)
-        .into_iter()
+    let counts: Vec<String> = (view.outcomes.counts().iter())
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
         .collect();
@@ -56,24 +57,31 @@ pub fn run(command: &str, view: &RunView<'_>, style: Style) -> String {
     out
 }
 
-fn troubles(outcomes: &[RunOutcome], style: Style) -> String {
-    let troubled: Vec<_> = outcomes.iter().filter(|it| it.error.is_some() || it.outcome == "conflict").collect();
-    if troubled.is_empty() {
-        return String::new();
-    }
-    let shown = if style.verbose > 0 { troubled.len() } else { troubled.len().min(ROWS) };
+fn troubles(outcomes: &Outcomes, style: Style) -> String {
     let mut out = String::new();
-    for it in &troubled[..shown] {
+    // Of nothing else there is anything to say.
+    if WELL.iter().map(|name| outcomes.count(name)).sum::<u64>() == outcomes.len() {
+        return out;
+    }
+    let shown = if style.verbose > 0 { usize::MAX } else { ROWS };
+    let mut count = 0;
+    for it in outcomes.iter().filter(|it| it.error.is_some() || it.outcome == "conflict") {
+        count += 1;
+        if count > shown {
+            continue;
+        }
         let sign = paint(style.color, "31", "!");
         let _ = writeln!(out, "{sign} {} {}", inert(&it.label), it.outcome.replace('_', " "));
         let Some(error) = &it.error else { continue };
         let _ = writeln!(out, "    {}: {}", error.class, inert(&error.detail));
         let _ = writeln!(out, "    → {}", advice(error.class, &it.label, it.outcome == "unknown"));
     }
-    if shown < troubled.len() {
-        let _ = writeln!(out, "... and {} more (-v shows all)", troubled.len() - shown);
+    match count.saturating_sub(shown) {
+        _ if count == 0 => {}
+        0 => out += "\n",
+        more => drop(writeln!(out, "... and {more} more (-v shows all)\n")),
     }
-    out + "\n"
+    out
 }
 
 fn findings(view: &RunView<'_>, style: Style) -> String {

@@ -1,0 +1,164 @@
+//! What an apply came to with each entry, made when it is asked for: of a million entries, most of which are as they
+//! were, little is held but their plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::job::{self, Done, Finished};
+use crate::ledger::records::{Record, RecordedError, RunOutcome, Session, State};
+use crate::lifecycle::Settled;
+use crate::manifest::Manifests;
+use crate::plan::{Action, Item, Plan, Snapshot};
+
+/// So many are made at once, on all cores.
+const AT_ONCE: usize = 4096;
+
+/// The entries of an apply with what became of them, sorted by label and manifest.
+#[derive(Debug, Default)]
+pub struct Told {
+    plan: Arc<Plan>,
+    manifests: Arc<Manifests>,
+    snapshot: Snapshot,
+    done: HashMap<usize, Done>,
+    /// The items that are told.
+    items: Vec<u32>,
+}
+
+impl Told {
+    pub(super) fn new(
+        plan: &Arc<Plan>,
+        manifests: &Arc<Manifests>,
+        snapshot: Snapshot,
+        done: HashMap<usize, Done>,
+    ) -> Self {
+        let items = plan.with(|action| action != Action::Orphan).map(|index| index as u32).collect();
+        Self { plan: Arc::clone(plan), manifests: Arc::clone(manifests), snapshot, done, items }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// All, in order. The session of an entry that was as it should be is left to the ledger.
+    pub fn iter(self: &Arc<Self>) -> impl Iterator<Item = RunOutcome> + use<> {
+        let told = Arc::clone(self);
+        (0..told.len()).step_by(AT_ONCE).flat_map(move |begin| {
+            let items = &told.items[begin..told.len().min(begin + AT_ONCE)];
+            items.par_iter().map(|index| told.outcome(*index as usize)).collect::<Vec<_>>()
+        })
+    }
+
+    /// What became of each, by the item's place in the plan.
+    pub(super) fn names(&self) -> impl Iterator<Item = (usize, &'static str)> + '_ {
+        self.items.iter().map(|index| (*index as usize, self.name(*index as usize)))
+    }
+
+    /// How many came to what.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        self.names().for_each(|(_, name)| *counts.entry(name).or_default() += 1);
+        counts
+    }
+
+    fn name(&self, index: usize) -> &'static str {
+        let action = self.plan.action(index);
+        self.done.get(&index).map_or_else(|| unsent(action), |done| finished(action, done))
+    }
+
+    fn outcome(&self, index: usize) -> RunOutcome {
+        let (item, done) = (&self.plan.item(index), self.done.get(&index));
+        let record = item.record.and_then(|id| self.snapshot.record(id));
+        let (session, error) = match done {
+            Some(done) => (done.session.clone(), done.error.clone()),
+            None => (known_session(item, record), self.known_error(item, record)),
+        };
+        let sent = done.and_then(|done| done.sent.as_ref());
+        let given = item.entry.map(|(m, e)| (&self.manifests.manifests[m], &self.manifests.manifests[m].entries[e]));
+        RunOutcome {
+            manifest: item.manifest.clone(),
+            label: item.id.clone(),
+            entry: done.and_then(|done| done.row).or(item.record),
+            outcome: self.name(index).to_owned(),
+            source_session_id: done
+                .and_then(|done| done.source)
+                .or(item.source_session_id)
+                .filter(|_| item.action != Action::Erased),
+            session,
+            session_kind: done.and_then(|done| done.kind).or(item.session_kind),
+            workflow_id: sent.and_then(|sent| sent.workflow_id).or(item.workflow_id),
+            vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
+            attempts: done.map_or(0, |done| done.attempts),
+            error,
+            from_application_id: given
+                .and_then(|(_, entry)| entry.from_application_id())
+                .or(record.and_then(|it| it.from_application_id)),
+            for_application_id: given
+                .and_then(|(manifest, entry)| crate::plan::receiver(manifest, entry).application_id)
+                .or(record.and_then(|it| it.receiver.application_id)),
+            expires_at: item.expires_at,
+        }
+    }
+
+    /// Why an entry that no lane worked on has no session.
+    fn known_error(&self, item: &Item, record: Option<&Record>) -> Option<RecordedError> {
+        match item.action {
+            // A request of an earlier run is still open.
+            Action::Recover => record.and_then(|record| record.error.clone()).or_else(|| Some(job::still_open())),
+            Action::Expired => Some(job::expired()),
+            Action::Invalid => {
+                let local = item.entry.and_then(|(m, e)| self.manifests.manifests[m].entries[e].invalid.as_ref());
+                let local = local.map(|invalid| RecordedError {
+                    class: invalid.class,
+                    http_status: None,
+                    detail: invalid.message.clone(),
+                });
+                local.or_else(|| record?.error.clone())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn known_session(item: &Item, record: Option<&Record>) -> Option<Session> {
+    record.filter(|_| matches!(item.action, Action::Unchanged | Action::Conflict))?.session.clone()
+}
+
+fn finished(action: Action, done: &Done) -> &'static str {
+    match done.result {
+        Finished::Settled(Settled::Imported) if action == Action::Recover => "recovered",
+        Finished::Settled(Settled::Imported) => "imported",
+        Finished::Settled(Settled::Recovered) => "recovered",
+        Finished::Settled(Settled::Refused) => "refused",
+        Finished::Settled(Settled::Expired) => "expired",
+        Finished::Settled(Settled::Unknown) => "unknown",
+        Finished::Elsewhere(State::Imported) => "unchanged",
+        Finished::Elsewhere(state) => state.as_str(),
+        Finished::NeedsToken => "needs_token",
+        Finished::NotSent => "not_sent",
+    }
+}
+
+/// The outcome of an entry that no lane worked on.
+fn unsent(action: Action) -> &'static str {
+    match action {
+        Action::Recover => "unknown",
+        Action::Import | Action::Retry | Action::Orphan => "not_sent",
+        Action::Unchanged => "unchanged",
+        Action::Conflict => "conflict",
+        Action::Expired => "expired",
+        Action::NeedsToken => "needs_token",
+        Action::Erased => "erased",
+        Action::Invalid => "refused",
+    }
+}
