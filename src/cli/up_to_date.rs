@@ -79,7 +79,7 @@ impl Candidate {
     /// Notes them, if nothing is left to do.
     pub(super) async fn note(self, ledger: &Ledger, global: &Global) -> Result<(), Failure> {
         let Self { paths, options, manifests } = self;
-        let past = setup::past(global)?;
+        let past = setup::past_entries(global)?;
         let (Some(files), Some(identity)) = (Inputs::of(&manifests), past.identity()) else { return Ok(()) };
         let plan = plan::plan(&manifests, &past, Timestamp::now(), false)?;
         if plan.is_empty() || plan.count(Action::Unchanged) != plan.len() as u64 {

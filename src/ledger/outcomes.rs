@@ -1,7 +1,6 @@
 //! What runs reported of their entries: kept in one transaction, read a page at a time. However many there are, few are
 //! held.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -125,59 +124,42 @@ fn outcome(row: &Row<'_>) -> db::Result<RunOutcome> {
     })
 }
 
-/// What is kept of an outcome. The partner of one whose token was minted is known to the entry alone.
-macro_rules! insert {
-    ($from:literal) => {
-        concat!(
-            "INSERT INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
-               session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
-               error_class, error_status, error_detail, from_application_id, for_application_id, expires_at) ",
-            $from,
-            " ON CONFLICT (run, label, manifest) DO UPDATE SET entry = excluded.entry, outcome = excluded.outcome,
-               source_session_id = excluded.source_session_id, session_id = excluded.session_id,
-               session_number = excluded.session_number, session_url = excluded.session_url,
-               session_kind = excluded.session_kind, status = excluded.status, workflow_id = excluded.workflow_id,
-               vendor_data = excluded.vendor_data, attempts = excluded.attempts, error_class = excluded.error_class,
-               error_status = excluded.error_status, error_detail = excluded.error_detail,
-               from_application_id = excluded.from_application_id, for_application_id = excluded.for_application_id,
-               expires_at = excluded.expires_at"
-        )
-    };
-}
+/// A row at a time, which takes no savepoint of its own: what a run reported before is removed, not written over.
+const REMOVE: &str = "DELETE FROM run_outcomes WHERE run = ?1";
+const INSERT: &str = "INSERT INTO run_outcomes (run, label, manifest, entry, outcome, source_session_id,
+     session_id, session_number, session_url, session_kind, status, workflow_id, vendor_data, attempts,
+     error_class, error_status, error_detail, from_application_id, for_application_id, expires_at)
+   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+   ON CONFLICT DO NOTHING";
+const KNOWN: &str =
+    "SELECT session_id, session_number, session_url, status, from_application_id, application_id FROM entries
+   WHERE id = ?1";
 
-const INSERT: &str = insert!(
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-       coalesce(?18, (SELECT from_application_id FROM entries WHERE id = ?4)), ?19, ?20)"
-);
-/// Of an entry that was as it should be: what else is known of it, its own row has.
-const INSERT_UNCHANGED: &str = insert!(
-    "SELECT ?1, ?2, ?3, id, 'unchanged', ?5, session_id, session_number, session_url, ?6, status, ?7, ?8, 0, NULL, NULL,
-       NULL, coalesce(?9, from_application_id), coalesce(?10, application_id), ?11 FROM entries WHERE id = ?4"
-);
-
+/// Keeps what is reported of a run's entries. What else is known of one that was as it should be, its own row has; so it
+/// has the partner of one whose token was minted.
 pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item = RunOutcome>) -> db::Result<()> {
-    let (mut insert, mut unchanged) = (tx.prepare(INSERT)?, tx.prepare(INSERT_UNCHANGED)?);
+    tx.execute(REMOVE, [run.0])?;
+    let (mut insert, mut known) = (tx.prepare(INSERT)?, tx.prepare(KNOWN)?);
     for it in outcomes {
-        let it = as_kept(&it);
-        let kind = it.session_kind.map(crate::token::SessionKind::as_str);
-        let expires_at = it.expires_at.map(Timestamp::as_millisecond);
-        let session = it.session.as_ref();
-        if let (Some(entry), "unchanged", None, 0) = (it.entry, it.outcome.as_str(), session, it.attempts) {
-            unchanged.execute(params![
-                run.0,
-                it.label,
-                it.manifest,
-                entry.0,
-                text(it.source_session_id),
-                kind,
-                text(it.workflow_id),
-                it.vendor_data,
-                text(it.from_application_id),
-                text(it.for_application_id),
-                expires_at,
-            ])?;
-            continue;
+        let mut it = as_kept(it);
+        let is_unchanged = it.outcome == "unchanged" && it.session.is_none() && it.attempts == 0;
+        if let Some(entry) = it.entry.filter(|_| is_unchanged || it.from_application_id.is_none()) {
+            let known = known.find([entry.0], |row| {
+                let session = |session_id| -> db::Result<Session> {
+                    let (session_number, session_url, status) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                    Ok(Session { session_id, session_number, session_url, status })
+                };
+                let session = optional_uuid(row, 0)?.map(session).transpose()?;
+                Ok((session, optional_uuid(row, 4)?, optional_uuid(row, 5)?))
+            })?;
+            if let Some((session, from, application)) = known {
+                it.from_application_id = it.from_application_id.or(from);
+                if is_unchanged {
+                    (it.session, it.for_application_id) = (session, it.for_application_id.or(application));
+                }
+            }
         }
+        let session = it.session.as_ref();
         insert.execute(params![
             run.0,
             it.label,
@@ -188,7 +170,7 @@ pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item =
             session.map(|s| s.session_id.to_string()),
             session.and_then(|s| s.session_number),
             session.and_then(|s| s.session_url.as_deref()),
-            kind,
+            it.session_kind.map(crate::token::SessionKind::as_str),
             session.and_then(|s| s.status.as_deref()),
             text(it.workflow_id),
             it.vendor_data,
@@ -198,31 +180,28 @@ pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item =
             it.error.as_ref().map(|e| e.detail.as_str()),
             text(it.from_application_id),
             text(it.for_application_id),
-            expires_at,
+            it.expires_at.map(Timestamp::as_millisecond),
         ])?;
     }
     Ok(())
 }
 
 /// An erased entry that a manifest still lists is told by its number alone: its label may name the source session.
-fn as_kept(it: &RunOutcome) -> Cow<'_, RunOutcome> {
+fn as_kept(it: RunOutcome) -> RunOutcome {
     match it.entry {
-        Some(entry) if it.outcome == State::Erased.as_str() => Cow::Owned(RunOutcome {
-            manifest: it.manifest.clone(),
+        Some(entry) if it.outcome == State::Erased.as_str() => RunOutcome {
             label: format!("erased-{}", entry.0),
-            entry: it.entry,
-            outcome: it.outcome.clone(),
             source_session_id: None,
             session: None,
             session_kind: None,
             workflow_id: None,
             vendor_data: None,
-            attempts: it.attempts,
             error: None,
             from_application_id: None,
             for_application_id: None,
             expires_at: None,
-        }),
-        _ => Cow::Borrowed(it),
+            ..it
+        },
+        _ => it,
     }
 }

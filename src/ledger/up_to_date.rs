@@ -1,12 +1,24 @@
 //! What was found up to date: manifests of which every entry was imported as it is asked for.
 //!
-//! Such an entry stays so until it is erased or repaired: whatever changes an entry raises the generation first, and an
-//! erasure drops what is noted. So a note is good for as long as the generation, and the files, are the same. Damage is met
-//! all the same: where a note takes the place of a pass over the entries, their pages are gone through.
+//! Such an entry stays so until it is erased or repaired: whatever changes what a plan reads of an entry raises the
+//! generation first, and an erasure drops what is noted. So a note is good until a run raises the generation that is no
+//! audit, for as long as the files are the same. Damage is met all the same: where a note takes the place of a pass over the
+//! entries, their pages are gone through.
 
 use super::db::params;
 use super::{Ledger, LedgerError, Reader};
 use crate::token::Fingerprint;
+
+/// Whether a run that may have changed an entry came after a note.
+macro_rules! is_stale {
+    () => {
+        "EXISTS (SELECT 1 FROM generations g JOIN runs r ON r.id = g.run
+           WHERE g.generation > up_to_date.generation AND r.command <> 'audit')"
+    };
+}
+
+const FIND: &str = concat!("SELECT found FROM up_to_date WHERE inputs = ?1 AND NOT ", is_stale!());
+const DROP_STALE: &str = concat!("DELETE FROM up_to_date WHERE ", is_stale!());
 
 impl Reader {
     /// What was noted of these inputs, if it is still good.
@@ -15,8 +27,7 @@ impl Reader {
             if !connection.has_table("up_to_date")? {
                 return Ok(None);
             }
-            let sql = "SELECT found FROM up_to_date WHERE inputs = ?1 AND generation = (SELECT generation FROM meta)";
-            connection.find(sql, [inputs.as_bytes()], |row| row.get(0))
+            connection.find(FIND, [inputs.as_bytes()], |row| row.get(0))
         })
     }
 
@@ -38,7 +49,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         self.writer
             .call(move |tx| {
-                tx.execute("DELETE FROM up_to_date WHERE generation <> ?1", [generation])?;
+                tx.execute(DROP_STALE, ())?;
                 tx.execute(
                     "INSERT INTO up_to_date (inputs, generation, found) VALUES (?1, ?2, ?3)
                      ON CONFLICT (inputs) DO UPDATE SET generation = excluded.generation, found = excluded.found",
