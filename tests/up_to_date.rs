@@ -2,7 +2,8 @@
 
 use didit_sync::sandbox::MintOptions;
 
-use crate::support::{Scene, sandbox};
+use crate::support::postgres::cluster;
+use crate::support::{Scene, sandbox, uuid};
 
 /// Marks what is noted, so that a plan that is told from it can be told from one that is made.
 const MARKED: &str = "acme (m.yaml): 77 entries";
@@ -27,12 +28,17 @@ fn plan(scene: &Scene) -> String {
 
 /// A manifest whose three entries are rows of two files that a pattern finds, all imported and noted.
 fn imported() -> Scene {
+    let scene = with_rows();
+    scene.apply().exits(0);
+    scene
+}
+
+fn with_rows() -> Scene {
     let scene = Scene::new(sandbox(5));
     for (file, numbers) in [("rows/a.ndjson", 0..2), ("rows/b.ndjson", 2..3)] {
         scene.write(file, &numbers.map(|n| row(&scene, n)).collect::<String>());
     }
     scene.write("m.yaml", &(scene.head("acme") + "sources:\n  - file: 'rows/*.ndjson'\n"));
-    scene.apply().exits(0);
     scene
 }
 
@@ -49,8 +55,14 @@ fn what_an_apply_leaves_with_nothing_to_do_is_planned_from_its_note_in_the_same_
     scene.sql().execute("DELETE FROM up_to_date", &[]);
     assert_eq!(plan(&scene), quick);
     assert!(quick.ends_with("Plan: 3 unchanged.\nNothing to send.\n"), "{quick}");
-    // An apply with nothing to do notes it anew.
-    scene.apply().exits(0);
+    // An apply with nothing to do notes it anew, and tells of the sessions that are there.
+    let done = scene.apply().exits(0).json();
+    let sessions = |document: &serde_json::Value| -> Vec<_> {
+        document["imports"].as_array().unwrap().iter().map(|row| Some(uuid(&row["session_id"]))).collect()
+    };
+    let imported: Vec<_> = (0..3).map(|n| scene.imported_from(scene.sources()[n].id)).collect();
+    let report = scene.run(&["report", "--json"]).exits(0).json();
+    assert_eq!((sessions(&done), sessions(&report)), (imported.clone(), imported));
     mark(&scene);
     assert!(plan(&scene).starts_with(MARKED));
     let detailed = scene.run(&["plan", "m.yaml", "--detailed-exitcode"]).exits(0);
@@ -137,4 +149,19 @@ fn what_more_is_to_be_said_of_is_not_noted() {
     scene.apply().exits(0);
     scene.apply().exits(0);
     assert_eq!(noted(&scene), None);
+}
+
+#[test]
+fn promise_6_a_ledger_on_a_server_is_brought_from_its_first_version_to_this_one() {
+    let Some(cluster) = cluster() else { return };
+    let (database, scene) = (cluster.database(), with_rows());
+    let run = |command: &[&str]| scene.run(&[command, &["--ledger", &database.url()]].concat()).exits(0);
+    run(&["apply", "m.yaml", "--yes"]);
+    let mut connection = database.connect();
+    connection.batch_execute("DROP TABLE up_to_date; UPDATE meta SET version = 1").unwrap();
+    assert!(run(&["plan", "m.yaml"]).stdout.ends_with("Plan: 3 unchanged.\nNothing to send.\n"));
+    run(&["apply", "m.yaml", "--yes"]);
+    let row = connection.query_one("SELECT version, (SELECT count(*) FROM up_to_date) FROM meta", &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1));
+    assert_eq!(scene.writes(), 3);
 }

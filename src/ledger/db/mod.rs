@@ -178,8 +178,8 @@ impl Connection {
         self.prepare(sql)?.query_all(params, read)
     }
 
-    /// Whether a table has a column: a file that is only read may be of an older version. A server's ledger is always of
-    /// this one.
+    /// Whether a table has a column: a file that is only read may be of an older version. On a server, the tables of all
+    /// versions have the same ones.
     pub(super) fn has_column(&self, table: &str, column: &str) -> Result<bool> {
         match self {
             Self::Sqlite(connection) => Ok(connection.column_exists(None, table, column)?),
@@ -187,11 +187,11 @@ impl Connection {
         }
     }
 
-    /// Whether there is a table; see [`Connection::has_column`].
+    /// Whether there is a table: a ledger that is only read may be of an older version.
     pub(super) fn has_table(&self, table: &str) -> Result<bool> {
         match self {
             Self::Sqlite(connection) => Ok(connection.table_exists(None, table)?),
-            Self::Postgres(_) => Ok(true),
+            Self::Postgres(_) => self.query_row("SELECT to_regclass(?1) IS NOT NULL", [table], |row| row.get(0)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::didit::Class;
-use crate::ledger::records::{Evidence, ManifestFacts, RecordedError, Requests, RunEnd, StateCount};
+use crate::ledger::records::{Evidence, ManifestFacts, RecordedError, Requests, RunEnd, RunOutcome, StateCount};
 
 fn settled(
     entry: EntryId,
@@ -222,8 +222,8 @@ fn of_version(path: &std::path::Path, version: usize) {
 }
 
 #[tokio::test]
-async fn promise_6_ledgers_of_versions_4_to_8_are_backed_up_and_keep_all_that_they_knew() {
-    for version in 4..=8 {
+async fn promise_6_ledgers_of_versions_4_to_9_are_backed_up_and_keep_all_that_they_knew() {
+    for version in 4..=9 {
         let place = place();
         let path = &place.file.path;
         of_version(path, version);
@@ -264,4 +264,59 @@ async fn promise_6_ledgers_of_versions_4_to_8_are_backed_up_and_keep_all_that_th
         drop(ledger);
         assert!(Reader::require(&place.location).unwrap().check().unwrap().is_empty(), "{version}");
     }
+}
+
+/// An outcome of its own, as a run tells it that has it from elsewhere.
+fn told(label: String, manifest: &str, entry: Option<EntryId>, outcome: &str) -> RunOutcome {
+    RunOutcome {
+        manifest: manifest.to_owned(),
+        label,
+        entry,
+        outcome: outcome.to_owned(),
+        source_session_id: None,
+        session: None,
+        session_kind: None,
+        workflow_id: None,
+        vendor_data: None,
+        attempts: 0,
+        error: None,
+        from_application_id: None,
+        for_application_id: None,
+        expires_at: None,
+    }
+}
+
+#[tokio::test]
+async fn outcomes_are_read_page_by_page_in_order_and_reporting_again_replaces_them() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    let of =
+        |n: usize| told(format!("e{:04}", n / 2), if n.is_multiple_of(2) { "acme" } else { "other" }, None, "not_sent");
+    let all: Vec<RunOutcome> = (0..2501).map(of).collect();
+    let (given, fewer) = (all.clone(), all[..3].to_vec());
+    ledger.report(run, move || given.clone().into_iter().rev()).await.unwrap();
+    let reader = std::rc::Rc::new(Reader::require(&place.location).unwrap());
+    let read = || crate::ledger::Outcomes::new(&reader, run).map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!((read(), reader.outcome_counts(run).unwrap()), (all, vec![("not_sent".to_owned(), 2501)]));
+    let again = fewer.clone();
+    ledger.report(run, move || again.clone().into_iter()).await.unwrap();
+    assert_eq!((read(), reader.run_outcomes(run).unwrap()), (fewer.clone(), fewer));
+}
+
+#[tokio::test]
+async fn what_is_reported_of_an_unchanged_entry_is_what_the_ledger_knows_of_it() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let first = killed(&ledger).await;
+    let known = ledger.records().await.unwrap();
+    let imported = known.iter().find(|record| record.state == State::Imported).unwrap().clone();
+    let run = begin(&ledger).await;
+    let (entry, label) = (Some(imported.id), imported.label.clone());
+    let outcome = move || std::iter::once(told(label.clone(), "acme", entry, "unchanged"));
+    ledger.report(run, outcome).await.unwrap();
+    let reader = Reader::require(&place.location).unwrap();
+    let kept = reader.run_outcomes(run).unwrap().remove(0);
+    assert!(imported.session.is_some() && first != run);
+    assert_eq!((kept.session, kept.for_application_id), (imported.session, imported.receiver.application_id));
 }
