@@ -21,12 +21,15 @@ fn assert_all_told(scene: &Scene, document: &Value) {
     }
 }
 
-/// An apply of many entries, under which `harm` comes to the ledger's files once some are imported.
+/// An apply of many entries, some of them imported before, under which `harm` comes to the ledger's files once some more
+/// are imported.
 fn harmed(harm: impl Fn(&Path)) -> (Scene, Value) {
     let scene = Scene::new(Config { faults: "import.latency=200ms".parse().unwrap(), ..sandbox(40) });
     scene.write("m.yaml", &(scene.manifest("acme") + "limits: {concurrency: 3}\n"));
-    let apply = scene.start(&["apply", "m.yaml", "--yes", "--json"]);
-    wait_for("some imports", || scene.world.imported().len() >= 7);
+    scene.run(&["apply", "m.yaml", "--yes", "--limit", "5"]).exits(8);
+    let apply =
+        scene.start(&["apply", "m.yaml", "--yes", "--json", "--report", "json=r.json", "--report", "csv=r.csv"]);
+    wait_for("some imports", || scene.world.imported().len() >= 12);
     harm(&scene.ledger());
     let done = Output::of(apply).exits(12);
     assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
@@ -37,6 +40,8 @@ fn harmed(harm: impl Fn(&Path)) -> (Scene, Value) {
     // What was under way, and no more: one request for each place among those in flight, before and while it was seen.
     assert!(scene.writes() < 30, "{} requests after the harm", scene.writes());
     assert_all_told(&scene, &done);
+    assert_eq!(serde_json::from_str::<Value>(&scene.read("r.json")).unwrap(), done);
+    assert_eq!(scene.read("r.csv").lines().count(), 41);
     (scene, done)
 }
 

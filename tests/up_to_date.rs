@@ -7,6 +7,8 @@ use crate::support::{Scene, sandbox, uuid};
 
 /// Marks what is noted, so that a plan that is told from it can be told from one that is made.
 const MARKED: &str = "acme (m.yaml): 77 entries";
+const MARK: &str =
+    "UPDATE up_to_date SET found = replace(found, '\"entries\":3', '\"entries\":77') WHERE found LIKE '%m.yaml%'";
 
 /// How many entries the note of `m.yaml` says; `None` where there is none.
 fn noted(scene: &Scene) -> Option<u64> {
@@ -160,8 +162,16 @@ fn promise_6_a_ledger_on_a_server_is_brought_from_its_first_version_to_this_one(
     let mut connection = database.connect();
     connection.batch_execute("DROP TABLE up_to_date; UPDATE meta SET version = 1").unwrap();
     assert!(run(&["plan", "m.yaml"]).stdout.ends_with("Plan: 3 unchanged.\nNothing to send.\n"));
+    run(&["ledger", "check"]);
+    run(&["ledger", "backup", "copy.db"]);
     run(&["apply", "m.yaml", "--yes"]);
     let row = connection.query_one("SELECT version, (SELECT count(*) FROM up_to_date) FROM meta", &[]).unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1));
+    connection.execute(MARK, &[]).unwrap();
+    assert!(run(&["plan", "m.yaml"]).stdout.starts_with(MARKED));
+    // Another run, which began before, imports one more.
+    let more = "INSERT INTO entries (manifest, label, base_url, state, attempts, place, run) VALUES ('x', 'x', '', 'imported', 0, '', 1)";
+    connection.execute(more, &[]).unwrap();
+    assert!(!run(&["plan", "m.yaml"]).stdout.starts_with(MARKED));
     assert_eq!(scene.writes(), 3);
 }

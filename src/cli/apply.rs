@@ -38,7 +38,7 @@ pub(super) async fn run(
     if args.require_ledger {
         setup::require_ledger(global)?;
     }
-    let Held { ledger, lock } = setup::hold(global, Purpose::Apply, &args.origin)?;
+    let Held { ledger, lock } = setup::hold(global, Purpose::Apply, args.origin.wait_lock)?;
     let now = Timestamp::now();
     let past = setup::past(global)?;
     let plan = plan::plan(&manifests, &past, now, args.retry_refused)?;
@@ -57,7 +57,7 @@ pub(super) async fn run(
     };
     let is_refused = reviewed.as_ref().is_some_and(|reviewed| reviewed.refused.is_some());
     let (events, receiver) = Events::channel();
-    let means = Means::new(ledger.clone(), events.clone());
+    let means = Means::new(ledger, events.clone());
     let wanted = if is_refused { Vec::new() } else { wanted(&plan, &args.only) };
     let (lanes, lane_of) = lanes(&manifests, &wanted, global, &means).await?;
     let asked = Asked { manifests: &manifests, snapshot: &snapshot, plan: &plan, lanes: &lanes, lane_of: &lane_of };
@@ -87,17 +87,15 @@ pub(super) async fn run(
     events.tell(Event::Finished);
     // The display only shows; its end is not worth an error.
     let _ = display.await;
-    if let (Ok(ran), Some(candidate)) = (&ran, candidate)
-        && ran.exit.code() == 0
-        && let Err(failure) = candidate.note(&ledger, global).await
+    let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
+    let exit = view::show_run("apply", ran, origin, &args.output, global, console);
+    drop(lock);
+    if let Some(candidate) = candidate.filter(|_| exit.code() == 0)
+        && let Err(failure) = candidate.note(global).await
     {
         // It only saves time.
         tracing::debug!(error = failure.message, "what is up to date is not noted");
     }
-    drop(ledger);
-    let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
-    let exit = view::show_run("apply", ran, origin, &args.output, global, console);
-    drop(lock);
     Ok(exit)
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn run(
         Some(setup::load_without_tokens(&args.manifests, global, console)?)
     };
     setup::require_ledger(global)?;
-    let Held { ledger, lock } = setup::hold(global, Purpose::Audit, &args.origin)?;
+    let Held { ledger, lock } = setup::hold(global, Purpose::Audit, args.origin.wait_lock)?;
     let facts: HashMap<String, ManifestFacts> =
         ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
     let past = setup::past(global)?;

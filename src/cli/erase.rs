@@ -36,7 +36,7 @@ pub(super) async fn run(
     };
     let from = args.entries.from.as_deref();
     let named = names::all(&args.entries.ids, from)?;
-    let held = setup::hold(global, Purpose::Change, origin)?;
+    let held = setup::hold(global, Purpose::Change, origin.wait_lock)?;
     let records = with_sharers(&held.ledger, &named).await?;
     let mut problems = Problems::new(from);
     let mut asked: Vec<&Record> = Vec::new();

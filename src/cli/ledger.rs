@@ -51,7 +51,7 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console, signals: &S
             vec![Named { session, ..Named::given(id.as_deref().unwrap_or_default()) }]
         }
     };
-    let held = setup::hold(global, Purpose::Change, &args.origin)?;
+    let held = setup::hold(global, Purpose::Change, args.origin.wait_lock)?;
     let asked = named.iter().flat_map(|named| [&*named.name, &*named.session]).filter(|name| !name.is_empty());
     let records = names::candidates(&held.ledger, asked).await?;
     let mut problems = Problems::new(from);
@@ -96,7 +96,7 @@ async fn adopt(args: &AdoptArgs, global: &Global, console: &Console, signals: &S
 async fn forget(args: &ForgetArgs, global: &Global, console: &Console, signals: &Signals) -> Result<Exit, Failure> {
     let from = args.from.as_deref();
     let named = names::all(&args.ids, from)?;
-    let held = setup::hold(global, Purpose::Change, &args.origin)?;
+    let held = setup::hold(global, Purpose::Change, args.origin.wait_lock)?;
     let records = names::candidates(&held.ledger, named.iter().map(|named| &*named.name)).await?;
     let mut problems = Problems::new(from);
     let mut seen = HashSet::new();

@@ -24,7 +24,7 @@ pub(super) fn validate(args: &ValidateArgs, global: &Global, console: &Console) 
 }
 
 pub(super) fn run(args: &PlanArgs, global: &Global, console: &Console) -> Result<Exit, Failure> {
-    if let Some(shown) = up_to_date::find(args, global, console.style())? {
+    if let Some(shown) = up_to_date::find(args, global, console.style()) {
         console.out(&shown);
         return Ok(Exit::ok());
     }

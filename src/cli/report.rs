@@ -41,7 +41,11 @@ pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Resu
     };
     // The report's own exit: that of the run it shows is in the document.
     match args.format {
-        Some(kind) => console.fill(|to| Ok(kind.write(&report, to)?)),
+        Some(kind) => console.fill(|to| match kind.write(&report, to) {
+            // Told below.
+            Err(RenderError::Ledger(_)) => Ok(()),
+            written => Ok(written?),
+        }),
         None => view::show(&report, args.output.json.json, console),
     }
     if let Some(error) = report.outcomes.failed() {

@@ -8,7 +8,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Failure;
-use super::args::{Global, OriginArgs};
+use super::args::Global;
 use crate::console::Console;
 use crate::didit::{ApiKey, Client};
 use crate::exit::Condition;
@@ -123,9 +123,9 @@ pub(super) struct Held {
 }
 
 /// Takes the lock and opens the ledger for writing.
-pub(super) fn hold(global: &Global, purpose: Purpose, origin: &OriginArgs) -> Result<Held, Failure> {
+pub(super) fn hold(global: &Global, purpose: Purpose, wait: Duration) -> Result<Held, Failure> {
     let location = location(global)?;
-    let lock = Lock::take(&location, purpose, origin.wait_lock)?;
+    let lock = Lock::take(&location, purpose, wait)?;
     let ledger = Ledger::open_held(&location, &lock)?;
     Ok(Held { ledger, lock })
 }

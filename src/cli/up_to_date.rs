@@ -2,18 +2,20 @@
 //! made again.
 //!
 //! `apply` notes what it leaves with nothing to do. `plan` looks for that first, where only the counts are asked for. Any
-//! file that differs, comes or goes, and any change of the ledger, has everything read again.
+//! file that differs, comes or goes, and any run that may have changed an entry, has everything read again.
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Global, PlanArgs};
+use super::setup::Held;
 use super::{Failure, setup};
 use crate::console::Style;
-use crate::ledger::{Ledger, Reader};
+use crate::ledger::{Purpose, Reader};
 use crate::manifest::{Inputs, LoadOptions, Manifests};
 use crate::plan::{self, Action, Past as _};
 use crate::report::text::{self, Heading};
@@ -26,29 +28,32 @@ struct Note {
     /// How many bytes they hold: where that differs, nothing need be digested.
     size: u64,
     digest: String,
+    /// How many entries of the ledger were imported.
+    imported: u64,
     manifests: Vec<Heading>,
 }
 
-/// The plan as it is shown, if it is the one that was noted.
-pub(super) fn find(args: &PlanArgs, global: &Global, style: Style) -> Result<Option<String>, Failure> {
+/// The plan as it is shown, if it is the one that was noted. Whatever can't be read of the note or of its files is met, and
+/// told, where everything is read.
+pub(super) fn find(args: &PlanArgs, global: &Global, style: Style) -> Option<String> {
     // What else is shown is told of each entry.
     if args.json.json || args.out.is_some() || !args.reports.is_empty() || style.verbose > 0 {
-        return Ok(None);
+        return None;
     }
     let paths = &args.manifests.manifests;
-    let Some(reader) = Reader::open(&setup::location(global)?)? else { return Ok(None) };
-    let key = reader.identity()?.key;
-    let Some(found) = reader.up_to_date(noted_as(paths, &key))? else { return Ok(None) };
+    let reader = Reader::open(&setup::location(global).ok()?).ok()??;
+    let key = reader.identity().ok()?.key;
+    let found = reader.up_to_date(noted_as(paths, &key)).ok()??;
     let options = setup::options(global);
     // What an older program noted may be of another form.
-    let Ok(note) = serde_json::from_str::<Note>(&found) else { return Ok(None) };
-    let (walked, is_still_so) = thread::scope(|scope| {
+    let note: Note = serde_json::from_str(&found).ok()?;
+    let (imported, is_still_so) = thread::scope(|scope| {
         let digested = scope.spawn(|| note.is_still_so(paths, &options));
-        let walked = reader.walk_through();
-        (walked, digested.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let imported = reader.imported();
+        (imported, digested.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    walked?;
-    Ok(is_still_so.then(|| text::up_to_date(&note.manifests, style)))
+    let is_told = is_still_so && imported.is_ok_and(|imported| imported == note.imported);
+    is_told.then(|| text::up_to_date(&note.manifests, style))
 }
 
 impl Note {
@@ -76,20 +81,25 @@ impl Candidate {
         Some(Self { paths: paths.to_vec(), options, manifests: Arc::clone(manifests) })
     }
 
-    /// Notes them, if nothing is left to do.
-    pub(super) async fn note(self, ledger: &Ledger, global: &Global) -> Result<(), Failure> {
+    /// Notes them, if nothing is left to do, with a lock of its own: what the run did has been told.
+    pub(super) async fn note(self, global: &Global) -> Result<(), Failure> {
         let Self { paths, options, manifests } = self;
+        let Some(files) = Inputs::of(&manifests) else { return Ok(()) };
+        let Held { ledger, lock } = setup::hold(global, Purpose::Apply, Duration::ZERO)?;
+        // Before the plan: what is imported beside it makes the note one of another ledger.
+        let imported = Reader::require(&setup::location(global)?)?.imported()?;
         let past = setup::past_entries(global)?;
-        let (Some(files), Some(identity)) = (Inputs::of(&manifests), past.identity()) else { return Ok(()) };
+        let Some(identity) = past.identity() else { return Ok(()) };
         let plan = plan::plan(&manifests, &past, Timestamp::now(), false)?;
         if plan.is_empty() || plan.count(Action::Unchanged) != plan.len() as u64 {
             return Ok(());
         }
         let (Some(digest), Some(size)) = (files.digest_loaded(&options), files.size(&options)) else { return Ok(()) };
         let headings = manifests.manifests.iter().map(Heading::from).collect();
-        let note = Note { files, size, digest, manifests: headings };
+        let note = Note { files, size, digest, imported, manifests: headings };
         let Ok(found) = serde_json::to_string(&note) else { return Ok(()) };
         ledger.note_up_to_date(noted_as(&paths, &identity.key), identity.generation, found).await?;
+        drop((ledger, lock));
         Ok(())
     }
 }

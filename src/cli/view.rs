@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::console::Console;
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{EntryId, Origin, Run, RunError, RunOutcome};
-use crate::ledger::{LedgerError, Reader};
+use crate::ledger::records::{EntryId, Origin, Record, Run, RunError, RunOutcome};
+use crate::ledger::{LedgerError, Location, Reader};
 use crate::report::{Kind, Outcomes, RenderError, Report, file, markdown, text};
 use crate::run::{Ran, Told};
 
@@ -29,66 +29,82 @@ pub(super) fn show_run(
     console: &Console,
 ) -> Exit {
     let run = Run { id: ran.run, command: command.to_owned(), started_at: ran.end.at, origin, end: None };
-    let is_text = !output.json.json && output.reports.is_empty();
-    let (outcomes, findings) = (outcomes(ran.outcomes, is_text, global), ran.findings);
-    let told = Report {
+    // Where the ledger could not take the run's end, it is not asked for anything either.
+    let is_kept = ran.exit.conditions().all(|condition| condition != Condition::Ledger);
+    let outcomes = if output.json.json && is_kept { filled(&ran.outcomes, global) } else { told(&ran.outcomes) };
+    let shown = Report {
         run,
         end: ran.end,
         outcomes,
-        findings,
+        findings: ran.findings,
         states: Vec::new(),
         waiting: Vec::new(),
         sends: Vec::new(),
         writes_per_minute: None,
     };
-    show(&told, output.json.json, console);
-    let mut exit = told.exit();
-    if let Some(error) = told.outcomes.failed() {
+    show(&shown, output.json.json, console);
+    let mut exit = shown.exit();
+    if let Some(error) = shown.outcomes.failed() {
         Failure::from(error).say(console);
         exit.add(Condition::Ledger);
     }
     if !output.reports.is_empty() {
-        let report = kept(&told, global).unwrap_or(told);
+        let report = kept(&shown, global).unwrap_or_else(|| Report { outcomes: told(&ran.outcomes), ..shown });
         exit.add_if(!write_all(&report, &output.reports, console), Condition::Internal);
     }
     exit
 }
 
 /// So many outcomes are held at once.
-const PAGE: usize = 4096;
+const PAGE: usize = 4000;
 
-/// What a run tells of its entries; what it left to the ledger is read there, unless it is for a text, which does not
-/// tell it.
-fn outcomes(told: Arc<Told>, is_text: bool, global: &Global) -> Outcomes {
-    let location = setup::location(global);
+/// What a run tells of its entries by itself.
+fn told(ran: &Arc<Told>) -> Outcomes {
+    let told = Arc::clone(ran);
+    Outcomes::new(told.counts(), move || Box::new(told.iter().map(Ok)))
+}
+
+/// The same, with what the ledger knows of the sessions of entries that were as they should be.
+fn filled(ran: &Arc<Told>, global: &Global) -> Outcomes {
+    let (told, location) = (Arc::clone(ran), setup::location(global));
     Outcomes::new(told.counts(), move || {
-        if is_text || told.is_empty() {
-            return Box::new(told.iter().map(Ok));
-        }
-        let reader = location.clone().and_then(|location| Reader::require(&location));
-        Box::new(Filled { rows: Box::new(told.iter()), reader, page: Vec::new().into_iter() })
+        let (rows, location) = (Box::new(told.iter()), location.clone());
+        Box::new(Filled { rows, location, reader: None, failed: None, page: Vec::new().into_iter() })
     })
 }
 
-/// Outcomes, to which the sessions of entries that were as they should be are added, many at a time. Where the ledger
-/// can't be read, these sessions are missing, and that is told behind all outcomes.
+/// Outcomes to which the ledger adds what it knows, many at a time. Where it can't be read, that is missing, and the error
+/// comes behind all of them.
 struct Filled {
     rows: Box<dyn Iterator<Item = RunOutcome>>,
-    reader: Result<Reader, LedgerError>,
+    location: Result<Location, LedgerError>,
+    reader: Option<Reader>,
+    failed: Option<LedgerError>,
     page: std::vec::IntoIter<RunOutcome>,
 }
 
 impl Filled {
-    fn fill(&mut self, page: &mut [RunOutcome]) {
-        let is_open = |it: &&mut RunOutcome| it.outcome == "unchanged" && it.session.is_none();
-        let mut open: Vec<&mut RunOutcome> = page.iter_mut().filter(is_open).collect();
+    fn next_page(&mut self) -> Vec<RunOutcome> {
+        let mut page: Vec<RunOutcome> = self.rows.by_ref().take(PAGE).collect();
+        let mut open: Vec<&mut RunOutcome> = page.iter_mut().filter(|it| it.is_as_it_was()).collect();
         open.sort_unstable_by_key(|it| it.entry);
-        let ids: Vec<EntryId> = open.iter().filter_map(|it| it.entry).collect();
-        match self.reader.as_ref().map(|reader| reader.records_of(&ids)) {
-            Ok(Ok(records)) => records.into_iter().zip(open).for_each(|(record, it)| it.session = record.session),
-            Ok(Err(error)) => self.reader = Err(error),
-            Err(_) => {}
+        if !open.is_empty() && self.failed.is_none() {
+            let ids: Vec<EntryId> = open.iter().filter_map(|it| it.entry).collect();
+            match self.records(&ids) {
+                Ok(records) => open.into_iter().zip(records).for_each(|(it, record)| {
+                    it.session = record.session.or_else(|| it.session.take());
+                }),
+                Err(error) => self.failed = Some(error),
+            }
         }
+        page
+    }
+
+    fn records(&mut self, ids: &[EntryId]) -> Result<Vec<Record>, LedgerError> {
+        if self.reader.is_none() {
+            self.reader = Some(Reader::require(self.location.as_ref().map_err(Clone::clone)?)?);
+        }
+        self.reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.records_of(ids))
     }
 }
 
@@ -97,15 +113,9 @@ impl Iterator for Filled {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.page.as_slice().is_empty() {
-            let mut page: Vec<RunOutcome> = self.rows.by_ref().take(PAGE).collect();
-            self.fill(&mut page);
-            self.page = page.into_iter();
+            self.page = self.next_page().into_iter();
         }
-        match (self.page.next(), &self.reader) {
-            (Some(next), _) => Some(Ok(next)),
-            (None, Err(error)) => Some(Err(error.clone())),
-            (None, Ok(_)) => None,
-        }
+        self.page.next().map(Ok).or_else(|| self.failed.take().map(Err))
     }
 }
 

@@ -142,7 +142,7 @@ pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item =
     let (mut insert, mut known) = (tx.prepare(INSERT)?, tx.prepare(KNOWN)?);
     for it in outcomes {
         let mut it = as_kept(it);
-        let is_unchanged = it.outcome == "unchanged" && it.session.is_none() && it.attempts == 0;
+        let is_unchanged = it.is_as_it_was();
         if let Some(entry) = it.entry.filter(|_| is_unchanged || it.from_application_id.is_none()) {
             let known = known.find([entry.0], |row| {
                 let session = |session_id| -> db::Result<Session> {
@@ -155,7 +155,8 @@ pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item =
             if let Some((session, from, application)) = known {
                 it.from_application_id = it.from_application_id.or(from);
                 if is_unchanged {
-                    (it.session, it.for_application_id) = (session, it.for_application_id.or(application));
+                    (it.session, it.for_application_id) =
+                        (session.or(it.session), it.for_application_id.or(application));
                 }
             }
         }

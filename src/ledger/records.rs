@@ -193,6 +193,20 @@ pub struct Session {
     pub status: Option<String>,
 }
 
+impl Session {
+    /// One of which nothing but the id is known.
+    #[must_use]
+    pub fn known_by(session_id: Uuid) -> Self {
+        Self { session_id, session_number: None, session_url: None, status: None }
+    }
+
+    /// Whether more than its id is known.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.session_number.is_some() || self.session_url.is_some() || self.status.is_some()
+    }
+}
+
 /// Why an entry has no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedError {

@@ -461,9 +461,18 @@ fn migrate(connection: &Connection, server: &Server) -> Result<(), LedgerError> 
 pub(super) fn scrub(server: &Server) -> Result<(), LedgerError> {
     let failed = |error: db::Error| LedgerError::of_server(server, &error);
     let connection = connect(server).map_err(failed)?;
-    for table in
-        ["entries", "attempts", "answers", "evidence", "run_outcomes", "run_findings", "baselines", "runs", "run_ends"]
-    {
+    for table in [
+        "entries",
+        "attempts",
+        "answers",
+        "evidence",
+        "run_outcomes",
+        "run_findings",
+        "baselines",
+        "runs",
+        "run_ends",
+        "up_to_date",
+    ] {
         connection.batch(&format!("VACUUM (FULL) {table}")).map_err(failed)?;
     }
     Ok(())

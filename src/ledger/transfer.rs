@@ -110,6 +110,10 @@ impl<'c> Reading<'c> {
     /// Has the next rows seen; whether there may be more.
     fn next(&mut self, mut see: impl FnMut(&Row<'_>) -> db::Result<()>) -> db::Result<bool> {
         let Table { name, key, columns, .. } = self.table;
+        // A server's ledger that is only read may be of an older version.
+        if !self.connection.has_table(name)? {
+            return Ok(false);
+        }
         let (keys, columns) = (key.join(", "), columns.join(", "));
         let condition =
             if self.after.is_empty() { "TRUE".to_owned() } else { format!("({keys}) > ({})", numbered(1..=key.len())) };

@@ -8,7 +8,7 @@
 //! BLAKE3 over whatever loading depends on: this program's version, the options, and paths and contents in order. Who
 //! can write the files can't make others with the same digest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
@@ -43,6 +43,10 @@ impl Contents {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = known.entry(path.to_owned()).or_insert(Some(hash));
         *noted = noted.filter(|noted| *noted == hash);
+    }
+
+    fn are_among(&self, there: &HashSet<PathBuf>) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().all(|path| there.contains(path))
     }
 
     fn of(&self, path: &Path) -> Option<Hash> {
@@ -111,11 +115,15 @@ impl Inputs {
         Some(self.files(options)?.iter().map(|(_, length)| length).sum())
     }
 
-    /// The digest of what was loaded; `None` where a file is missing that is there now, or was read twice and was not
-    /// the same.
+    /// The digest of what was loaded; `None` where that are other files than are there now, or one was read twice and was
+    /// not the same.
     #[must_use]
     pub fn digest_loaded(&self, options: &LoadOptions) -> Option<String> {
         let contents = options.contents.as_ref()?;
+        let there: HashSet<PathBuf> = self.files(options)?.into_iter().map(|(path, _)| path).collect();
+        if !contents.are_among(&there) {
+            return None;
+        }
         self.digest(options, |path| contents.of(path))
     }
 
@@ -253,6 +261,8 @@ mod tests {
         let (manifests, options, _) = loaded(dir.path());
         let inputs = Inputs::of(&manifests).unwrap();
         let digest = inputs.digest_loaded(&options);
+        std::fs::rename(dir.path().join("rows/b.ndjson"), dir.path().join("b")).unwrap();
+        assert_eq!(inputs.digest_loaded(&options), None, "a file that was read has gone");
         std::fs::write(dir.path().join("rows/b.ndjson"), row(101)).unwrap();
         assert_eq!(inputs.digest_loaded(&options), digest, "that of what was read");
         load::load(&[dir.path().join("m.yaml").display().to_string()], &options).unwrap();

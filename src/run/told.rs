@@ -49,7 +49,8 @@ impl Told {
         self.items.is_empty()
     }
 
-    /// All, in order. The session of an entry that was as it should be is left to the ledger.
+    /// All, in order. Of the session of an entry that was as it should be only the id is told, the rest is left to the
+    /// ledger.
     pub fn iter(self: &Arc<Self>) -> impl Iterator<Item = RunOutcome> + use<> {
         let told = Arc::clone(self);
         (0..told.len()).step_by(AT_ONCE).flat_map(move |begin| {
@@ -131,7 +132,11 @@ impl Told {
 }
 
 fn known_session(item: &Item, record: Option<&Record>) -> Option<Session> {
-    record.filter(|_| matches!(item.action, Action::Unchanged | Action::Conflict))?.session.clone()
+    match (item.action, record) {
+        (Action::Unchanged | Action::Conflict, Some(record)) => record.session.clone(),
+        (Action::Unchanged, None) => item.session_id.map(Session::known_by),
+        _ => None,
+    }
 }
 
 fn finished(action: Action, done: &Done) -> &'static str {

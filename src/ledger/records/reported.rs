@@ -40,6 +40,15 @@ pub struct RunOutcome {
     pub expires_at: Option<Timestamp>,
 }
 
+impl RunOutcome {
+    /// Whether it is told of an entry that was as it should be, of which the ledger knows more.
+    #[must_use]
+    pub fn is_as_it_was(&self) -> bool {
+        let is_described = self.session.as_ref().is_some_and(Session::is_described);
+        self.outcome == "unchanged" && self.attempts == 0 && self.entry.is_some() && !is_described
+    }
+}
+
 /// How many entries of a manifest are in a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateCount {
