@@ -79,6 +79,13 @@ pub(super) struct Kept {
     recent: Vec<RecentImports>,
 }
 
+impl Kept {
+    /// How many entries are imported.
+    pub(super) fn imported(&self) -> Result<u64, LedgerError> {
+        self.reader.as_ref().map_or(Ok(0), Reader::imported)
+    }
+}
+
 impl Past for Kept {
     type Error = LedgerError;
 

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Global, PlanArgs};
-use super::setup::Held;
 use super::{Failure, setup};
 use crate::console::Style;
 use crate::ledger::{Purpose, Reader};
@@ -85,10 +84,10 @@ impl Candidate {
     pub(super) async fn note(self, global: &Global) -> Result<(), Failure> {
         let Self { paths, options, manifests } = self;
         let Some(files) = Inputs::of(&manifests) else { return Ok(()) };
-        let Held { ledger, lock } = setup::hold(global, Purpose::Apply, Duration::ZERO)?;
-        // Before the plan: what is imported beside it makes the note one of another ledger.
-        let imported = Reader::require(&setup::location(global)?)?.imported()?;
+        let held = setup::hold(global, Purpose::Apply, Duration::ZERO)?;
         let past = setup::past_entries(global)?;
+        // Before the plan: what is imported beside it makes the note one of another ledger.
+        let imported = past.imported()?;
         let Some(identity) = past.identity() else { return Ok(()) };
         let plan = plan::plan(&manifests, &past, Timestamp::now(), false)?;
         if plan.is_empty() || plan.count(Action::Unchanged) != plan.len() as u64 {
@@ -98,9 +97,7 @@ impl Candidate {
         let headings = manifests.manifests.iter().map(Heading::from).collect();
         let note = Note { files, size, digest, imported, manifests: headings };
         let Ok(found) = serde_json::to_string(&note) else { return Ok(()) };
-        ledger.note_up_to_date(noted_as(&paths, &identity.key), identity.generation, found).await?;
-        drop((ledger, lock));
-        Ok(())
+        Ok(held.ledger.note_up_to_date(noted_as(&paths, &identity.key), identity.generation, found).await?)
     }
 }
 

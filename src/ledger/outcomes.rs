@@ -6,8 +6,8 @@ use std::rc::Rc;
 use jiff::Timestamp;
 
 use super::db::{self, Connection, Row, params};
-use super::read::{Reader, error, keeps_reports, kind, optional_uuid, time};
-use super::records::{EntryId, RunId, RunOutcome, Session, State};
+use super::read::{Reader, error, keeps_reports, kind, optional_uuid, session, time};
+use super::records::{EntryId, RunId, RunOutcome, State};
 use super::store::text;
 use super::{Ledger, LedgerError};
 
@@ -103,16 +103,13 @@ fn page(
 }
 
 fn outcome(row: &Row<'_>) -> db::Result<RunOutcome> {
-    let session = |session_id| -> db::Result<Session> {
-        Ok(Session { session_id, session_number: row.get(6)?, session_url: row.get(7)?, status: row.get(9)? })
-    };
     Ok(RunOutcome {
         manifest: row.get(0)?,
         label: row.get(1)?,
         entry: row.get::<Option<i64>>(2)?.map(EntryId),
         outcome: row.get(3)?,
         source_session_id: optional_uuid(row, 4)?,
-        session: optional_uuid(row, 5)?.map(session).transpose()?,
+        session: session(row, [5, 6, 7, 9])?,
         session_kind: kind(row, 8)?,
         workflow_id: optional_uuid(row, 10)?,
         vendor_data: row.get(11)?,
@@ -145,12 +142,7 @@ pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item =
         let is_unchanged = it.is_as_it_was();
         if let Some(entry) = it.entry.filter(|_| is_unchanged || it.from_application_id.is_none()) {
             let known = known.find([entry.0], |row| {
-                let session = |session_id| -> db::Result<Session> {
-                    let (session_number, session_url, status) = (row.get(1)?, row.get(2)?, row.get(3)?);
-                    Ok(Session { session_id, session_number, session_url, status })
-                };
-                let session = optional_uuid(row, 0)?.map(session).transpose()?;
-                Ok((session, optional_uuid(row, 4)?, optional_uuid(row, 5)?))
+                Ok((session(row, [0, 1, 2, 3])?, optional_uuid(row, 4)?, optional_uuid(row, 5)?))
             })?;
             if let Some((session, from, application)) = known {
                 it.from_application_id = it.from_application_id.or(from);

@@ -291,9 +291,6 @@ fn run_findings(connection: &Connection, run: RunId) -> db::Result<Vec<RunFindin
 
 /// An entry, of the columns of `record_columns`.
 pub(super) fn record(row: &Row<'_>) -> db::Result<Record> {
-    let session = |session_id| -> db::Result<Session> {
-        Ok(Session { session_id, session_number: row.get(18)?, session_url: row.get(19)?, status: row.get(20)? })
-    };
     let state = borrowed(row, 11)?.unwrap_or_default();
     Ok(Record {
         id: EntryId(row.get(0)?),
@@ -313,7 +310,7 @@ pub(super) fn record(row: &Row<'_>) -> db::Result<Record> {
         },
         attempts: row.get(15)?,
         first_sent_at: row.get::<Option<i64>>(16)?.map(time),
-        session: optional_uuid(row, 17)?.map(session).transpose()?,
+        session: session(row, [17, 18, 19, 20])?,
         imported_at: row.get::<Option<i64>>(21)?.map(time),
         error: error(row, 22, 23, 24)?,
         place: row.get(25)?,
@@ -327,6 +324,13 @@ pub(super) fn record(row: &Row<'_>) -> db::Result<Record> {
 /// A text where it stands; no copy is made of what is only looked at.
 pub(super) fn borrowed<'r>(row: &Row<'r>, index: impl db::Column) -> db::Result<Option<&'r str>> {
     row.text(index)
+}
+
+/// The session of a row, by the columns of its id, number, page and status.
+pub(super) fn session(row: &Row<'_>, [id, number, url, status]: [usize; 4]) -> db::Result<Option<Session>> {
+    let Some(session_id) = optional_uuid(row, id)? else { return Ok(None) };
+    let (session_number, session_url, status) = (row.get(number)?, row.get(url)?, row.get(status)?);
+    Ok(Some(Session { session_id, session_number, session_url, status }))
 }
 
 pub(super) fn unreadable(what: &str) -> db::Error {

@@ -1,7 +1,7 @@
 //! What an apply came to with each entry, made when it is asked for: of a million entries, most of which are as they
 //! were, little is held but their plan.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -60,16 +60,8 @@ impl Told {
     }
 
     /// What became of each, by the item's place in the plan.
-    pub(super) fn names(&self) -> impl Iterator<Item = (usize, &'static str)> + '_ {
+    pub fn names(&self) -> impl Iterator<Item = (usize, &'static str)> + '_ {
         self.items.iter().map(|index| (*index as usize, self.name(*index as usize)))
-    }
-
-    /// How many came to what.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        let mut counts = BTreeMap::new();
-        self.names().for_each(|(_, name)| *counts.entry(name).or_default() += 1);
-        counts
     }
 
     fn name(&self, index: usize) -> &'static str {
@@ -78,17 +70,17 @@ impl Told {
     }
 
     fn outcome(&self, index: usize) -> RunOutcome {
-        let (item, done) = (&self.plan.item(index), self.done.get(&index));
+        let (item, done) = (self.plan.item(index), self.done.get(&index));
         let record = item.record.and_then(|id| self.snapshot.record(id));
         let (session, error) = match done {
             Some(done) => (done.session.clone(), done.error.clone()),
-            None => (known_session(item, record), self.known_error(item, record)),
+            None => (known_session(&item, record), self.known_error(&item, record)),
         };
         let sent = done.and_then(|done| done.sent.as_ref());
         let given = item.entry.map(|(m, e)| (&self.manifests.manifests[m], &self.manifests.manifests[m].entries[e]));
         RunOutcome {
-            manifest: item.manifest.clone(),
-            label: item.id.clone(),
+            manifest: item.manifest,
+            label: item.id,
             entry: done.and_then(|done| done.row).or(item.record),
             outcome: self.name(index).to_owned(),
             source_session_id: done
@@ -98,7 +90,7 @@ impl Told {
             session,
             session_kind: done.and_then(|done| done.kind).or(item.session_kind),
             workflow_id: sent.and_then(|sent| sent.workflow_id).or(item.workflow_id),
-            vendor_data: item.vendor_data.clone().filter(|_| item.action != Action::Erased),
+            vendor_data: item.vendor_data.filter(|_| item.action != Action::Erased),
             attempts: done.map_or(0, |done| done.attempts),
             error,
             from_application_id: given
