@@ -44,6 +44,7 @@
 //! | [`simulation`] | the run in simulated time, against a simulated API |
 //! | [`host`] | the machine's name |
 
+mod ahead;
 mod by_session;
 pub mod cli;
 pub mod console;

@@ -1,6 +1,6 @@
 //! A plan of what was found up to date is told without reading entries again, and never when anything has changed.
 
-use didit_sync::sandbox::MintOptions;
+use didit_sync::sandbox::{Config, MintOptions};
 
 use crate::support::postgres::cluster;
 use crate::support::{Scene, sandbox, uuid};
@@ -151,6 +151,18 @@ fn what_more_is_to_be_said_of_is_not_noted() {
     scene.apply().exits(0);
     scene.apply().exits(0);
     assert_eq!(noted(&scene), None);
+}
+
+#[test]
+fn what_had_to_be_looked_up_is_noted_by_the_next_apply() {
+    let faults = "import.lost-after=x1".parse().unwrap();
+    let scene = Scene::new(Config { faults, ..sandbox(3) });
+    scene.write("m.yaml", &(scene.head("acme") + "sources:\n  - file: 'rows/*.ndjson'\n"));
+    scene.write("rows/a.ndjson", &(0..3).map(|n| row(&scene, n)).collect::<String>());
+    assert_eq!(scene.apply().exits(0).json()["summary"]["recovered"], 3);
+    assert_eq!(noted(&scene), None);
+    assert_eq!(scene.apply().exits(0).json()["summary"]["unchanged"], 3);
+    assert_eq!(noted(&scene), Some(3));
 }
 
 #[test]

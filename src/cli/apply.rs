@@ -34,11 +34,14 @@ pub(super) async fn run(
     let paths = &args.manifests.manifests;
     let options_of_load = LoadOptions { sending: true, contents: Some(Arc::default()), ..setup::options(global) };
     let manifests = setup::load_with(paths, &options_of_load, console)?;
-    let candidate = Candidate::new(paths, options_of_load, &manifests);
+    let mut candidate = Candidate::new(paths, options_of_load, &manifests);
     if args.require_ledger {
         setup::require_ledger(global)?;
     }
-    let Held { ledger, lock } = setup::hold(global, Purpose::Apply, args.origin.wait_lock)?;
+    let Held { lock, ledger } = setup::hold(global, Purpose::Apply, args.origin.wait_lock)?;
+    if let Some(candidate) = &mut candidate {
+        candidate.look(&ledger).await?;
+    }
     let now = Timestamp::now();
     let past = setup::past(global)?;
     let plan = plan::plan(&manifests, &past, now, args.retry_refused)?;
@@ -57,7 +60,7 @@ pub(super) async fn run(
     };
     let is_refused = reviewed.as_ref().is_some_and(|reviewed| reviewed.refused.is_some());
     let (events, receiver) = Events::channel();
-    let means = Means::new(ledger, events.clone());
+    let means = Means::new(ledger.clone(), events.clone());
     let wanted = if is_refused { Vec::new() } else { wanted(&plan, &args.only) };
     let (lanes, lane_of) = lanes(&manifests, &wanted, global, &means).await?;
     let asked = Asked { manifests: &manifests, snapshot: &snapshot, plan: &plan, lanes: &lanes, lane_of: &lane_of };
@@ -88,14 +91,16 @@ pub(super) async fn run(
     // The display only shows; its end is not worth an error.
     let _ = display.await;
     let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
+    let is_noted = ran.exit.code() == 0 && ran.outcomes.are_up_to_date();
+    let noting = candidate.filter(|_| is_noted).map(|candidate| (candidate, ledger, ran.run, ran.outcomes.imported()));
     let exit = view::show_run("apply", ran, origin, &args.output, global, console);
-    drop(lock);
-    if let Some(candidate) = candidate.filter(|_| exit.code() == 0)
-        && let Err(failure) = candidate.note(global).await
+    if let Some((candidate, ledger, run, imported)) = noting
+        && let Err(error) = candidate.note(&ledger, run, imported).await
     {
         // It only saves time.
-        tracing::debug!(error = failure.message, "what is up to date is not noted");
+        tracing::debug!(%error, "what is up to date is not noted");
     }
+    drop(lock);
     Ok(exit)
 }
 

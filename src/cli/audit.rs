@@ -15,13 +15,14 @@ use super::setup::{Held, Kept, Receiver};
 use super::signals::Signals;
 use super::{Failure, origin, setup, view};
 use crate::console::Console;
+use crate::didit::Environment;
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, ManifestFacts, Record, State};
 use crate::ledger::{Auditables, Ledger, LedgerError, Purpose, Reader};
 use crate::manifest::{Code, Limits, Manifests, SecretRef};
 use crate::plan::{self, Action, Past as _};
 use crate::progress;
-use crate::run::{self, Accept, Audit, Check, Event, Events, Lane, Means, Offline, TimeLimit};
+use crate::run::{self, Accept, Audit, Check, Event, Events, Lane, Means, Offline, Sessions, TimeLimit};
 use crate::text::inert;
 use crate::verify::{Expectations, Sent, Subject};
 
@@ -45,7 +46,6 @@ pub(super) async fn run(
         ledger.manifests().await?.into_iter().map(|facts| (facts.name.clone(), facts)).collect();
     let past = setup::past(global)?;
     let planned = planned(manifests.as_ref(), &past)?;
-    let mut rules = Rules::new(manifests.as_deref(), &planned, &facts, ledger.kept_rules().await?);
     let mut chosen = match &manifests {
         None => Reader::require(&setup::location(global)?)?.auditables()?,
         Some(_) => of_manifests(&planned, &past)?,
@@ -77,8 +77,9 @@ pub(super) async fn run(
     }
     let (events, receiver) = Events::channel();
     let means = Means::new(ledger, events.clone());
-    let known = Known { past: &past, facts: &facts, manifests: manifests.as_deref(), accepted: &accepted };
-    let lanes = lanes(&chosen, &known, &mut rules, global, &means).await?;
+    let known = Known { facts, manifests, planned, accepted: Arc::new(accepted) };
+    let is_accepting = !known.accepted.is_empty();
+    let lanes = lanes(&chosen, known, global, &means).await?;
     drop((past, chosen));
     setup::recall(&means, lanes.iter().map(|(lane, _)| lane)).await?;
     let stop = signals.begin(Duration::ZERO)?;
@@ -86,7 +87,7 @@ pub(super) async fn run(
     let time_limit = args.max_duration.map(|most| TimeLimit { most, grace: Duration::ZERO });
     let began = jiff::Timestamp::now();
     let accept = Accept { location: setup::location(global)?, wait: args.origin.wait_lock };
-    let accept = (!accepted.is_empty()).then_some(accept);
+    let accept = is_accepting.then_some(accept);
     let work = Audit { means, lanes, limited, time_limit, accept, origin: origin.clone() };
     events.tell(Event::Phase("auditing".to_owned()));
     let ran = run::audit(work, stop).await;
@@ -158,43 +159,56 @@ async fn accepted(args: &AuditArgs, chosen: &Auditables, ledger: &Ledger) -> Res
 }
 
 /// What is known of the sessions of an audit.
-struct Known<'a> {
-    past: &'a Kept,
-    facts: &'a HashMap<String, ManifestFacts>,
-    manifests: Option<&'a Manifests>,
-    accepted: &'a HashSet<EntryId>,
+struct Known {
+    facts: HashMap<String, ManifestFacts>,
+    manifests: Option<Arc<Manifests>>,
+    planned: Vec<Planned>,
+    accepted: Arc<HashSet<EntryId>>,
 }
 
-/// The lanes, each with what is to be looked at.
+/// The lanes, each with what is to be looked at, which is read from the ledger as it comes to that.
 async fn lanes(
     chosen: &Auditables,
-    known: &Known<'_>,
-    rules: &mut Rules<'_>,
+    known: Known,
     global: &Global,
     means: &Means,
-) -> Result<Vec<(Arc<Lane>, Vec<Check>)>, Failure> {
+) -> Result<Vec<(Arc<Lane>, Sessions)>, Failure> {
     let is_met: HashSet<u32> = chosen.entries.iter().map(|it| it.manifest).collect();
     let met = chosen.manifests.iter().zip(0..).filter(|(_, at)| is_met.contains(at));
     let mut names: Vec<&str> = met.map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
+    let Known { facts, manifests, planned, accepted } = known;
+    let kept = means.ledger.kept_rules().await?;
+    let rules = Arc::new(Rules::new(manifests.as_deref(), &planned, &names, &facts, kept)?);
     let mut receivers = Vec::new();
     for name in &names {
-        receivers.push(receiver(name, known.facts, known.manifests, global)?);
+        receivers.push(receiver(name, &facts, manifests.as_deref(), global)?);
     }
     let (lanes, of) = setup::lanes(&receivers, global, means).await?;
-    let mut checks: Vec<Vec<Check>> = lanes.iter().map(|_| Vec::new()).collect();
-    for few in chosen.entries.chunks(AT_ONCE) {
-        let ids: Vec<EntryId> = few.iter().map(|it| it.id).collect();
-        for record in known.past.records(&ids)? {
-            if let Ok(at) = names.binary_search(&record.manifest.as_str()) {
-                let lane = of[at];
-                let expect = rules.of(&record)?;
-                let accept = known.accepted.contains(&record.id);
-                checks[lane].extend(check(record, Some(&lanes[lane]), accept, expect));
-            }
+    let lane_of: Vec<Option<usize>> =
+        chosen.manifests.iter().map(|name| Some(of[names.binary_search(&name.as_str()).ok()?])).collect();
+    let mut entries: Vec<Vec<EntryId>> = vec![Vec::new(); lanes.len()];
+    for it in &chosen.entries {
+        if let Some(lane) = lane_of[it.manifest as usize] {
+            entries[lane].push(it.id);
         }
     }
-    Ok(lanes.into_iter().zip(checks).collect())
+    let sessions = |(at, (lane, entries)): (usize, (Arc<Lane>, Vec<EntryId>))| {
+        let here = names.iter().zip(&of).filter(|(_, of)| **of == at);
+        let names: HashSet<String> = here.map(|(name, _)| (*name).to_owned()).collect();
+        let (rules, accepted, environment) = (Arc::clone(&rules), Arc::clone(&accepted), lane.client.environment());
+        let check = move |record: Record| {
+            // It may have been forgotten, and imported again elsewhere.
+            if !names.contains(&record.manifest) {
+                return None;
+            }
+            let (accept, expect) = (accepted.contains(&record.id), rules.of(&record));
+            check(record, environment, accept, expect)
+        };
+        let sessions = Sessions::of(&means.ledger, entries, Box::new(check));
+        (lane, sessions)
+    };
+    Ok(lanes.into_iter().zip(entries).enumerate().map(sessions).collect())
 }
 
 /// Where a manifest's sessions are: as the manifest given says, else as the ledger keeps of its last apply.
@@ -220,7 +234,7 @@ pub(super) fn receiver(
     })
 }
 
-fn check(record: Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expectations) -> Option<Check> {
+fn check(record: Record, environment: Option<Environment>, accept: bool, expect: Expectations) -> Option<Check> {
     let session = record.session?;
     let sent = record.settings;
     Some(Check {
@@ -238,7 +252,7 @@ fn check(record: Record, lane: Option<&Arc<Lane>>, accept: bool, expect: Expecta
             },
             // Of a session that was looked up, the import's own answer is lost.
             import_status: session.status.filter(|_| record.answered),
-            key_environment: lane.and_then(|lane| lane.client.environment()),
+            key_environment: environment,
             expect,
         },
         fresh: false,

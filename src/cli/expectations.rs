@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::Failure;
 use super::audit::Planned;
 use crate::exit::Condition;
@@ -12,57 +14,54 @@ use crate::manifest::Manifests;
 use crate::verify::{Compiler, Expectations};
 
 /// The rules by record.
-pub(super) struct Rules<'a> {
-    manifests: Option<&'a Manifests>,
+pub(super) struct Rules {
     /// By record: those of its entry in a manifest given.
     given: HashMap<i64, Expectations>,
-    facts: &'a HashMap<String, ManifestFacts>,
-    kept: KeptRules,
-    /// By their JSON: those the ledger keeps.
-    read: HashMap<String, Expectations>,
-    compiler: Compiler,
+    /// Those that the ledger keeps of entries.
+    kept: KeptRules<Expectations>,
+    /// By manifest: those of its defaults.
+    defaults: HashMap<String, Expectations>,
 }
 
-impl<'a> Rules<'a> {
-    /// Those of the manifests given, as planned, and of the ledger.
+impl Rules {
+    /// Those of the manifests given, as planned, and, of the others that are `met` (sorted), those of the ledger.
     pub(super) fn new(
-        manifests: Option<&'a Manifests>,
+        manifests: Option<&Manifests>,
         planned: &[Planned],
-        facts: &'a HashMap<String, ManifestFacts>,
+        met: &[&str],
+        facts: &HashMap<String, ManifestFacts>,
         kept: KeptRules,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let of_entry = |(record, entry): &Planned| {
             let (manifest, entry) = (*entry)?;
             let expect = manifests?.manifests[manifest].entries[entry].expect().clone();
             Some((record.0, expect))
         };
         let given = planned.iter().filter_map(of_entry).collect();
-        Self { manifests, given, facts, kept, read: HashMap::new(), compiler: Compiler::default() }
+        let today = manifests.into_iter().flat_map(|manifests| &manifests.manifests);
+        let mut defaults: HashMap<String, Expectations> =
+            today.map(|manifest| (manifest.name.clone(), manifest.expect.clone())).collect();
+        let mut compiler = Compiler::default();
+        let mut read = |manifest: &str, kept: &Value| {
+            Expectations::from_json(kept, &mut compiler).ok_or_else(|| {
+                let message = format!("the ledger keeps no usable rules of manifest {manifest}");
+                Failure::new(Condition::Ledger, message)
+            })
+        };
+        let kept =
+            kept.read(|manifest| met.binary_search(&manifest).is_ok() && !defaults.contains_key(manifest), &mut read)?;
+        for name in met {
+            if let Some(facts) = facts.get(*name).filter(|_| !defaults.contains_key(*name)) {
+                defaults.insert((*name).to_owned(), read(name, &facts.expect)?);
+            }
+        }
+        Ok(Self { given, kept, defaults })
     }
 
     /// The rules for a record's session. An orphan of a manifest given gets those of its defaults.
-    pub(super) fn of(&mut self, record: &Record) -> Result<Expectations, Failure> {
-        if let Some(given) = self.given.get(&record.id.0) {
-            return Ok(given.clone());
-        }
-        let mut manifests = self.manifests.into_iter().flat_map(|manifests| &manifests.manifests);
-        if let Some(manifest) = manifests.find(|manifest| manifest.name == record.manifest) {
-            return Ok(manifest.expect.clone());
-        }
-        let own = self.kept.of(&record.manifest, record.source_session_id, &record.label);
-        let Some(kept) = own.or(self.facts.get(&record.manifest).map(|facts| &facts.expect)) else {
-            return Ok(Expectations::default());
-        };
-        let text = kept.to_string();
-        if let Some(read) = self.read.get(&text) {
-            return Ok(read.clone());
-        }
-        let damaged = || {
-            let message = format!("the ledger keeps no usable rules of manifest {}", record.manifest);
-            Failure::new(Condition::Ledger, message)
-        };
-        let read = Expectations::from_json(kept, &mut self.compiler).ok_or_else(damaged)?;
-        self.read.insert(text, read.clone());
-        Ok(read)
+    pub(super) fn of(&self, record: &Record) -> Expectations {
+        let own = || self.kept.of(&record.manifest, record.source_session_id, &record.label);
+        let rules = self.given.get(&record.id.0).or_else(own).or_else(|| self.defaults.get(&record.manifest));
+        rules.cloned().unwrap_or_default()
     }
 }

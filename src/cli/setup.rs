@@ -59,16 +59,10 @@ pub(super) fn load_with(paths: &[String], options: &LoadOptions, console: &Conso
 
 /// What the ledger knows, read without changing anything; a missing one is empty.
 pub(super) fn past(global: &Global) -> Result<Kept, Failure> {
-    let kept = past_entries(global)?;
-    let recent = kept.reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.recent_imports(jiff::Timestamp::now()))?;
-    Ok(Kept { recent, ..kept })
-}
-
-/// The same, without what was imported in the last minute, which only a forecast needs.
-pub(super) fn past_entries(global: &Global) -> Result<Kept, Failure> {
     let reader = Reader::open(&location(global)?)?;
     let identity = reader.as_ref().map(Reader::identity).transpose()?;
-    Ok(Kept { reader, identity, recent: Vec::new() })
+    let recent = reader.as_ref().map_or(Ok(Vec::new()), |reader| reader.recent_imports(jiff::Timestamp::now()))?;
+    Ok(Kept { reader, identity, recent })
 }
 
 /// What the ledger knows, as a plan reads it.
@@ -77,13 +71,6 @@ pub(super) struct Kept {
     reader: Option<Reader>,
     identity: Option<Identity>,
     recent: Vec<RecentImports>,
-}
-
-impl Kept {
-    /// How many entries are imported.
-    pub(super) fn imported(&self) -> Result<u64, LedgerError> {
-        self.reader.as_ref().map_or(Ok(0), Reader::imported)
-    }
 }
 
 impl Past for Kept {

@@ -1,22 +1,20 @@
 //! A plan of what has not changed since it was found up to date: told from the digests of its files, of which no entry is
 //! made again.
 //!
-//! `apply` notes what it leaves with nothing to do. `plan` looks for that first, where only the counts are asked for. Any
+//! `apply` notes what it leaves with nothing to do, as far as it knows that by itself. `plan` looks for that first, where only the counts are asked for. Any
 //! file that differs, comes or goes, and any run that may have changed an entry, has everything read again.
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Global, PlanArgs};
-use super::{Failure, setup};
+use super::setup;
 use crate::console::Style;
-use crate::ledger::{Purpose, Reader};
+use crate::ledger::records::RunId;
+use crate::ledger::{Ledger, LedgerError, Reader};
 use crate::manifest::{Inputs, LoadOptions, Manifests};
-use crate::plan::{self, Action, Past as _};
 use crate::report::text::{self, Heading};
 use crate::token::{Fingerprint, FingerprintKey};
 
@@ -68,6 +66,8 @@ pub(super) struct Candidate {
     paths: Vec<String>,
     options: LoadOptions,
     manifests: Arc<Manifests>,
+    /// How many entries were imported, and which generation the ledger had.
+    before: (u64, u64),
 }
 
 impl Candidate {
@@ -77,27 +77,26 @@ impl Candidate {
         if !manifests.warnings.is_empty() || has_unused {
             return None;
         }
-        Some(Self { paths: paths.to_vec(), options, manifests: Arc::clone(manifests) })
+        Some(Self { paths: paths.to_vec(), options, manifests: Arc::clone(manifests), before: (0, 0) })
     }
 
-    /// Notes them, if nothing is left to do, with a lock of its own: what the run did has been told.
-    pub(super) async fn note(self, global: &Global) -> Result<(), Failure> {
-        let Self { paths, options, manifests } = self;
+    /// Looks at the ledger, before a plan does: what another run imports from here on is not in the note's count, so that
+    /// it is not found.
+    pub(super) async fn look(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
+        self.before = ledger.imported().await?;
+        Ok(())
+    }
+
+    /// Notes them as a run leaves them that has nothing left to do, and has imported so many.
+    pub(super) async fn note(self, ledger: &Ledger, run: RunId, imported: u64) -> Result<(), LedgerError> {
+        let Self { paths, options, manifests, before: (imported_before, generation) } = self;
         let Some(files) = Inputs::of(&manifests) else { return Ok(()) };
-        let held = setup::hold(global, Purpose::Apply, Duration::ZERO)?;
-        let past = setup::past_entries(global)?;
-        // Before the plan: what is imported beside it makes the note one of another ledger.
-        let imported = past.imported()?;
-        let Some(identity) = past.identity() else { return Ok(()) };
-        let plan = plan::plan(&manifests, &past, Timestamp::now(), false)?;
-        if plan.is_empty() || plan.count(Action::Unchanged) != plan.len() as u64 {
-            return Ok(());
-        }
         let (Some(digest), Some(size)) = (files.digest_loaded(&options), files.size(&options)) else { return Ok(()) };
+        let imported = imported_before + imported;
         let headings = manifests.manifests.iter().map(Heading::from).collect();
         let note = Note { files, size, digest, imported, manifests: headings };
         let Ok(found) = serde_json::to_string(&note) else { return Ok(()) };
-        Ok(held.ledger.note_up_to_date(noted_as(&paths, &identity.key), identity.generation, found).await?)
+        ledger.note_up_to_date(noted_as(&paths, &ledger.identity().key), (generation, run), found).await
     }
 }
 

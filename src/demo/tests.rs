@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::{Folder, FolderError, Scene, faults, verdict};
 use crate::didit::Client;
-use crate::ledger::records::{Origin, RunOutcome, State};
+use crate::ledger::records::{Origin, Record, RunOutcome, State};
 use crate::ledger::{Ledger, Location};
 use crate::manifest::{self, Environment, LoadOptions, Manifests, SecretPolicy};
 use crate::plan::{self, Snapshot};
-use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Means, Ran, Request};
+use crate::run::{self, Apply, ApplyOptions, Audit, Check, Events, Lane, Means, Ran, Request, Sessions};
 use crate::sandbox::{Change, Config, MintOptions, Running, Sandbox};
 use crate::verify::{Expectations, Sent, Subject};
 
@@ -124,29 +124,29 @@ impl Job {
         for (manifest, lane) in manifests.manifests.iter().zip(self.lanes(&manifests).await) {
             let here =
                 records.iter().filter(|record| record.manifest == manifest.name && record.state == State::Imported);
-            let checks = here.map(|record| {
-                let session = record.session.as_ref().unwrap();
-                let sent = record.settings.clone();
-                let source = record.source_session_id;
-                let entry = manifest.entries.iter().find(|entry| entry.source_session_id == source);
+            let entries = here.map(|record| record.id).collect();
+            let (rules, key_environment) = (manifest.entries.clone(), lane.client.environment());
+            let check = move |record: Record| {
+                let (session, sent, source) = (record.session?, record.settings, record.source_session_id);
+                let entry = rules.iter().find(|entry| entry.source_session_id == source);
                 let subject = Subject {
-                    manifest: record.manifest.clone(),
-                    id: record.label.clone(),
+                    manifest: record.manifest,
+                    id: record.label,
                     session_id: session.session_id,
-                    source_session_id: record.source_session_id,
+                    source_session_id: source,
                     kind: record.session_kind,
                     sent: Sent {
                         workflow_id: sent.workflow_id,
                         trust_review: sent.trust_review,
                         vendor_data: sent.vendor_data,
                     },
-                    import_status: session.status.clone(),
-                    key_environment: lane.client.environment(),
+                    import_status: session.status,
+                    key_environment,
                     expect: entry.map_or_else(Expectations::default, |entry| entry.expect().clone()),
                 };
-                Check { entry: record.id, subject, fresh: false, accept: false }
-            });
-            lanes.push((Arc::clone(&lane), checks.collect()));
+                Some(Check { entry: record.id, subject, fresh: false, accept: false })
+            };
+            lanes.push((Arc::clone(&lane), Sessions::of(&self.means().ledger, entries, Box::new(check))));
         }
         let work =
             Audit { means: self.means(), lanes, limited: false, time_limit: None, accept: None, origin: origin() };

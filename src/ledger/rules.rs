@@ -5,6 +5,7 @@
 //! since a rule may quote what it is about.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::db::{self, Connection, params};
 use serde_json::Value;
@@ -13,19 +14,40 @@ use uuid::Uuid;
 use super::{Ledger, LedgerError};
 use crate::token::{Fingerprint, FingerprintKey};
 
-/// What the ledger keeps: the list of each entry that has one.
-#[derive(Clone, Debug, Default)]
-pub struct KeptRules {
-    lists: HashMap<i64, Value>,
+/// What the ledger keeps: the list of each entry that has one, as JSON or as it is read.
+#[derive(Clone, Debug)]
+pub struct KeptRules<T = Value> {
+    lists: HashMap<i64, T>,
     of: HashMap<(String, [u8; 32]), i64>,
-    key: Option<FingerprintKey>,
+    key: FingerprintKey,
 }
 
 impl KeptRules {
-    /// The rules of an entry, as JSON; `None` where those of its manifest's defaults hold.
+    /// The same of some manifests alone, each list read. `read` is told a manifest that has it.
+    pub fn read<T, E>(
+        mut self,
+        is_of: impl Fn(&str) -> bool,
+        mut read: impl FnMut(&str, &Value) -> Result<T, E>,
+    ) -> Result<KeptRules<T>, E> {
+        self.of.retain(|(manifest, _), _| is_of(manifest));
+        let mut lists = HashMap::new();
+        for ((manifest, _), list) in &self.of {
+            if let (Entry::Vacant(place), Some(kept)) = (lists.entry(*list), self.lists.get(list)) {
+                place.insert(read(manifest, kept)?);
+            }
+        }
+        Ok(KeptRules { lists, of: self.of, key: self.key })
+    }
+}
+
+impl<T> KeptRules<T> {
+    /// The rules of an entry; `None` where those of its manifest's defaults hold.
     #[must_use]
-    pub fn of(&self, manifest: &str, source: Option<Uuid>, label: &str) -> Option<&Value> {
-        let key = self.key.as_ref()?;
+    pub fn of(&self, manifest: &str, source: Option<Uuid>, label: &str) -> Option<&T> {
+        if self.of.is_empty() {
+            return None;
+        }
+        let key = &self.key;
         let names = source.map(|source| name(key, Some(source), label)).into_iter().chain([name(key, None, label)]);
         let list = names.into_iter().find_map(|name| self.of.get(&(manifest.to_owned(), *name.as_bytes())))?;
         self.lists.get(list)
@@ -84,11 +106,7 @@ impl Ledger {
                 let of = tx
                     .prepare("SELECT manifest, entry, rules FROM entry_rules")?
                     .query_all((), |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
-                Ok(KeptRules {
-                    lists: lists.into_iter().collect(),
-                    of: of.into_iter().collect(),
-                    key: Some(key.clone()),
-                })
+                Ok(KeptRules { lists: lists.into_iter().collect(), of: of.into_iter().collect(), key: key.clone() })
             })
             .await
     }

@@ -6,19 +6,31 @@
 //! the same: where a note takes the place of a pass over the entries, the imported ones are counted by themselves.
 
 use super::db::params;
+use super::records::RunId;
 use super::{Ledger, LedgerError, Reader};
 use crate::token::Fingerprint;
 
-/// Whether a run that may have changed an entry came after a note.
-macro_rules! is_stale {
-    () => {
-        "EXISTS (SELECT 1 FROM generations g JOIN runs r ON r.id = g.run
-           WHERE g.generation > up_to_date.generation AND r.command <> 'audit')"
+/// Whether a run that may have changed an entry came after a generation.
+macro_rules! has_changed_since {
+    ($generation:literal $(, $beside:literal)?) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM generations g JOIN runs r ON r.id = g.run WHERE g.generation > ",
+            $generation,
+            " AND r.command <> 'audit'",
+            $($beside,)?
+            ")"
+        )
     };
 }
 
-const FIND: &str = concat!("SELECT found FROM up_to_date WHERE inputs = ?1 AND NOT ", is_stale!());
-const DROP_STALE: &str = concat!("DELETE FROM up_to_date WHERE ", is_stale!());
+const FIND: &str =
+    concat!("SELECT found FROM up_to_date WHERE inputs = ?1 AND NOT ", has_changed_since!("up_to_date.generation"));
+const DROP_STALE: &str = concat!("DELETE FROM up_to_date WHERE ", has_changed_since!("up_to_date.generation"));
+const NOTE: &str = concat!(
+    "INSERT INTO up_to_date (inputs, generation, found) SELECT ?1, generation, ?2 FROM meta WHERE NOT ",
+    has_changed_since!("?3", " AND g.run <> ?4"),
+    " ON CONFLICT (inputs) DO UPDATE SET generation = excluded.generation, found = excluded.found"
+);
 
 impl Reader {
     /// What was noted of these inputs, if it is still good.
@@ -39,22 +51,24 @@ impl Reader {
 }
 
 impl Ledger {
-    /// Notes what was found up to date with a ledger of this generation, in place of what is good no more.
+    /// How many entries are imported, and the generation.
+    pub async fn imported(&self) -> Result<(u64, u64), LedgerError> {
+        let sql = "SELECT (SELECT count(*) FROM entries WHERE state = 'imported'), generation FROM meta";
+        self.writer.call(move |tx| tx.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))).await
+    }
+
+    /// Notes what a run found or left up to date, in place of what is good no more. `planned` is the generation before its
+    /// plan: where another run may have changed an entry since, nothing is noted.
     pub async fn note_up_to_date(
         &self,
         inputs: Fingerprint,
-        generation: u64,
+        (planned, run): (u64, RunId),
         found: String,
     ) -> Result<(), LedgerError> {
         self.writer
             .call(move |tx| {
                 tx.execute(DROP_STALE, ())?;
-                tx.execute(
-                    "INSERT INTO up_to_date (inputs, generation, found) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (inputs) DO UPDATE SET generation = excluded.generation, found = excluded.found",
-                    params![inputs.as_bytes(), generation, found],
-                )
-                .map(drop)
+                tx.execute(NOTE, params![inputs.as_bytes(), found, planned, run.0]).map(drop)
             })
             .await
     }

@@ -230,6 +230,12 @@ impl Plan {
         }
     }
 
+    /// Whether an item is of an entry that tells its source session.
+    #[must_use]
+    pub fn tells_source(&self, index: usize) -> bool {
+        self.source(index).is_ok_and(|(_, entry)| entry.source_session_id.is_some())
+    }
+
     /// The source session of an entry that only the ledger knows.
     fn learned_source(&self, it: &Decision) -> Option<Uuid> {
         self.learned.get(&(it.manifest, it.entry)).copied()

@@ -13,6 +13,7 @@ use super::lane::Lane;
 use super::means::Means;
 #[cfg(debug_assertions)]
 use super::points::Point;
+use super::sessions::Sessions;
 use super::stop::{Halt, Listener, wait_for};
 use super::time_limit::{self, TimeLimit};
 use super::verifier::{Check, Incoming, Verified, Verifier, duplicate};
@@ -37,7 +38,7 @@ pub struct Audit {
     /// What it works with.
     pub means: Means,
     /// The lanes with their sessions, least recently audited first.
-    pub lanes: Vec<(Arc<Lane>, Vec<Check>)>,
+    pub lanes: Vec<(Arc<Lane>, Sessions)>,
     /// Whether `--limit` left sessions out.
     pub limited: bool,
     /// `--max-duration`.
@@ -54,7 +55,7 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
     let run = work.means.ledger.begin_run("audit", work.origin.clone(), work.means.clock.now()).await?;
     work.means.events.tell(Event::Began { run, command: "audit" });
     let stop = time_limit::within(work.time_limit, stop, started);
-    let total: u64 = work.lanes.iter().map(|(_, checks)| checks.len() as u64).sum();
+    let total: u64 = work.lanes.iter().map(|(_, sessions)| sessions.left()).sum();
     if total > 0 {
         work.means.ledger.raise_generation(run).await?;
     }
@@ -65,13 +66,13 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         reads_per_minute: work.lanes.iter().map(|(lane, _)| lane.limits.reads_per_minute).sum(),
     });
     let (mut lanes, mut tasks) = (Vec::new(), Vec::new());
-    for (lane, checks) in work.lanes {
+    for (lane, listed) in work.lanes {
         let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(&lane) };
-        let (sessions, mut stop) = (checks.len() as u64, stop.clone());
+        let (sessions, mut stop) = (listed.left(), stop.clone());
         lanes.push(Arc::clone(&lane));
         tasks.push(tokio::spawn(async move {
             let mut verified = match dispatch::first_read(&lane, &mut stop).await {
-                Ok(()) => checking.run(Incoming::Listed(checks.into_iter()), stop).await,
+                Ok(()) => checking.run(Incoming::Listed(listed), stop).await,
                 Err(halt) => Verified::unbegun(sessions, halt),
             };
             verified.halts.extend(lane.close().await.err().map(Halt::Ledger));

@@ -171,6 +171,10 @@ impl Dispatcher {
                 Some(stepped) = self.steps.join_next_with_id(), if !self.steps.is_empty() => {
                     self.tried = true;
                     self.on_step(stepped);
+                    // One commit ends many.
+                    while let Some(stepped) = self.steps.try_join_next_with_id() {
+                        self.on_step(stepped);
+                    }
                 }
                 Some(looked) = self.unclaimed.looked(), if self.unclaimed.is_looking() => self.on_looked(looked),
                 Some(minted) = self.mints.join_next_with_id(), if !self.mints.is_empty() => self.on_minted(minted),
@@ -277,10 +281,12 @@ impl Dispatcher {
         }
         let running = Running::of(&job);
         let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
-        let handle = self.steps.spawn(async move {
+        // In its place from the beginning: the runtime moves a task several times until it runs.
+        let step = Box::pin(async move {
             let stepped = job.step(&context, &lane, slot).await;
             (job, stepped)
         });
+        let handle = self.steps.spawn(step);
         self.running.insert(handle.id(), running);
     }
 

@@ -31,6 +31,7 @@ mod resolve;
 mod reviewed;
 mod selection;
 mod send_log;
+mod sessions;
 mod shared;
 mod stop;
 mod time_limit;
@@ -43,6 +44,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rayon::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -54,6 +56,7 @@ pub use lane::{CallError, Lane};
 pub use means::{Clock, Means};
 pub use mint::{Partner, Partners};
 pub use reviewed::{Refusal, Reviewed};
+pub use sessions::{MakeCheck, Sessions};
 pub use shared::{Answering, Bank};
 pub use stop::{Halt, Listener, Request, wait_for};
 pub use time_limit::TimeLimit;
@@ -177,14 +180,20 @@ fn halts(ends: &Ends) -> impl Iterator<Item = &Halt> {
     ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts))
 }
 
+/// So many jobs are made at once, on all cores.
+const JOBS_AT_ONCE: usize = 4096;
+
 async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop: Listener) -> Ends {
     let guard = Arc::new(Guard::new(counts(work, selected)));
     let mut jobs: Vec<Vec<Job>> = work.lanes.iter().map(|_| Vec::new()).collect();
-    for index in &selected.jobs {
-        let item = work.plan.item(*index);
-        let lane = item.entry.and_then(|(m, _)| work.lane_of.get(m).copied().flatten());
-        if let Some(lane) = lane {
-            jobs[lane].extend(job(&work.snapshot, &item, *index));
+    let lane_of = |item: &Item| work.lane_of.get(item.entry?.0).copied().flatten();
+    for part in selected.jobs.chunks(JOBS_AT_ONCE) {
+        let made = part.par_iter().filter_map(|index| {
+            let item = work.plan.item(*index);
+            Some((lane_of(&item)?, job(&work.snapshot, &item, *index)?))
+        });
+        for (lane, job) in made.collect::<Vec<_>>() {
+            jobs[lane].push(job);
         }
     }
     let total = jobs.iter().map(Vec::len).sum::<usize>() as u64;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::job::{self, Done, Finished};
+use crate::ahead::Ahead;
 use crate::ledger::records::{Record, RecordedError, RunOutcome, Session, State};
 use crate::lifecycle::Settled;
 use crate::manifest::Manifests;
@@ -49,19 +50,49 @@ impl Told {
         self.items.is_empty()
     }
 
-    /// All, in order. Of the session of an entry that was as it should be only the id is told, the rest is left to the
-    /// ledger.
+    /// All, in order; the next ones are made while these are used. Of the session of an entry that was as it should be only
+    /// the id is told, the rest is left to the ledger.
     pub fn iter(self: &Arc<Self>) -> impl Iterator<Item = RunOutcome> + use<> {
         let told = Arc::clone(self);
-        (0..told.len()).step_by(AT_ONCE).flat_map(move |begin| {
-            let items = &told.items[begin..told.len().min(begin + AT_ONCE)];
-            items.par_iter().map(|index| told.outcome(*index as usize)).collect::<Vec<_>>()
-        })
+        let first = self.made(0);
+        let more = (AT_ONCE < self.len()).then(|| {
+            let begins = (AT_ONCE..told.len()).step_by(AT_ONCE);
+            Ahead::new(begins.map(move |begin| told.made(begin)))
+        });
+        first.into_iter().chain(more.into_iter().flatten().flatten())
+    }
+
+    /// Those that are made at once.
+    fn made(&self, begin: usize) -> Vec<RunOutcome> {
+        let items = &self.items[begin..self.len().min(begin + AT_ONCE)];
+        items.par_iter().map(|index| self.outcome(*index as usize)).collect()
     }
 
     /// What became of each, by the item's place in the plan.
     pub fn names(&self) -> impl Iterator<Item = (usize, &'static str)> + '_ {
         self.items.iter().map(|index| (*index as usize, self.name(*index as usize)))
+    }
+
+    /// Whether a plan made now would find nothing to do, or to be told of: each entry was as it should be, or was imported
+    /// as it is asked for, and by a source session that was known before. Of what an answer tells first, or an earlier run
+    /// sent, or another run imported, the next plan decides.
+    #[must_use]
+    pub fn are_up_to_date(&self) -> bool {
+        let is_done = |index: usize| match (self.plan.action(index), self.done.get(&index)) {
+            (Action::Unchanged, None) => true,
+            (Action::Import | Action::Retry, Some(done)) => {
+                done.result == Finished::Settled(Settled::Imported) && self.plan.tells_source(index)
+            }
+            _ => false,
+        };
+        !self.plan.is_empty() && (0..self.plan.len()).all(is_done)
+    }
+
+    /// How many entries were imported by this run.
+    #[must_use]
+    pub fn imported(&self) -> u64 {
+        let is_imported = |done: &&Done| done.result == Finished::Settled(Settled::Imported);
+        self.done.values().filter(is_imported).count() as u64
     }
 
     fn name(&self, index: usize) -> &'static str {

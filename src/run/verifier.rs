@@ -17,6 +17,7 @@ use super::lane::{CallError, Lane};
 use super::means::Means;
 #[cfg(debug_assertions)]
 use super::points::Point;
+use super::sessions::Sessions;
 use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
 use crate::didit::Class;
@@ -114,25 +115,33 @@ pub struct Verifier {
 /// Where the sessions to verify come from.
 #[derive(Debug)]
 pub enum Incoming {
-    /// All of them are known.
-    Listed(std::vec::IntoIter<Check>),
+    /// It is known beforehand which they are.
+    Listed(Sessions),
     /// They come as they are made.
     Made(mpsc::UnboundedReceiver<Check>),
 }
 
 impl Incoming {
     /// The next one; `None` once there is none to come.
-    async fn recv(&mut self) -> Option<Check> {
+    async fn recv(&mut self) -> Option<Result<Check, Halt>> {
         match self {
-            Self::Listed(checks) => checks.next(),
-            Self::Made(checks) => checks.recv().await,
+            Self::Listed(sessions) => sessions.next().await,
+            Self::Made(checks) => checks.recv().await.map(Ok),
+        }
+    }
+
+    /// Takes no more of what is known; how many those were.
+    fn give_up(&mut self) -> u64 {
+        match self {
+            Self::Listed(sessions) => sessions.give_up(),
+            Self::Made(_) => 0,
         }
     }
 
     /// How many were not taken.
     fn left(mut self) -> u64 {
         match &mut self {
-            Self::Listed(checks) => checks.len() as u64,
+            Self::Listed(sessions) => sessions.left(),
             Self::Made(checks) => std::iter::from_fn(|| checks.try_recv().ok()).count() as u64,
         }
     }
@@ -202,7 +211,8 @@ impl Fetches {
     fn begin(&mut self, lane: &Arc<Lane>, check: Check, reading: Reading) {
         self.reading += usize::from(reading == Reading::AtOnce);
         let lane = Arc::clone(lane);
-        self.tasks.spawn(async move { (fetch(&lane, check, reading).await, reading) });
+        // In its place from the beginning: the runtime moves a task several times until it runs.
+        self.tasks.spawn(Box::pin(async move { (fetch(&lane, check, reading).await, reading) }));
     }
 
     async fn give_up(&mut self) {
@@ -241,6 +251,9 @@ impl Verifier {
         while verified.halts.is_empty() {
             if winding.is_under_way() {
                 verified.left += std::mem::take(&mut verified.unread).len() as u64;
+                let left = incoming.give_up();
+                verified.sessions += left;
+                verified.left += left;
             }
             let again = verified.unread.len().min(most.saturating_sub(fetches.len()));
             for check in verified.unread.drain(..again) {
@@ -279,11 +292,12 @@ impl Verifier {
                 check = incoming.recv(), if open && (winding.is_under_way() || may_begin) => {
                     match check {
                         None => open = false,
-                        Some(_) if winding.is_under_way() => {
+                        Some(Err(halt)) => verified.halts.push(halt),
+                        Some(Ok(_)) if winding.is_under_way() => {
                             verified.sessions += 1;
                             verified.left += 1;
                         }
-                        Some(check) => {
+                        Some(Ok(check)) => {
                             verified.sessions += 1;
                             fetches.begin(&this.lane, check, Reading::Later);
                         }

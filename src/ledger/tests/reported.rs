@@ -320,3 +320,26 @@ async fn what_is_reported_of_an_unchanged_entry_is_what_the_ledger_knows_of_it()
     assert!(imported.session.is_some() && first != run);
     assert_eq!((kept.session, kept.for_application_id), (imported.session, imported.receiver.application_id));
 }
+
+#[tokio::test]
+async fn what_is_up_to_date_is_noted_unless_another_run_came_between_and_is_good_until_one_comes() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let inputs = ledger.identity().key.fingerprint(b"inputs");
+    let noted = || Reader::require(&place.location).unwrap().up_to_date(inputs).unwrap();
+    let (_, planned) = ledger.imported().await.unwrap();
+    let (own, other) = (begin(&ledger).await, begin(&ledger).await);
+    ledger.raise_generation(own).await.unwrap();
+    let note = |found: &str| ledger.note_up_to_date(inputs, (planned, own), found.to_owned());
+    note("first").await.unwrap();
+    assert_eq!(noted().as_deref(), Some("first"), "the run's own sending is in it");
+    note("second").await.unwrap();
+    assert_eq!(noted().as_deref(), Some("second"));
+    ledger.raise_generation(other).await.unwrap();
+    assert_eq!(noted(), None);
+    note("third").await.unwrap();
+    assert_eq!(noted(), None, "the other one sends what this run's plan did not know of");
+    let (_, planned) = ledger.imported().await.unwrap();
+    ledger.note_up_to_date(inputs, (planned, own), "fourth".to_owned()).await.unwrap();
+    assert_eq!(noted().as_deref(), Some("fourth"));
+}
