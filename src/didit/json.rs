@@ -153,9 +153,7 @@ impl Fields {
     /// Drops all but the last field of each name.
     fn settle(&mut self) {
         let fields = &mut self.0;
-        let is_double =
-            |(at, (name, _)): (usize, &(CompactString, Json))| fields[..at].iter().any(|(it, _)| it == name);
-        if fields.len() <= FEW && !fields.iter().enumerate().any(is_double) {
+        if fields.len() <= FEW && !has_double(fields) {
             return;
         }
         let mut seen = HashSet::with_capacity(fields.len());
@@ -163,6 +161,18 @@ impl Fields {
         let mut last = last.into_iter().rev();
         fields.retain(|_| last.next().unwrap_or(true));
     }
+}
+
+/// Whether a name is there twice. One is held only against those that may be the same: most have a mark of their own.
+fn has_double(fields: &[(CompactString, Json)]) -> bool {
+    let mut marks = [0_u64; 4];
+    fields.iter().enumerate().any(|(at, (name, _))| {
+        let mark = name.bytes().fold(name.len() as u8, |mark, byte| mark.wrapping_mul(31).wrapping_add(byte));
+        let (word, bit) = (usize::from(mark / 64), 1 << (mark % 64));
+        let may_be_there = marks[word] & bit != 0;
+        marks[word] |= bit;
+        may_be_there && fields[..at].iter().any(|(it, _)| it == name)
+    })
 }
 
 impl<const N: usize> From<[(&str, Json); N]> for Fields {

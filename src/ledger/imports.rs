@@ -1,7 +1,7 @@
 //! What an import writes: an intent before its request leaves, and what became of it. At full rate nothing is written
 //! more often, so each of the two touches a row once, and is prepared once.
 
-use super::db::{self, Connection, params};
+use super::db::{self, Connection, IdText, params};
 use jiff::Timestamp;
 
 use super::records::{AnswerKind, AttemptId, EntryId, Intent, Outcome};
@@ -134,7 +134,7 @@ pub(super) fn settle(tx: &Connection, it: &Outcome) -> db::Result<()> {
                 class,
                 status,
                 detail,
-                session.session_id.to_string(),
+                IdText::from(session.session_id),
                 session.session_number,
                 session.session_url,
                 session.status,
@@ -170,7 +170,7 @@ fn insert_answer(tx: &Connection, it: &Outcome, attempt: AttemptId, kind: Answer
         status,
         class,
         detail,
-        it.session.as_ref().filter(|_| kind == AnswerKind::Imported).map(|s| s.session_id.to_string()),
+        it.session.as_ref().filter(|_| kind == AnswerKind::Imported).map(|s| IdText::from(s.session_id)),
     ])
     .map(drop)
 }

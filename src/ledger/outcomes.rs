@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-use super::db::{self, Connection, Row, params};
+use super::db::{self, Connection, IdText, Row, params};
 use super::read::{Reader, error, keeps_reports, kind, optional_uuid, session, time};
 use super::records::{EntryId, RunId, RunOutcome, State};
 use super::store::text;
@@ -160,7 +160,7 @@ pub(super) fn insert(tx: &Connection, run: RunId, outcomes: impl Iterator<Item =
             it.entry.map(|id| id.0),
             it.outcome,
             text(it.source_session_id),
-            session.map(|s| s.session_id.to_string()),
+            session.map(|s| IdText::from(s.session_id)),
             session.and_then(|s| s.session_number),
             session.and_then(|s| s.session_url.as_deref()),
             it.session_kind.map(crate::token::SessionKind::as_str),

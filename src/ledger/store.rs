@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::db::{self, Connection, params};
+use super::db::{self, Connection, IdText, params};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -318,8 +318,8 @@ pub(super) fn raise_generation(tx: &Connection, run: RunId) -> db::Result<()> {
     tx.execute("INSERT INTO generations (generation, run) SELECT generation, ?1 FROM meta", [run.0]).map(drop)
 }
 
-pub(super) fn text(id: Option<Uuid>) -> Option<String> {
-    id.map(|id| id.to_string())
+pub(super) fn text(id: Option<Uuid>) -> Option<IdText> {
+    id.map(IdText::from)
 }
 
 pub(super) fn write_entry(tx: &Connection, entry: Option<EntryId>, new: &NewEntry, run: RunId) -> db::Result<EntryId> {

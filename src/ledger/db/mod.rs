@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use rusqlite::types::ValueRef;
 
 pub(super) use postgres::{Link, may_pass};
-pub(super) use value::{Cell, FromCell, Params, ToValue, Value};
+pub(super) use value::{Cell, FromCell, IdText, Params, ToValue, Value};
 
 /// What a statement came to.
 pub(super) type Result<T> = std::result::Result<T, Error>;

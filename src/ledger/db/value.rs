@@ -6,6 +6,8 @@ use std::error::Error as StdError;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// A value to be bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,6 +144,25 @@ impl ToValue for str {
 impl ToValue for String {
     fn value(&self) -> Value<'_> {
         Value::Text(self)
+    }
+}
+
+/// An id as its text, for which nothing is allocated: an import binds a dozen.
+#[derive(Clone, Copy)]
+pub(in crate::ledger) struct IdText([u8; Hyphenated::LENGTH]);
+
+impl From<Uuid> for IdText {
+    fn from(id: Uuid) -> Self {
+        let mut text = Self([0; Hyphenated::LENGTH]);
+        id.hyphenated().encode_lower(&mut text.0);
+        text
+    }
+}
+
+impl ToValue for IdText {
+    fn value(&self) -> Value<'_> {
+        // Digits and hyphens.
+        Value::Text(std::str::from_utf8(&self.0).unwrap_or_default())
     }
 }
 
