@@ -4,7 +4,8 @@
 //! The sandbox, without limits, is a process of its own on the same machine. *bare* sends the same requests by the same
 //! HTTP library over as many connections and reads every answer; it keeps nothing and looks at nothing. The program is
 //! the whole process as users start it: it reads the manifest, plans, makes every intent and outcome durable, reports.
-//! Both are measured in turns; each ratio is one of medians. *python* is `benches/plain_import.py`.
+//! Both are measured in turns, so that a machine that is now faster and now slower is so for both: a share is that of each
+//! turn, and the median of these is told. *python* is `benches/plain_import.py`.
 
 #![expect(clippy::print_stdout, reason = "the table is what this is for")]
 
@@ -20,6 +21,9 @@ use world::{Ran, World};
 /// Requests in flight, and so connections.
 const CONCURRENCY: usize = 256;
 
+/// Turns.
+const ROUNDS: usize = 7;
+
 /// Those of the script, which is slower with more.
 const OF_SCRIPT: usize = 64;
 
@@ -29,67 +33,73 @@ fn main() {
     let only = asked.iter().position(|it| it == "--only").and_then(|at| asked.get(at + 1)).map(String::as_str);
     let (entries, sessions) = if has("--full") { (50_000, 100_000) } else { (5_000, 10_000) };
     if only != Some("audit") {
-        import(entries, if has("--full") { 3 } else { 5 }, has("--python"));
+        import(entries, has("--python"));
     }
     if only != Some("import") {
-        audit(sessions, 5);
+        audit(sessions);
     }
 }
 
-fn import(entries: usize, rounds: usize, with_python: bool) {
+fn import(entries: usize, with_python: bool) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (mut bare, mut ran) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    let turns = Turns::new(|| {
         let world = World::start(entries, CONCURRENCY);
-        bare.push(bare::import(&runtime, &world, CONCURRENCY));
+        let bare = bare::import(&runtime, &world, CONCURRENCY);
         let world = World::start(entries, CONCURRENCY);
-        ran.push(world.run(&["apply", "m.yaml", "--yes", "--no-verify"]));
+        let ran = world.run(&["apply", "m.yaml", "--yes", "--no-verify"]);
         assert_eq!(world.sessions().len(), entries, "every entry has its session");
-    }
-    let bare = median(bare);
+        (bare, ran)
+    });
     println!("import   entries  bare/s  program/s  of bare  the run/s  of bare  requests  MiB");
-    let (process, run) = (median_of(&ran, |it| it.process), median_of(&ran, |it| it.run));
-    println!(
-        "         {entries:>7}  {:>6.0}  {:>9.0}  {:>6.1}%  {:>9.0}  {:>6.1}%  {:>8}  {:>3}",
-        rate(entries, bare),
-        rate(entries, process),
-        percent(bare, process),
-        rate(entries, run),
-        percent(bare, run),
-        ran.last().map_or(0, |it| it.requests),
-        ran.iter().map(|it| it.memory).max().unwrap_or(0),
-    );
+    println!("         {entries:>7}  {}  {:>8}  {:>3}", turns.row(entries), turns.last().requests, turns.memory());
     if with_python {
-        python(entries.min(5_000), process.mul_f64(entries.min(5_000) as f64 / entries as f64));
+        let few = entries.min(5_000);
+        python(few, turns.median(|ran| ran.process).mul_f64(few as f64 / entries as f64));
     }
 }
 
-fn audit(sessions: usize, rounds: usize) {
+fn audit(sessions: usize) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = World::start(sessions, CONCURRENCY);
     world.run(&["apply", "m.yaml", "--yes", "--no-verify"]);
     let ids = world.sessions();
     let first = world.run(&["audit"]);
-    let (mut bare, mut ran) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        bare.push(bare::fetch(&runtime, &world, CONCURRENCY, &ids));
-        ran.push(world.run(&["audit"]));
+    let turns = Turns::new(|| (bare::fetch(&runtime, &world, CONCURRENCY, &ids), world.run(&["audit"])));
+    assert!(turns.0.iter().all(|(_, ran)| ran.checked == sessions as u64), "every session is checked");
+    println!("audit   sessions  bare/s  program/s  of bare  the run/s  of bare  first audit/s  MiB");
+    let first = rate(sessions, first.process);
+    println!("        {sessions:>8}  {}  {first:>13.0}  {:>3}", turns.row(sessions), turns.memory());
+}
+
+/// What was measured, turn by turn: the bare requests, and the program.
+struct Turns(Vec<(Duration, Ran)>);
+
+impl Turns {
+    fn new(mut turn: impl FnMut() -> (Duration, Ran)) -> Self {
+        Self((0..ROUNDS).map(|_| turn()).collect())
     }
-    assert!(ran.iter().all(|it| it.checked == sessions as u64), "every session is checked");
-    let bare = median(bare);
-    println!("audit   sessions  bare/s  program/s  of bare  the run/s  of bare  first audit/s  of bare  MiB");
-    let (process, run) = (median_of(&ran, |it| it.process), median_of(&ran, |it| it.run));
-    println!(
-        "        {sessions:>8}  {:>6.0}  {:>9.0}  {:>6.1}%  {:>9.0}  {:>6.1}%  {:>13.0}  {:>6.1}%  {:>3}",
-        rate(sessions, bare),
-        rate(sessions, process),
-        percent(bare, process),
-        rate(sessions, run),
-        percent(bare, run),
-        rate(sessions, first.process),
-        percent(bare, first.process),
-        ran.iter().map(|it| it.memory).max().unwrap_or(0),
-    );
+
+    fn last(&self) -> &Ran {
+        &self.0[ROUNDS - 1].1
+    }
+
+    fn memory(&self) -> u64 {
+        self.0.iter().map(|(_, ran)| ran.memory).max().unwrap_or(0)
+    }
+
+    fn median(&self, time: impl Fn(&Ran) -> Duration) -> Duration {
+        median(self.0.iter().map(|(_, ran)| time(ran)).collect())
+    }
+
+    /// The rates of bare requests, of the whole process and of the run, the latter two with their shares of the first.
+    fn row(&self, count: usize) -> String {
+        let bare = median(self.0.iter().map(|(bare, _)| *bare).collect());
+        let of_program = |time: fn(&Ran) -> Duration| {
+            let shares = self.0.iter().map(|(bare, ran)| bare.div_duration_f64(time(ran))).collect();
+            format!("{:>9.0}  {:>6.1}%", rate(count, self.median(time)), 100.0 * median::<f64>(shares))
+        };
+        format!("{:>6.0}  {}  {}", rate(count, bare), of_program(|ran| ran.process), of_program(|ran| ran.run))
+    }
 }
 
 /// The script that somebody would write, in an environment made for it.
@@ -131,19 +141,11 @@ fn environment(folder: &Path) -> Option<std::path::PathBuf> {
     installed.then_some(interpreter)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn median_of(ran: &[Ran], time: impl Fn(&Ran) -> Duration) -> Duration {
-    median(ran.iter().map(time).collect())
+fn median<T: PartialOrd + Copy>(mut all: Vec<T>) -> T {
+    all.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+    all[all.len() / 2]
 }
 
 fn rate(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
-}
-
-fn percent(bare: Duration, took: Duration) -> f64 {
-    100.0 * bare.as_secs_f64() / took.as_secs_f64()
 }
