@@ -26,7 +26,7 @@ fn session(id: Uuid, source: Uuid, vendor_data: Option<&str>) -> Value {
 
 #[test]
 fn promise_2_lookups_without_vendor_data_share_their_lists() {
-    let faults = "import.error-after=x1,list.latency=1500ms..1500ms".parse().unwrap();
+    let faults = "import.error-after=x1,list.latency=3s..3s".parse().unwrap();
     let scene = Scene::new(Config { faults, ..sandbox(15) });
     let text = scene.manifest("acme").replace("  vendor_data: \"acme-{source_session_id}\"\n", "");
     assert!(!text.contains("vendor_data"));

@@ -139,15 +139,15 @@ impl Dispatcher {
         } else {
             &mut self.ready
         };
-        queue.push(Queued(job));
+        queue.push(job.into());
     }
 
     fn enqueue_unminted(&mut self, job: Box<Job>) {
         let (manifest, entry) = self.context.entry(job.at);
-        let Some(partner) = self.context.partners.of(manifest, entry) else { return self.ready.push(Queued(job)) };
+        let Some(partner) = self.context.partners.of(manifest, entry) else { return self.ready.push(job.into()) };
         match self.unminted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, partner)) {
-            Some((_, queue)) => queue.push(Queued(job)),
-            None => self.unminted.push((Arc::clone(partner), BinaryHeap::from([Queued(job)]))),
+            Some((_, queue)) => queue.push(job.into()),
+            None => self.unminted.push((Arc::clone(partner), BinaryHeap::from([job.into()]))),
         }
     }
 
@@ -245,7 +245,7 @@ impl Dispatcher {
     /// Whether a partner's budget is what takes longest, so that it may not lie idle while entries with tokens go
     /// first; unless one of their tokens might then die.
     fn must_mint_now(&self) -> bool {
-        let Some(Queued(first)) = self.ready.peek() else { return false };
+        let Some(Queued { job: first, .. }) = self.ready.peek() else { return false };
         let all = self.sendable() + self.to_prepare() + self.unclaimed.len();
         let (all, limit) = (all as u64, u64::from(self.lane.writes.limit()));
         let takes_longest = self
@@ -339,7 +339,7 @@ impl Dispatcher {
             Step::Again(after) if after.is_zero() => self.enqueue(job),
             Step::Prepared(took) => {
                 self.lead = self.lead.max(took * 2).min(LONGEST_LEAD);
-                self.minted.push(Queued(job));
+                self.minted.push(job.into());
             }
             Step::Down(done, halt) => {
                 self.finish(done);
@@ -462,7 +462,7 @@ impl Dispatcher {
         self.halt = self.halt.take().filter(|halt| is_left || !halt.is_time_up());
         let unminted = self.unminted.iter_mut().flat_map(|(_, queue)| queue.drain());
         let ready = self.ready.drain().chain(self.minted.drain()).chain(self.unasked.drain()).chain(unminted);
-        let ready = ready.chain(self.unclaimed.drain()).map(|Queued(job)| job.left_over());
+        let ready = ready.chain(self.unclaimed.drain()).map(|queued| queued.job.left_over());
         let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
         self.done.extend(ready.chain(waiting));
         // Where lookups found every session, nothing is left that the API would have to be better for.

@@ -8,19 +8,23 @@ use tokio::time::Instant;
 
 use super::Job;
 
-/// A job that may be launched; the one whose token dies first comes first, those without a known end last.
+/// A job that may be launched; the one whose token dies first comes first, those without a known end last. What decides
+/// stands beside the job, not in it: to find the next of many, one would look into several that lie anywhere.
 #[derive(Debug)]
-pub(super) struct Queued(pub(super) Box<Job>);
+pub(super) struct Queued {
+    rank: Reverse<(bool, Option<Timestamp>, usize)>,
+    pub(super) job: Box<Job>,
+}
 
-impl Queued {
-    fn rank(&self) -> Reverse<(bool, Option<Timestamp>, usize)> {
-        Reverse((self.0.deadline.is_none(), self.0.deadline, self.0.item))
+impl From<Box<Job>> for Queued {
+    fn from(job: Box<Job>) -> Self {
+        Self { rank: Reverse((job.deadline.is_none(), job.deadline, job.item)), job }
     }
 }
 
 impl PartialEq for Queued {
     fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
+        self.rank == other.rank
     }
 }
 
@@ -34,7 +38,7 @@ impl PartialOrd for Queued {
 
 impl Ord for Queued {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
+        self.rank.cmp(&other.rank)
     }
 }
 
@@ -70,7 +74,7 @@ impl Ord for Waiting {
 /// The first job of a queue, which gives its memory back as it empties: what is done takes some, too.
 pub(super) fn next(queue: &mut BinaryHeap<Queued>) -> Option<Box<Job>> {
     const SMALL: usize = 1024;
-    let job = queue.pop().map(|Queued(job)| job);
+    let job = queue.pop().map(|queued| queued.job);
     if queue.capacity() > SMALL && queue.len() < queue.capacity() / 2 {
         queue.shrink_to(queue.len() + queue.len() / 4);
     }

@@ -74,7 +74,7 @@ impl Dispatcher {
     pub(super) fn enqueue_unclaimed(&mut self, job: Box<Job>) {
         let prepares = job.wants_mint(&self.context, &self.lane) || job.wants_program(&self.context);
         let kind = if prepares { Kind::ToPrepare } else { Kind::Sendable };
-        self.unclaimed.queue(kind).push(Queued(job));
+        self.unclaimed.queue(kind).push(job.into());
     }
 
     /// Claims as many as are about to be sent or prepared.
