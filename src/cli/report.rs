@@ -49,7 +49,13 @@ pub(super) fn run(args: &ReportArgs, global: &Global, console: &Console) -> Resu
         None => view::show(&report, args.output.json.json, console),
     }
     if let Some(error) = report.outcomes.failed() {
-        return Err(error.into());
+        let failure = Failure::from(error);
+        if args.format.is_some() || !args.output.json.json {
+            return Err(failure);
+        }
+        // The document says so at its end, and there is but one.
+        failure.say(console);
+        return Ok(failure.exit);
     }
     let mut exit = Exit::ok();
     exit.add_if(!view::write_all(&report, &args.output.reports, console), Condition::Internal);

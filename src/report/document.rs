@@ -10,7 +10,7 @@ use serde::ser::SerializeSeq as _;
 use uuid::Uuid;
 
 use crate::didit::Class;
-use crate::exit::Exit;
+use crate::exit::{Condition, Exit};
 use crate::ledger::records::{Identity, RecordedError, Requests, Run, RunError, RunFinding, RunId, RunOutcome};
 use crate::manifest::{Diagnostic, Manifests};
 use crate::report::Outcomes;
@@ -103,8 +103,10 @@ pub struct ApplyDocument<'a> {
     #[schemars(with = "Vec<ImportRow<'a>>")]
     imports: Imports<'a>,
     verification: Option<AuditDocument<'a>>,
-    error: Option<ErrorBody<'a>>,
-    exit: &'a Exit,
+    #[schemars(with = "Option<ErrorBody<'a>>")]
+    error: LastError<'a>,
+    #[schemars(with = "Exit")]
+    exit: LastExit<'a>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -217,9 +219,39 @@ impl<'a> ApplyDocument<'a> {
             verification: view
                 .verified
                 .map(|_| AuditDocument::new(RunView { error: None, exit: view.verification_exit, ..view })),
-            error: view.error.map(ErrorBody::of_run),
-            exit: view.exit,
+            error: LastError { outcomes: view.outcomes, of_run: view.error },
+            exit: LastExit { outcomes: view.outcomes, of_run: view.exit },
         }
+    }
+}
+
+/// Why the run ended early; of a ledger that turned out to be damaged while the rows were written, that it did.
+#[derive(Debug)]
+struct LastError<'a> {
+    outcomes: &'a Outcomes,
+    of_run: Option<&'a RunError>,
+}
+
+impl Serialize for LastError<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (code, name) = (Condition::Ledger.code(), Condition::Ledger.name().to_owned());
+        let failed = self.outcomes.failed().map(|error| RunError { code, name, message: error.to_string() });
+        failed.as_ref().or(self.of_run).map(ErrorBody::of_run).serialize(serializer)
+    }
+}
+
+/// The exit, likewise.
+#[derive(Debug)]
+struct LastExit<'a> {
+    outcomes: &'a Outcomes,
+    of_run: &'a Exit,
+}
+
+impl Serialize for LastExit<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut exit = self.of_run.clone();
+        exit.add_if(self.outcomes.failed().is_some(), Condition::Ledger);
+        exit.serialize(serializer)
     }
 }
 

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
-use super::document::{Entries, LedgerRef, RunView, StatusDocument};
+use super::document::{ApplyDocument, Entries, LedgerRef, RunView, StatusDocument};
+use super::outcomes::{Outcomes, Rows};
 use super::text;
 use crate::console::{LogFormat, Style};
 use crate::didit::Class;
@@ -258,5 +259,33 @@ fn a_document_of_entries_says_at_its_end_that_not_all_could_be_read() {
         assert_eq!((&document["entries"], &document["summary"]["imported"]), (&serde_json::json!([]), &2.into()));
         assert_eq!(document["exit"]["code"], code);
         assert_eq!(entries.failed().is_some(), code == 12);
+    }
+}
+
+/// The same of a run's document: it is told of the rows that could be read, and why there are no more.
+#[test]
+fn a_document_of_a_run_says_at_its_end_that_not_all_could_be_read() {
+    for is_damaged in [false, true] {
+        let rows = move || {
+            let damaged = LedgerError::Corrupt { path: "state/ledger.db".into(), detail: "page 7".to_owned() };
+            let told = std::iter::once(Ok(outcome("maria", "imported", None)));
+            Box::new(told.chain(is_damaged.then_some(Err(damaged)))) as Rows
+        };
+        let outcomes = Outcomes::new([("imported", 1)], rows);
+        let view = RunView {
+            run: RunId(1),
+            seconds: 1.0,
+            requests: Requests::default(),
+            verified: None,
+            outcomes: &outcomes,
+            findings: &[],
+            error: None,
+            exit: &Exit::ok(),
+            verification_exit: &Exit::ok(),
+        };
+        let document = serde_json::to_value(ApplyDocument::new(view)).unwrap();
+        let code = if is_damaged { 12 } else { 0 };
+        assert_eq!((document["imports"].as_array().unwrap().len(), &document["exit"]["code"]), (1, &code.into()));
+        assert_eq!(document["error"]["code"].as_u64(), is_damaged.then_some(12));
     }
 }
