@@ -78,6 +78,13 @@ mod tests {
     }
 
     #[test]
+    fn without_a_thread_they_are_made_as_they_are_asked_for() {
+        let unmade: Items<i32> = Box::new(0..3);
+        let ahead = Ahead { made: sync_channel(0).1, maker: None, unmade: Some(unmade) };
+        assert_eq!(ahead.collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
     fn dropped_early_it_leaves_no_thread() {
         let held = Arc::new(());
         let kept = Arc::clone(&held);

@@ -1,9 +1,12 @@
 //! A plan of what was found up to date is told without reading entries again, and never when anything has changed.
 
+use base64::Engine as _;
 use didit_sync::sandbox::{Config, MintOptions};
+use uuid::Uuid;
 
+use crate::support::fake::created;
 use crate::support::postgres::cluster;
-use crate::support::{Scene, sandbox, uuid};
+use crate::support::{Fake, Reply, Scene, sandbox, uuid};
 
 /// Marks what is noted, so that a plan that is told from it can be told from one that is made.
 const MARKED: &str = "acme (m.yaml): 77 entries";
@@ -163,6 +166,21 @@ fn what_had_to_be_looked_up_is_noted_by_the_next_apply() {
     assert_eq!(noted(&scene), None);
     assert_eq!(scene.apply().exits(0).json()["summary"]["unchanged"], 3);
     assert_eq!(noted(&scene), Some(3));
+}
+
+#[test]
+fn what_a_token_does_not_tell_is_noted_by_the_next_apply() {
+    let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let token = format!("{}.{}.{}", part(r#"{"alg":"HS256"}"#), part("not json"), part("signature of it"));
+    let fake = Fake::new(move |request, _| {
+        request.is_import().then(|| Reply::json(201, &created(Uuid::from_u128(0xC1), request)))
+    });
+    fake.folder.write("m.yaml", &format!("{}imports:\n  - {{id: odd, share_token: {token}}}\n", fake.head()));
+    let notes = || fake.folder.sql().rows("SELECT 1 FROM up_to_date", &[]).len();
+    fake.apply(&["--no-verify"]).exits(0);
+    assert_eq!(notes(), 0);
+    fake.apply(&["--no-verify"]).exits(0);
+    assert_eq!((notes(), fake.imports().len()), (1, 1));
 }
 
 #[test]

@@ -91,8 +91,9 @@ pub(super) async fn run(
     // The display only shows; its end is not worth an error.
     let _ = display.await;
     let ran = ran.map_err(|error| view::broken_off(error, now, &args.output, global, console))?;
-    let is_noted = ran.exit.code() == 0 && ran.outcomes.are_up_to_date();
-    let noting = candidate.filter(|_| is_noted).map(|candidate| (candidate, ledger, ran.run, ran.outcomes.imported()));
+    let is_up_to_date = ran.exit.code() == 0 && ran.outcomes.are_up_to_date();
+    let noting =
+        candidate.filter(|_| is_up_to_date).map(|candidate| (candidate, ledger, ran.run, ran.outcomes.imported()));
     let exit = view::show_run("apply", ran, origin, &args.output, global, console);
     if let Some((candidate, ledger, run, imported)) = noting
         && let Err(error) = candidate.note(&ledger, run, imported).await

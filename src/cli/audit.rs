@@ -193,22 +193,21 @@ async fn lanes(
             entries[lane].push(it.id);
         }
     }
-    let sessions = |(at, (lane, entries)): (usize, (Arc<Lane>, Vec<EntryId>))| {
-        let here = names.iter().zip(&of).filter(|(_, of)| **of == at);
-        let names: HashSet<String> = here.map(|(name, _)| (*name).to_owned()).collect();
+    let of_lane = |(at, (lane, entries)): (usize, (Arc<Lane>, Vec<EntryId>))| {
+        let its_own = names.iter().zip(&of).filter(|(_, lane)| **lane == at);
+        let here: HashSet<String> = its_own.map(|(name, _)| (*name).to_owned()).collect();
         let (rules, accepted, environment) = (Arc::clone(&rules), Arc::clone(&accepted), lane.client.environment());
         let check = move |record: Record| {
             // It may have been forgotten, and imported again elsewhere.
-            if !names.contains(&record.manifest) {
+            if !here.contains(&record.manifest) {
                 return None;
             }
             let (accept, expect) = (accepted.contains(&record.id), rules.of(&record));
             check(record, environment, accept, expect)
         };
-        let sessions = Sessions::of(&means.ledger, entries, Box::new(check));
-        (lane, sessions)
+        (lane, Sessions::of(&means.ledger, entries, Box::new(check)))
     };
-    Ok(lanes.into_iter().zip(entries).enumerate().map(sessions).collect())
+    Ok(lanes.into_iter().zip(entries).enumerate().map(of_lane).collect())
 }
 
 /// Where a manifest's sessions are: as the manifest given says, else as the ledger keeps of its last apply.

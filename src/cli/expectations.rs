@@ -38,9 +38,9 @@ impl Rules {
             Some((record.0, expect))
         };
         let given = planned.iter().filter_map(of_entry).collect();
-        let today = manifests.into_iter().flat_map(|manifests| &manifests.manifests);
+        let loaded = manifests.into_iter().flat_map(|manifests| &manifests.manifests);
         let mut defaults: HashMap<String, Expectations> =
-            today.map(|manifest| (manifest.name.clone(), manifest.expect.clone())).collect();
+            loaded.map(|manifest| (manifest.name.clone(), manifest.expect.clone())).collect();
         let mut compiler = Compiler::default();
         let mut read = |manifest: &str, kept: &Value| {
             Expectations::from_json(kept, &mut compiler).ok_or_else(|| {

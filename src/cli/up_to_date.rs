@@ -1,8 +1,9 @@
 //! A plan of what has not changed since it was found up to date: told from the digests of its files, of which no entry is
 //! made again.
 //!
-//! `apply` notes what it leaves with nothing to do, as far as it knows that by itself. `plan` looks for that first, where only the counts are asked for. Any
-//! file that differs, comes or goes, and any run that may have changed an entry, has everything read again.
+//! `apply` notes what it leaves with nothing to do, where the run's own outcomes tell it. `plan` looks for that first, where
+//! only the counts are asked for. Any file that differs, comes or goes, and any run that may have changed an entry, has
+//! everything read again.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,5 +1,5 @@
 //! The sessions of an audit: how many is known beforehand, and what is to be held against each is read from the ledger
-//! while those before it are verified. Of a million, a few hundred are in memory.
+//! while those before it are verified. In memory are some hundreds, and the numbers of the rest.
 
 use std::fmt;
 
@@ -45,7 +45,8 @@ impl Sessions {
         (self.ready.len() + self.in_reading + self.entries.len()) as u64
     }
 
-    /// The next one; `None` once there is none to come. Nothing is lost where this is given up.
+    /// The next one; `None` once there is none to come. Nothing is lost where its future is dropped. Where the ledger can't
+    /// be read, nothing more is written to it, either.
     pub(super) async fn next(&mut self) -> Option<Result<Check, Halt>> {
         loop {
             if let Some(check) = self.ready.by_ref().find_map(&self.check) {
@@ -83,5 +84,98 @@ impl Sessions {
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions").field("left", &self.left()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::didit::Class;
+    use crate::ledger::records::{NewEntry, Origin, Receiver, RecordedError};
+    use crate::ledger::{LedgerFile, Location};
+    use crate::verify::{Expectations, Sent, Subject};
+
+    const ALL: u128 = 2 * PART as u128 + 100;
+
+    fn new(number: u128) -> NewEntry {
+        NewEntry {
+            manifest: "acme".to_owned(),
+            label: number.to_string(),
+            receiver: Receiver { application_id: None, base_url: String::new(), key: None },
+            source_session_id: Some(Uuid::from_u128(number)),
+            from_application_id: None,
+            session_kind: None,
+            place: String::new(),
+        }
+    }
+
+    fn check(record: Record) -> Check {
+        let subject = Subject {
+            manifest: record.manifest,
+            id: record.label,
+            session_id: Uuid::nil(),
+            source_session_id: record.source_session_id,
+            kind: None,
+            sent: Sent::default(),
+            import_status: None,
+            key_environment: None,
+            expect: Expectations::default(),
+        };
+        Check { entry: record.id, subject, fresh: false, accept: false }
+    }
+
+    /// A ledger of some parts and a piece of one, and its entries.
+    async fn ledger() -> (Ledger, Vec<EntryId>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LedgerFile { path: folder.path().join("ledger.db"), allow_network_fs: false };
+        let ledger = Ledger::open(&Location::File(file)).unwrap();
+        let origin = Origin { actor: "ann@host".to_owned(), reason: None, reference: None };
+        let run = ledger.begin_run("apply", origin, Timestamp::UNIX_EPOCH).await.unwrap();
+        let error = RecordedError { class: Class::TokenExpired, http_status: None, detail: String::new() };
+        ledger.keep_expired((0..ALL).map(new).collect(), run, error).await.unwrap();
+        let mut entries: Vec<EntryId> = ledger.records().await.unwrap().iter().map(|record| record.id).collect();
+        entries.reverse();
+        (ledger, entries, folder)
+    }
+
+    #[tokio::test]
+    async fn all_come_in_order_part_by_part_and_what_is_left_is_known() {
+        let (ledger, entries, _folder) = ledger().await;
+        let mut sessions = Sessions::of(&ledger, entries.clone(), Box::new(|record| Some(check(record))));
+        let (mut taken, mut left) = (Vec::new(), vec![sessions.left()]);
+        while let Some(next) = sessions.next().await {
+            taken.push(next.unwrap().entry);
+            left.push(sessions.left());
+        }
+        assert_eq!(taken, entries);
+        assert!(left.iter().rev().copied().eq(0..=ALL as u64));
+    }
+
+    #[tokio::test]
+    async fn what_has_no_session_any_more_is_passed_over_and_what_is_given_up_is_counted() {
+        let (ledger, entries, _folder) = ledger().await;
+        let odd = |record: Record| Some(check(record)).filter(|check| check.entry.0 % 2 == 1);
+        let mut sessions = Sessions::of(&ledger, entries.clone(), Box::new(odd));
+        for number in 0..PART {
+            assert_eq!(sessions.next().await.unwrap().unwrap().entry, entries[2 * number + 1]);
+        }
+        assert_eq!((sessions.give_up(), sessions.left(), sessions.give_up()), (100, 0, 0));
+        assert!(sessions.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_read_is_an_error_and_is_still_left() {
+        let (ledger, mut entries, _folder) = ledger().await;
+        entries.insert(PART, EntryId(i64::MAX));
+        let mut sessions = Sessions::of(&ledger, entries, Box::new(|record| Some(check(record))));
+        for _ in 0..PART {
+            sessions.next().await.unwrap().unwrap();
+        }
+        assert!(matches!(sessions.next().await, Some(Err(Halt::Ledger(_)))));
+        assert_eq!(sessions.left(), (ALL - PART as u128) as u64 + 1);
+        assert!(sessions.next().await.is_none());
     }
 }
