@@ -102,8 +102,8 @@ pub struct Page<T> {
 #[derive(Clone)]
 pub struct Client {
     transport: Transport,
-    /// Without a trailing slash, and without `/v3`.
-    base: String,
+    /// Its path is without a trailing slash, and without `/v3`.
+    base: Url,
     /// Where imports go.
     imports: Url,
     origin: url::Origin,
@@ -113,7 +113,7 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
     }
 }
 
@@ -138,21 +138,21 @@ impl Client {
     /// that of one whole request. The key is taken, so that no other copy need live.
     #[expect(clippy::needless_pass_by_value, reason = "the caller's copy of the key is wiped here")]
     pub fn new(base: &Url, key: ApiKey, timeout: Duration) -> Result<Self, ClientError> {
-        let text = base.as_str().trim_end_matches('/');
+        let path = base.path().trim_end_matches('/');
         let transport = Transport::Http(Http::new(base, &key, timeout)?);
-        let client = Self::at_base(transport, text.strip_suffix("/v3").unwrap_or(text), base.origin());
+        let client = Self::at_base(transport, at(base, path.strip_suffix("/v3").unwrap_or(path)));
         Ok(Self { environment: key.environment(), ..client })
     }
 
     /// A client of a server within the process, which has no key and takes any address at `base`.
     #[must_use]
     pub fn in_process(base: &Url, server: Arc<dyn Server>) -> Self {
-        Self::at_base(Transport::InProcess(server), base.as_str().trim_end_matches('/'), base.origin())
+        Self::at_base(Transport::InProcess(server), at(base, base.path().trim_end_matches('/')))
     }
 
-    fn at_base(transport: Transport, base: &str, origin: url::Origin) -> Self {
-        let imports = plain(&format!("{base}/v3/session/import-shared/"));
-        Self { transport, base: base.to_owned(), imports, origin, environment: None, application: None }
+    fn at_base(transport: Transport, base: Url) -> Self {
+        let imports = below(&base, "/v3/session/import-shared/");
+        Self { transport, imports, origin: base.origin(), base, environment: None, application: None }
     }
 
     /// Says which application receives, so that refusals can be explained by a token's audience.
@@ -263,7 +263,7 @@ impl Client {
 
     /// Whether the API is up. Needs no key and is sent none; proves nothing about one.
     pub async fn healthcheck(&self) -> Answer<()> {
-        let url = self.at("/system/healthcheck");
+        let url = below(&self.base, "/system/healthcheck");
         let sent = self.transport.send(Verb::Get, url, None, false).await;
         finish(sent, |raw, _| match raw.status {
             200..=299 => Ok(()),
@@ -283,7 +283,7 @@ impl Client {
 
     /// The next page's address, which must be on the API's own scheme, host and port: the key goes nowhere else.
     fn next(&self, text: &str, status: u16) -> Result<Next, Failure> {
-        let base = self.at("/v3/");
+        let base = below(&self.base, "/v3/");
         match base.join(text) {
             Ok(url) if url.origin() == self.origin && url.username().is_empty() && url.password().is_none() => {
                 Ok(Next(url))
@@ -304,17 +304,20 @@ impl Client {
 
     /// `{base}/v3/{segments}/`.
     fn v3(&self, segments: &[&str]) -> Url {
-        self.at(&format!("/v3/{}/", segments.join("/")))
-    }
-
-    fn at(&self, path: &str) -> Url {
-        plain(&format!("{}{path}", self.base))
+        below(&self.base, &format!("/v3/{}/", segments.join("/")))
     }
 }
 
-/// A base URL with a plain path after it.
-fn plain(text: &str) -> Url {
-    Url::parse(text).expect("a base URL with a plain path after it is a URL")
+/// A URL's own scheme, host and port, with this path.
+fn at(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    url.set_path(path);
+    url
+}
+
+/// A path below that of a base URL.
+fn below(base: &Url, path: &str) -> Url {
+    at(base, &format!("{}{path}", base.path().trim_end_matches('/')))
 }
 
 fn finish<T>(

@@ -14,6 +14,9 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, M
 /// Up to so many fields are compared with each other; more are hashed.
 const FEW: usize = 64;
 
+/// So many fields an object has room for from the start.
+const USUAL: usize = 16;
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
@@ -258,7 +261,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut fields = Fields::default();
+        let mut fields = Fields(Vec::with_capacity(USUAL));
         while let Some(field) = map.next_entry()? {
             fields.0.push(field);
         }
@@ -287,7 +290,7 @@ impl<'de> Visitor<'de> for Shallow {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let mut fields = Fields::default();
+        let mut fields = Fields(Vec::with_capacity(self.0.len()));
         while let Some(name) = map.next_key_seed(Name(self.0))? {
             match name {
                 Some(name) => {

@@ -121,7 +121,7 @@ fn features(decision: &Decision) -> LiteMap<CompactString, CompactString> {
 fn blocks(decision: &Decision, key: &FingerprintKey) -> LiteMap<CompactString, Digest> {
     let key = key.prepared();
     let mut blocks = Vec::new();
-    let mut out = Vec::with_capacity(4096);
+    let mut out = Vec::with_capacity(1024);
     let fields = decision.json.as_object().into_iter().flat_map(Fields::iter);
     for (field, block) in fields.filter(|(field, _)| !VOLATILE.is_left_out(field)) {
         let name = plain(field, &key);
