@@ -11,6 +11,7 @@ use rusqlite_migration::{M, Migrations};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use uuid::Uuid;
 
+use super::bulk;
 use super::place::{refuse_network_file_system, resolve, standing};
 use super::watch::Watch;
 use super::{LedgerError, LedgerFile};
@@ -56,10 +57,13 @@ pub(super) struct ForWriting {
 /// A kill while it is made leaves a file that is not a ledger yet: empty, without our mark, without tables or without
 /// its identity. None of them has recorded anything, so the next opening makes it whole.
 ///
-/// Nothing here reads the whole file (`quick_check` takes as long as the file is large): damage is found by the read or
-/// write that meets it, see [`LedgerError::sqlite`].
+/// Nothing here reads the whole file (`quick_check` takes as long as the file is large), unless a run that was killed had
+/// put its indexes off (`bulk`): damage is found by the read or write that meets it, see [`LedgerError::sqlite`].
 pub(super) fn open_for_writing(location: &LedgerFile) -> Result<ForWriting, LedgerError> {
-    open_with(location, &MIGRATIONS)
+    let opened = open_with(location, &MIGRATIONS)?;
+    let made = bulk::INDEXES.iter().try_for_each(|index| opened.connection.execute_batch(index.make()));
+    made.map_err(|error| LedgerError::sqlite(&location.path, &error))?;
+    Ok(opened)
 }
 
 /// As [`open_for_writing`], with the program's versions given: the last one is what it writes.

@@ -19,6 +19,7 @@
 //! - **Failure.** Every error is a [`LedgerError`], exit 12 (11 for the lock); nothing degrades to a warning.
 
 mod backup;
+mod bulk;
 mod check;
 mod claims;
 mod db;

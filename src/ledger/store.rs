@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::bulk::{Index, need};
 use super::db::{self, Connection, IdText, params};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -223,6 +224,7 @@ impl Ledger {
     pub async fn owners(&self, sessions: Vec<Uuid>) -> Result<Vec<(Uuid, EntryId)>, LedgerError> {
         self.writer
             .call(move |tx| {
+                need(tx, Index::Sessions)?;
                 let mut query = tx.prepare("SELECT id FROM entries WHERE session_id = ?1")?;
                 let mut owners = Vec::new();
                 for session in &sessions {
@@ -238,6 +240,7 @@ impl Ledger {
     pub async fn shared_sessions(&self, sessions: Vec<Uuid>) -> Result<HashSet<Uuid>, LedgerError> {
         self.writer
             .call(move |tx| {
+                need(tx, Index::Sessions)?;
                 let mut query = tx.prepare("SELECT count(*) > 1 FROM entries WHERE session_id = ?1")?;
                 let mut shared = HashSet::new();
                 for session in &sessions {
@@ -250,10 +253,29 @@ impl Ledger {
             .await
     }
 
+    /// All sessions that stand under several entries.
+    pub async fn all_shared_sessions(&self) -> Result<HashSet<Uuid>, LedgerError> {
+        self.writer
+            .call(|tx| {
+                need(tx, Index::Sessions)?;
+                let sql = "SELECT session_id FROM entries WHERE session_id IS NOT NULL
+                   GROUP BY session_id HAVING count(*) > 1";
+                let mut shared = HashSet::new();
+                tx.prepare(sql)?.each((), |row| {
+                    // What is no id stands under no entry that is verified.
+                    shared.extend(row.text(0)?.and_then(|id| id.parse::<Uuid>().ok()));
+                    Ok(())
+                })?;
+                Ok(shared)
+            })
+            .await
+    }
+
     /// Whether any other entry ever sent this vendor data.
     pub async fn vendor_data_is_shared(&self, entry: EntryId, vendor_data: String) -> Result<bool, LedgerError> {
         self.writer
             .call(move |tx| {
+                need(tx, Index::VendorData)?;
                 tx.query_row(
                     "SELECT EXISTS (SELECT 1 FROM attempts WHERE vendor_data = ?2 AND entry <> ?1)",
                     params![entry.0, vendor_data],

@@ -22,13 +22,13 @@ use super::{Ledger, LedgerError, LedgerFile, Location, Lock, Purpose, Reader};
 use crate::didit::Class;
 use crate::token::{FingerprintKey, SessionKind};
 
-struct Place {
-    location: Location,
-    file: LedgerFile,
+pub(super) struct Place {
+    pub(super) location: Location,
+    pub(super) file: LedgerFile,
     _folder: tempfile::TempDir,
 }
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let file = LedgerFile { path: folder.path().join("state/ledger.db"), allow_network_fs: false };
     Place { location: Location::File(file.clone()), file, _folder: folder }
@@ -38,12 +38,12 @@ fn now() -> Timestamp {
     Timestamp::from_millisecond(1_795_000_000_000).unwrap()
 }
 
-async fn begin(ledger: &Ledger) -> RunId {
+pub(super) async fn begin(ledger: &Ledger) -> RunId {
     let origin = Origin { actor: "ann@host".to_owned(), reason: None, reference: None };
     ledger.begin_run("apply", origin, now()).await.unwrap()
 }
 
-fn intent(run: RunId, n: u128, entry: Option<EntryId>) -> Intent {
+pub(super) fn intent(run: RunId, n: u128, entry: Option<EntryId>) -> Intent {
     Intent {
         entry,
         describe: NewEntry {
@@ -68,7 +68,7 @@ fn intent(run: RunId, n: u128, entry: Option<EntryId>) -> Intent {
     }
 }
 
-fn imported(run: RunId, entry: EntryId, attempt: super::records::AttemptId, session: u128) -> Outcome {
+pub(super) fn imported(run: RunId, entry: EntryId, attempt: super::records::AttemptId, session: u128) -> Outcome {
     Outcome {
         entry,
         run,

@@ -16,7 +16,7 @@ use super::points::Point;
 use super::sessions::Sessions;
 use super::stop::{Halt, Listener, wait_for};
 use super::time_limit::{self, TimeLimit};
-use super::verifier::{Check, Incoming, Verified, Verifier, duplicate};
+use super::verifier::{Check, Incoming, Twice, Verified, Verifier, duplicate};
 use super::{Ran, add_verification, dispatch, round, run_error};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, Origin, Record, Requests, RunEnd, RunFinding, RunId};
@@ -65,9 +65,10 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         writes_per_minute: 0,
         reads_per_minute: work.lanes.iter().map(|(lane, _)| lane.limits.reads_per_minute).sum(),
     });
+    let twice = Twice::of(&work.means.ledger, total).await?;
     let (mut lanes, mut tasks) = (Vec::new(), Vec::new());
     for (lane, listed) in work.lanes {
-        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(&lane) };
+        let checking = Verifier { means: work.means.clone(), run, lane: Arc::clone(&lane), twice: twice.clone() };
         let (sessions, mut stop) = (listed.left(), stop.clone());
         lanes.push(Arc::clone(&lane));
         tasks.push(tokio::spawn(async move {
@@ -172,13 +173,14 @@ pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
     let Offline { means, entries, check, limited, origin } = work;
     let run = means.ledger.begin_run("audit", origin, means.clock.now()).await?;
     means.events.tell(Event::Began { run, command: "audit" });
+    let twice = Twice::of(&means.ledger, entries.len() as u64).await?;
     let mut sessions = 0;
     let mut found = Recorded::default();
     for few in entries.chunks(AT_ONCE) {
         let records = means.ledger.records_of(few.to_vec()).await?;
         let checks: Vec<Check> = records.into_iter().filter_map(check).collect();
         sessions += checks.len() as u64;
-        recorded(&means, checks, &mut found).await?;
+        recorded(&means, &twice, checks, &mut found).await?;
     }
     let found = found.standing.into_iter().chain(found.judged).collect();
     let verdict = Verdict { found, ..Verdict::default() };
@@ -199,10 +201,10 @@ struct Recorded {
     judged: Vec<(EntryId, Finding)>,
 }
 
-async fn recorded(means: &Means, checks: Vec<Check>, found: &mut Recorded) -> Result<(), LedgerError> {
+async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut Recorded) -> Result<(), LedgerError> {
     let ledger = &means.ledger;
     let entries: Vec<EntryId> = checks.iter().map(|check| check.entry).collect();
-    let shared = ledger.shared_sessions(checks.iter().map(|check| check.subject.session_id).collect()).await?;
+    let shared = twice.among(ledger, checks.iter().map(|check| check.subject.session_id).collect()).await?;
     let mut baselines = ledger.baselines(entries.clone()).await?;
     let standing = ledger.standing(entries).await?.into_iter();
     found.standing.extend(standing.filter(|(_, finding)| !is_judged_anew(&finding.rule)));

@@ -61,7 +61,7 @@ pub use shared::{Answering, Bank};
 pub use stop::{Halt, Listener, Request, wait_for};
 pub use time_limit::TimeLimit;
 pub use told::Told;
-pub use verifier::{Check, Incoming, Verified, Verifier};
+pub use verifier::{Check, Incoming, Twice, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
@@ -159,6 +159,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         ends.refused = true;
         ends.halts.extend(refused);
     } else if !selected.jobs.is_empty() {
+        work.means.ledger.put_indexes_off(selected.jobs.len() as u64).await?;
         ends = drive(&work, &context, &selected, stop).await;
     }
     Ok(finish(work, &context, &selected, ends, started).await)
@@ -240,7 +241,8 @@ async fn drive_lane(
     stop: Listener,
 ) -> (dispatch::LaneEnd, Option<Verified>) {
     let (sender, incoming) = mpsc::unbounded_channel();
-    let checking = Verifier { means: context.means.clone(), run: context.run, lane: Arc::clone(&lane) };
+    let checking =
+        Verifier { means: context.means.clone(), run: context.run, lane: Arc::clone(&lane), twice: Twice::Asked };
     let closing = Arc::clone(&lane);
     let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
     let task = tokio::spawn(checking.run(Incoming::Made(incoming), stop.clone()));
@@ -390,6 +392,7 @@ async fn keep(
     }
     let told = Arc::clone(outcomes);
     context.means.ledger.report(context.run, move || told.iter()).await?;
+    context.means.ledger.make_indexes().await?;
     context.means.ledger.end_run(context.run, end.clone()).await
 }
 

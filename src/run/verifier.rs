@@ -22,7 +22,7 @@ use super::stop::{Halt, Listener, Request, wait_for};
 use super::unhealthy::Streak;
 use crate::didit::Class;
 use crate::ledger::records::{EntryId, RunFinding, RunId};
-use crate::ledger::{Acceptance, Verdict};
+use crate::ledger::{Acceptance, Ledger, LedgerError, Verdict};
 use crate::pace::PATIENCE;
 use crate::verify::{self, Baseline, Case, Evidence, Fetched, Finding, Judged, Measure, Rule, Severity, Subject};
 
@@ -31,6 +31,9 @@ const BATCH: usize = 256;
 
 /// Batches judged and kept at a time: one on the cores, one on the disk.
 const ABREAST: usize = 2;
+
+/// Up to so many sessions the ledger is asked one by one whether another entry has them.
+const FEW: u64 = 1000;
 
 /// How long what was fetched waits for a batch to fill: people watch.
 const LINGER: Duration = Duration::from_millis(500);
@@ -110,6 +113,35 @@ pub struct Verifier {
     pub run: RunId,
     /// The lane.
     pub lane: Arc<Lane>,
+    /// What stands under several entries.
+    pub twice: Twice,
+}
+
+/// Which sessions stand under several entries.
+#[derive(Clone, Debug)]
+pub enum Twice {
+    /// To be asked for, few at a time: they are few, or still being made.
+    Asked,
+    /// All of them, found at once beforehand.
+    Known(Arc<HashSet<Uuid>>),
+}
+
+impl Twice {
+    /// What to judge so many sessions by that are there already.
+    pub(super) async fn of(ledger: &Ledger, sessions: u64) -> Result<Self, LedgerError> {
+        if sessions <= FEW {
+            return Ok(Self::Asked);
+        }
+        Ok(Self::Known(Arc::new(ledger.all_shared_sessions().await?)))
+    }
+
+    /// Those among these sessions, and perhaps others.
+    pub(super) async fn among(&self, ledger: &Ledger, sessions: Vec<Uuid>) -> Result<Arc<HashSet<Uuid>>, LedgerError> {
+        match self {
+            Self::Asked => Ok(Arc::new(ledger.shared_sessions(sessions).await?)),
+            Self::Known(all) => Ok(Arc::clone(all)),
+        }
+    }
 }
 
 /// Where the sessions to verify come from.
@@ -357,7 +389,7 @@ impl Verifier {
     async fn judged(&self, batch: Vec<(Check, Fetched)>, stop: &mut Listener) -> Result<Option<Batch>, Halt> {
         let ledger = &self.means.ledger;
         let sessions = batch.iter().map(|(check, _)| check.subject.session_id).collect();
-        let shared = ledger.shared_sessions(sessions).await.map_err(Halt::Ledger)?;
+        let shared = self.twice.among(ledger, sessions).await.map_err(Halt::Ledger)?;
         let entries = batch.iter().map(|(check, _)| check.entry).collect();
         let mut baselines = ledger.baselines(entries).await.map_err(Halt::Ledger)?;
         let mut asked = Vec::with_capacity(batch.len());

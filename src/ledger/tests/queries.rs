@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Reader, Which};
 use crate::token::FingerprintKey;
 
 /// What may read a table whole: a part of the statement, what SQLite says of the table, and why.
-const PASSES: [(&str, &str, &str); 42] = [
+const PASSES: [(&str, &str, &str); 43] = [
     ("FROM meta", "SCAN meta", "it has one row"),
     ("UPDATE meta", "SCAN meta", "it has one row"),
     ("FROM sqlite_schema", "SCAN sqlite_master", "it has a row for each table"),
@@ -37,6 +37,7 @@ const PASSES: [(&str, &str, &str); 42] = [
     ("SELECT id, label, manifest, state, session_kind", "SCAN entries", "all are asked for: they are measured"),
     ("INSERT INTO run_states", "SCAN entries USING COVERING INDEX entries_by_state", "counted once a run"),
     ("GROUP BY 2, 1 ORDER BY 1, 2", "SCAN entries USING COVERING INDEX entries_by_state", "counted once a report"),
+    ("GROUP BY session_id", "SCAN entries USING COVERING INDEX entries_by_session", "counted once an audit"),
     ("FROM entries NOT INDEXED", "SCAN entries", "totals are of the entries themselves, so that damage is met"),
     ("GROUP BY state", "SCAN entries USING COVERING INDEX entries_by_state", "counted once a status"),
     (
@@ -215,6 +216,7 @@ async fn what_commands_ask_is_found_by_indexes() {
     assert_eq!(ledger.meant(vec!["entry-2".to_owned()], vec![key.fingerprint(b"x")]).await.unwrap().len(), 1);
     assert_eq!(ledger.records_of(vec![last]).await.unwrap()[0].id, last);
     ledger.sent_tokens_end(last).await.unwrap();
+    assert!(ledger.all_shared_sessions().await.unwrap().is_empty());
     ledger.recent_imports(now()).await.unwrap();
     ledger.kept_rules().await.unwrap();
     ledger.forget(last, run, now()).await.unwrap();
