@@ -1,5 +1,6 @@
 //! How fast sessions are imported and audited where nothing limits the rate, beside the same requests with nothing
-//! around them: `cargo bench --bench import [-- --full | --python | --only import | --only audit]`.
+//! around them: `cargo bench --bench import [-- --full | --python | --only import | --only audit]`. `DIDIT_SYNC_BENCH_ENTRIES`
+//! says how many there are to import, or to audit, and `DIDIT_SYNC_BENCH_ROUNDS` how many turns are taken (7).
 //!
 //! The sandbox, without limits, is a process of its own on the same machine. *bare* sends the same requests by the same
 //! HTTP library over as many connections and reads every answer; it keeps nothing and looks at nothing. The program is
@@ -21,9 +22,6 @@ use world::{Ran, World};
 /// Requests in flight, and so connections.
 const CONCURRENCY: usize = 256;
 
-/// Turns.
-const ROUNDS: usize = 7;
-
 /// Those of the script, which is slower with more.
 const OF_SCRIPT: usize = 64;
 
@@ -32,12 +30,19 @@ fn main() {
     let has = |flag: &str| asked.iter().any(|it| it == flag);
     let only = asked.iter().position(|it| it == "--only").and_then(|at| asked.get(at + 1)).map(String::as_str);
     let (entries, sessions) = if has("--full") { (50_000, 100_000) } else { (5_000, 10_000) };
+    let (entries, sessions) = (number("ENTRIES", entries), number("ENTRIES", sessions));
     if only != Some("audit") {
         import(entries, has("--python"));
     }
     if only != Some("import") {
         audit(sessions);
     }
+}
+
+/// `DIDIT_SYNC_BENCH_{name}`, else `usual`.
+fn number(name: &str, usual: usize) -> usize {
+    let asked = std::env::var(format!("DIDIT_SYNC_BENCH_{name}"));
+    asked.map_or(usual, |asked| asked.replace('_', "").parse().expect("a number"))
 }
 
 fn import(entries: usize, with_python: bool) {
@@ -76,11 +81,11 @@ struct Turns(Vec<(Duration, Ran)>);
 
 impl Turns {
     fn new(mut turn: impl FnMut() -> (Duration, Ran)) -> Self {
-        Self((0..ROUNDS).map(|_| turn()).collect())
+        Self((0..number("ROUNDS", 7)).map(|_| turn()).collect())
     }
 
     fn last(&self) -> &Ran {
-        &self.0[ROUNDS - 1].1
+        &self.0[self.0.len() - 1].1
     }
 
     fn memory(&self) -> u64 {
