@@ -106,7 +106,6 @@ pub struct Client {
     base: Url,
     /// Where imports go.
     imports: Url,
-    origin: url::Origin,
     environment: Option<Environment>,
     application: Option<Uuid>,
 }
@@ -152,7 +151,7 @@ impl Client {
 
     fn at_base(transport: Transport, base: Url) -> Self {
         let imports = below(&base, "/v3/session/import-shared/");
-        Self { transport, imports, origin: base.origin(), base, environment: None, application: None }
+        Self { transport, base, imports, environment: None, application: None }
     }
 
     /// Says which application receives, so that refusals can be explained by a token's audience.
@@ -285,7 +284,7 @@ impl Client {
     fn next(&self, text: &str, status: u16) -> Result<Next, Failure> {
         let base = below(&self.base, "/v3/");
         match base.join(text) {
-            Ok(url) if url.origin() == self.origin && url.username().is_empty() && url.password().is_none() => {
+            Ok(url) if url.origin() == self.base.origin() && url.username().is_empty() && url.password().is_none() => {
                 Ok(Next(url))
             }
             _ => Err(Failure::protocol(status, "the next page is on another host, which is not asked")),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::bulk::{Index, need};
+use super::bulk::{self, Index, need};
 use super::db::{self, Connection, IdText, params};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -136,9 +136,14 @@ impl Ledger {
         self.writer.call(move |tx| raise_generation(tx, run)).await
     }
 
-    /// Ends a run.
+    /// Ends a run, and makes the indexes that it put off.
     pub async fn end_run(&self, run: RunId, end: RunEnd) -> Result<(), LedgerError> {
-        self.writer.call(move |tx| insert_run_end(tx, run, &end)).await
+        self.writer
+            .call(move |tx| {
+                bulk::INDEXES.iter().try_for_each(|index| need(tx, *index))?;
+                insert_run_end(tx, run, &end)
+            })
+            .await
     }
 
     /// Keeps what audits need of a manifest: its facts, and the rules of those entries for which others hold than those

@@ -3,7 +3,7 @@
 mod files;
 mod listing;
 pub(super) mod queries;
-mod reported;
+pub(super) mod reported;
 mod transferred;
 
 use std::fs;
@@ -34,7 +34,7 @@ pub(super) fn place() -> Place {
     Place { location: Location::File(file.clone()), file, _folder: folder }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_millisecond(1_795_000_000_000).unwrap()
 }
 

@@ -392,7 +392,6 @@ async fn keep(
     }
     let told = Arc::clone(outcomes);
     context.means.ledger.report(context.run, move || told.iter()).await?;
-    context.means.ledger.make_indexes().await?;
     context.means.ledger.end_run(context.run, end.clone()).await
 }
 

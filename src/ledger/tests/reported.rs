@@ -129,7 +129,7 @@ async fn promise_6_reports_of_a_ledger_of_version_3_need_no_migration() {
     check();
 }
 
-fn ended(at: Timestamp) -> RunEnd {
+pub(in crate::ledger) fn ended(at: Timestamp) -> RunEnd {
     RunEnd { at, seconds: 0.0, requests: Requests::default(), verified: None, error: None, conditions: Vec::new() }
 }
 
