@@ -78,7 +78,7 @@ pub(super) async fn run(
         manifests,
         origin: origin.clone(),
         means,
-        snapshot,
+        snapshot: Arc::new(snapshot),
         plan: Arc::new(plan),
         lanes,
         lane_of,

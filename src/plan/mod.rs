@@ -230,6 +230,24 @@ impl Plan {
         }
     }
 
+    /// The kind of an item's session, where it is known.
+    #[must_use]
+    pub fn session_kind(&self, index: usize) -> Option<SessionKind> {
+        match self.source(index) {
+            Ok((_, entry)) => entry.session_kind.or(self.decisions[index].kind),
+            Err(item) => item.session_kind,
+        }
+    }
+
+    /// The workflow that an item is imported with, where that is known.
+    #[must_use]
+    pub fn workflow_id(&self, index: usize) -> Option<Uuid> {
+        match self.source(index) {
+            Ok((_, entry)) => entry.workflow()?.resolve(self.session_kind(index)),
+            Err(item) => item.workflow_id,
+        }
+    }
+
     /// Whether an item is of an entry that tells its source session.
     #[must_use]
     pub fn tells_source(&self, index: usize) -> bool {
@@ -256,15 +274,14 @@ impl Plan {
         };
         let it = &self.decisions[index];
         let invalid = entry.invalid.as_ref().map(|invalid| invalid.message.as_str());
-        let session_kind = entry.session_kind.or(it.kind);
         Item {
             manifest: manifest.name.clone(),
             id: entry.label().to_string(),
             action: it.action,
             reason: it.reason.map(|reason| reason.words(invalid)),
-            source_session_id: entry.source_session_id.or_else(|| self.learned_source(it)),
-            session_kind,
-            workflow_id: entry.workflow().and_then(|choice| choice.resolve(session_kind)),
+            source_session_id: self.source_session(index),
+            session_kind: self.session_kind(index),
+            workflow_id: self.workflow_id(index),
             trust_review: entry.trust_review(),
             vendor_data: entry.vendor_data().map(Cow::into_owned),
             expires_at: entry.expires_at(),

@@ -9,7 +9,7 @@ use super::means::Means;
 use super::mint::Partners;
 use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
-use crate::plan::{Item, Plan};
+use crate::plan::{Item, Plan, Snapshot};
 use crate::token::ShareToken;
 use crate::verify::Expectations;
 
@@ -24,6 +24,8 @@ pub struct Context {
     pub manifests: Arc<Manifests>,
     /// The plan.
     pub plan: Arc<Plan>,
+    /// What the ledger knew when it was made, of entries that are not as they should be.
+    pub snapshot: Arc<Snapshot>,
     /// How references are read.
     pub secrets: SecretPolicy,
     /// Who mints.

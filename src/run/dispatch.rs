@@ -21,6 +21,7 @@ use self::queue::{Queued, Waiting, next};
 use self::unclaimed::Unclaimed;
 use super::budget::Slot;
 use super::context::Context;
+use super::ended::End;
 use super::events::Event;
 use super::guard::Guard;
 use super::job::{Done, Finished, Job, Step, Stepped, Trace, is_ill};
@@ -42,8 +43,8 @@ const LONGEST_LEAD: Duration = Duration::from_secs(20);
 /// How a lane ended.
 #[derive(Debug)]
 pub struct LaneEnd {
-    /// Every job, done or left over.
-    pub done: Vec<Done>,
+    /// The end of every entry, done or left over.
+    pub ended: Vec<End>,
     /// Why it ended early.
     pub halt: Option<Halt>,
 }
@@ -73,7 +74,7 @@ pub struct Dispatcher {
     /// Mintings and programs under way. Nothing is lost when one is given up.
     mints: JoinSet<MintStep>,
     running: HashMap<Id, Running>,
-    done: Vec<Done>,
+    ended: Vec<End>,
     streak: Streak,
     halt: Option<Halt>,
     give_up_at: Option<Instant>,
@@ -87,14 +88,14 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher of these jobs.
+    /// A dispatcher of these items, whose jobs are made as their turns come.
     #[must_use]
     pub fn new(
         context: Arc<Context>,
         lane: Arc<Lane>,
         guard: Arc<Guard>,
         verify: Option<mpsc::UnboundedSender<Check>>,
-        jobs: Vec<Job>,
+        items: Vec<u32>,
     ) -> Self {
         let mut dispatcher = Self {
             context,
@@ -110,7 +111,7 @@ impl Dispatcher {
             steps: JoinSet::new(),
             mints: JoinSet::new(),
             running: HashMap::new(),
-            done: Vec::new(),
+            ended: Vec::new(),
             streak: Streak::default(),
             halt: None,
             give_up_at: None,
@@ -119,22 +120,40 @@ impl Dispatcher {
             tried: lane.has_written(),
             lane,
         };
-        for job in jobs {
-            dispatcher.enqueue(Box::new(job));
+        for item in items {
+            dispatcher.enqueue_fresh(item as usize);
         }
         dispatcher
     }
 
-    fn enqueue(&mut self, job: Box<Job>) {
-        if self.is_unclaimed(&job) {
-            return self.enqueue_unclaimed(job);
+    /// An entry whose job is not begun.
+    fn enqueue_fresh(&mut self, item: usize) {
+        let Some((manifest, entry)) = self.context.plan.entry(item).map(|at| self.context.entry(at)) else { return };
+        let queued = Queued::fresh(&self.context, item);
+        let partner = self.context.partners.of(manifest, entry).map(Arc::clone);
+        let wants_program = entry.token.is_program();
+        if self.context.means.ledger.is_shared() {
+            return self.unclaimed.push(queued, partner.is_some() || wants_program);
         }
-        if job.wants_mint(&self.context, &self.lane) {
+        match partner {
+            Some(partner) => self.push_unminted(&partner, queued),
+            None if wants_program => self.unasked.push(queued),
+            None => self.ready.push(queued),
+        }
+    }
+
+    fn enqueue(&mut self, job: Box<Job>) {
+        let wants_mint = job.wants_mint(&self.context, &self.lane);
+        let wants_program = job.wants_program(&self.context);
+        if self.is_unclaimed(&job) {
+            return self.unclaimed.push(job.into(), wants_mint || wants_program);
+        }
+        if wants_mint {
             return self.enqueue_unminted(job);
         }
         let queue = if job.is_prepared() {
             &mut self.minted
-        } else if job.wants_program(&self.context) {
+        } else if wants_program {
             &mut self.unasked
         } else {
             &mut self.ready
@@ -144,10 +163,16 @@ impl Dispatcher {
 
     fn enqueue_unminted(&mut self, job: Box<Job>) {
         let (manifest, entry) = self.context.entry(job.at);
-        let Some(partner) = self.context.partners.of(manifest, entry) else { return self.ready.push(job.into()) };
+        match self.context.partners.of(manifest, entry).map(Arc::clone) {
+            Some(partner) => self.push_unminted(&partner, job.into()),
+            None => self.ready.push(job.into()),
+        }
+    }
+
+    fn push_unminted(&mut self, partner: &Arc<Partner>, queued: Queued) {
         match self.unminted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, partner)) {
-            Some((_, queue)) => queue.push(job.into()),
-            None => self.unminted.push((Arc::clone(partner), BinaryHeap::from([job.into()]))),
+            Some((_, queue)) => queue.push(queued),
+            None => self.unminted.push((Arc::clone(partner), BinaryHeap::from([queued]))),
         }
     }
 
@@ -245,7 +270,7 @@ impl Dispatcher {
     /// Whether a partner's budget is what takes longest, so that it may not lie idle while entries with tokens go
     /// first; unless one of their tokens might then die.
     fn must_mint_now(&self) -> bool {
-        let Some(Queued { job: first, .. }) = self.ready.peek() else { return false };
+        let Some(first) = self.ready.peek() else { return false };
         let all = self.sendable() + self.to_prepare() + self.unclaimed.len();
         let (all, limit) = (all as u64, u64::from(self.lane.writes.limit()));
         let takes_longest = self
@@ -254,7 +279,7 @@ impl Dispatcher {
             .any(|(partner, queue)| queue.len() as u64 * limit > all * u64::from(partner.writes.limit()));
         let end = SPAN * u32::try_from(all / limit + 1).unwrap_or(u32::MAX);
         let in_time = |deadline: Timestamp| self.lane.server_now().checked_add(end).is_ok_and(|end| end < deadline);
-        takes_longest && first.deadline.is_none_or(in_time)
+        takes_longest && first.deadline().is_none_or(in_time)
     }
 
     /// A token is minted when the slots that are about to open are more than what is to go through them, so that it is
@@ -274,7 +299,8 @@ impl Dispatcher {
     }
 
     fn launch(&mut self, slot: Slot) {
-        let Some(mut job) = next(&mut self.minted).or_else(|| next(&mut self.ready)) else { return };
+        let context = &self.context;
+        let Some(mut job) = next(&mut self.minted, context).or_else(|| next(&mut self.ready, context)) else { return };
         if job.wants_mint(&self.context, &self.lane) {
             // It died while it waited.
             return self.enqueue_unminted(job);
@@ -292,7 +318,7 @@ impl Dispatcher {
 
     fn launch_mint(&mut self, at: usize, turn: Turn) {
         let Some((partner, queue)) = self.unminted.get_mut(at) else { return };
-        let Some(mut job) = next(queue) else { return };
+        let Some(mut job) = next(queue, &self.context) else { return };
         let partner = Arc::clone(partner);
         let running = Running::of(&job);
         let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
@@ -305,7 +331,7 @@ impl Dispatcher {
 
     /// Runs a program while others wait for their slots, so that no slot waits for it.
     fn launch_program(&mut self) {
-        let Some(mut job) = next(&mut self.unasked) else { return };
+        let Some(mut job) = next(&mut self.unasked, &self.context) else { return };
         let running = Running::of(&job);
         let context = Arc::clone(&self.context);
         let handle = self.mints.spawn(async move {
@@ -352,7 +378,7 @@ impl Dispatcher {
                 self.stop(refused(failure));
             }
             Step::Ledger(error) => {
-                self.done.push(job.left_over());
+                self.end_of(job.left_over());
                 self.stop(Halt::Ledger(error));
             }
         }
@@ -372,7 +398,7 @@ impl Dispatcher {
                 done.result = Finished::Settled(Settled::Unknown);
                 done.error = Some(RecordedError { class: Class::Network, http_status: None, detail });
             }
-            self.done.push(done);
+            self.end_of(done);
         }
         if error.is_panic() {
             self.stop(Halt::lost(error));
@@ -400,7 +426,11 @@ impl Dispatcher {
             (None, Some(error)) => events.tell(Event::Failed { who, attempts, error: error.clone(), took }),
             (None, None) => {}
         }
-        self.done.push(done);
+        self.end_of(done);
+    }
+
+    fn end_of(&mut self, done: Done) {
+        self.ended.push(End::of(done, &self.context.plan));
     }
 
     fn stop(&mut self, halt: Halt) {
@@ -460,17 +490,17 @@ impl Dispatcher {
         let queued = self.sendable() + self.to_prepare() + self.unclaimed.len();
         let is_left = self.given_up || queued > 0 || !self.waiting.is_empty();
         self.halt = self.halt.take().filter(|halt| is_left || !halt.is_time_up());
-        let unminted = self.unminted.iter_mut().flat_map(|(_, queue)| queue.drain());
+        let unminted = self.unminted.drain(..).flat_map(|(_, queue)| queue);
         let ready = self.ready.drain().chain(self.minted.drain()).chain(self.unasked.drain()).chain(unminted);
-        let ready = ready.chain(self.unclaimed.drain()).map(|queued| queued.job.left_over());
-        let waiting = self.waiting.drain().map(|Reverse(waiting)| waiting.job.left_over());
-        self.done.extend(ready.chain(waiting));
+        let ready = ready.chain(self.unclaimed.drain()).filter_map(|queued| queued.job(&self.context));
+        let left = ready.chain(self.waiting.drain().map(|Reverse(waiting)| waiting.job));
+        self.ended.extend(left.map(|job| End::of(job.left_over(), &self.context.plan)));
         // Where lookups found every session, nothing is left that the API would have to be better for.
-        let is_complete = self.done.iter().all(|done| done.session.is_some());
+        let is_complete = self.ended.iter().all(End::has_session);
         if self.halt.is_none() && !is_complete {
             self.halt = self.streak.verdict().or_else(|| self.context.partners.verdict()).map(Halt::Unavailable);
         }
-        LaneEnd { done: self.done, halt: self.halt }
+        LaneEnd { ended: self.ended, halt: self.halt }
     }
 }
 

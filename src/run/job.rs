@@ -28,6 +28,7 @@ use crate::ledger::{LedgerError, Seen};
 use crate::lifecycle::{Answer, Next, Settled, Standing, TokenLife};
 use crate::manifest::{Entry, Manifest};
 use crate::pace::backoff;
+use crate::plan::Action;
 use crate::token::{Claims, SessionKind, ShareToken};
 
 /// An entry that a run works on.
@@ -165,6 +166,44 @@ struct Fresh {
 }
 
 impl Job {
+    /// That of an item, as the plan and the ledger have it. `None` where the item is of no entry.
+    #[must_use]
+    pub fn begin(context: &Context, item: usize) -> Option<Self> {
+        let plan = &context.plan;
+        let record = plan.record(item).and_then(|id| context.snapshot.record(id));
+        let open = plan.action(item) == Action::Recover;
+        let trace = Trace {
+            row: record.map(|record| record.id),
+            source: record.and_then(|record| record.source_session_id),
+            ..Trace::default()
+        };
+        let unsettled = record.filter(|_| open);
+        Some(Self {
+            item,
+            at: plan.entry(item)?,
+            row: record.map(|record| record.id),
+            seen: record.map(Seen::from),
+            claimed: false,
+            waits: 0,
+            open,
+            lost: unsettled.is_some_and(|record| record.answer_lost),
+            sends: 0,
+            attempts: 0,
+            took: Duration::ZERO,
+            first_sent_at: unsettled.and_then(|record| record.first_sent_at),
+            deadline: plan.expires_at(item),
+            kind: plan.session_kind(item),
+            sent: unsettled.map(|record| record.settings.clone()),
+            last: None,
+            source: plan.source_session(item),
+            asked: None,
+            given: None,
+            minted_at: None,
+            mint_sends: 0,
+            trace: Arc::new(Mutex::new(trace)),
+        })
+    }
+
     /// Takes one step. What few steps come to is boxed: each step's future is moved as a whole.
     pub async fn step(&mut self, context: &Context, lane: &Lane, slot: Slot) -> Stepped {
         match self.try_step(context, lane, slot).await {

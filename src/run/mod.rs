@@ -16,6 +16,7 @@ mod audit;
 mod budget;
 mod context;
 mod dispatch;
+mod ended;
 mod events;
 mod guard;
 mod job;
@@ -41,10 +42,9 @@ mod verifier;
 mod workflows;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rayon::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -66,14 +66,15 @@ pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{ManifestFacts, NewEntry, Origin, Record, RunEnd, RunError, RunFinding, RunId, State};
-use crate::ledger::{LedgerError, Seen};
+use crate::ledger::LedgerError;
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
 use crate::plan::{Action, Item, Plan, Snapshot};
 use crate::verify::{Sent, Subject};
 use dispatch::Dispatcher;
+use ended::{End, Ended};
 use guard::{Count, Guard};
-use job::{Done, Finished, Job, Trace};
+use job::{Done, Finished};
 use selection::Selection;
 
 /// What an apply is asked to do, beside its plan.
@@ -103,7 +104,7 @@ pub struct Apply {
     /// The manifests.
     pub manifests: Arc<Manifests>,
     /// What the ledger knew when the plan was made, of entries that are not as they should be.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// The plan.
     pub plan: Arc<Plan>,
     /// The lanes that send.
@@ -151,6 +152,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
         run,
         manifests: Arc::clone(&work.manifests),
         plan: Arc::clone(&work.plan),
+        snapshot: Arc::clone(&work.snapshot),
         secrets: work.secrets.clone(),
         partners: work.partners.clone(),
     });
@@ -168,7 +170,7 @@ pub async fn apply(work: Apply, stop: Listener) -> Result<Ran, LedgerError> {
 /// What the lanes came to.
 #[derive(Default)]
 struct Ends {
-    done: HashMap<usize, Done>,
+    ended: Ended,
     verified: Option<Verified>,
     halts: Vec<Halt>,
     /// A guard let nothing be sent.
@@ -181,38 +183,30 @@ fn halts(ends: &Ends) -> impl Iterator<Item = &Halt> {
     ends.halts.iter().chain(ends.verified.iter().flat_map(|verified| &verified.halts))
 }
 
-/// So many jobs are made at once, on all cores.
-const JOBS_AT_ONCE: usize = 4096;
-
 async fn drive(work: &Apply, context: &Arc<Context>, selected: &Selection, stop: Listener) -> Ends {
     let guard = Arc::new(Guard::new(counts(work, selected)));
-    let mut jobs: Vec<Vec<Job>> = work.lanes.iter().map(|_| Vec::new()).collect();
-    let lane_of = |item: &Item| work.lane_of.get(item.entry?.0).copied().flatten();
-    for part in selected.jobs.chunks(JOBS_AT_ONCE) {
-        let made = part.par_iter().filter_map(|index| {
-            let item = work.plan.item(*index);
-            Some((lane_of(&item)?, job(&work.snapshot, &item, *index)?))
-        });
-        for (lane, job) in made.collect::<Vec<_>>() {
-            jobs[lane].push(job);
+    let mut items: Vec<Vec<u32>> = work.lanes.iter().map(|_| Vec::new()).collect();
+    for index in &selected.jobs {
+        if let Some(lane) = work.plan.entry(*index).and_then(|(manifest, _)| work.lane_of.get(manifest).copied()?) {
+            items[lane].push(*index as u32);
         }
     }
-    let total = jobs.iter().map(Vec::len).sum::<usize>() as u64;
+    let total = items.iter().map(Vec::len).sum::<usize>() as u64;
     work.means.events.tell(Event::Planned {
         entries: total,
         sessions: if work.options.verify { total } else { 0 },
         writes_per_minute: work.lanes.iter().map(|lane| lane.limits.writes_per_minute).sum(),
         reads_per_minute: work.lanes.iter().map(|lane| lane.limits.reads_per_minute).sum(),
     });
-    let lanes = work.lanes.iter().zip(jobs).filter(|(_, jobs)| !jobs.is_empty()).map(|(lane, jobs)| {
+    let lanes = work.lanes.iter().zip(items).filter(|(_, items)| !items.is_empty()).map(|(lane, items)| {
         let (context, lane, guard, stop) = (Arc::clone(context), Arc::clone(lane), Arc::clone(&guard), stop.clone());
-        tokio::spawn(drive_lane(context, lane, guard, jobs, work.options.verify, stop))
+        tokio::spawn(drive_lane(context, lane, guard, items, work.options.verify, stop))
     });
     let mut ends = Ends::default();
     for lane in lanes.collect::<Vec<_>>() {
         match lane.await {
             Ok((end, verified)) => {
-                ends.done.extend(end.done.into_iter().map(|done| (done.item, done)));
+                ends.ended.add(end.ended);
                 ends.halts.extend(end.halt);
                 ends.verified = match (ends.verified.take(), verified) {
                     (Some(a), Some(b)) => Some(a.and(b)),
@@ -236,7 +230,7 @@ async fn drive_lane(
     context: Arc<Context>,
     lane: Arc<Lane>,
     guard: Arc<Guard>,
-    jobs: Vec<Job>,
+    items: Vec<u32>,
     verify: bool,
     stop: Listener,
 ) -> (dispatch::LaneEnd, Option<Verified>) {
@@ -244,7 +238,7 @@ async fn drive_lane(
     let checking =
         Verifier { means: context.means.clone(), run: context.run, lane: Arc::clone(&lane), twice: Twice::Asked };
     let closing = Arc::clone(&lane);
-    let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), jobs);
+    let dispatcher = Dispatcher::new(context, lane, guard, verify.then_some(sender), items);
     let task = tokio::spawn(checking.run(Incoming::Made(incoming), stop.clone()));
     let mut end = dispatcher.run(stop).await;
     let verified =
@@ -268,41 +262,6 @@ fn counts(work: &Apply, selected: &Selection) -> Vec<Count> {
             refused: 0,
         })
         .collect()
-}
-
-fn job(snapshot: &Snapshot, item: &Item, index: usize) -> Option<Job> {
-    let record = item.record.and_then(|id| snapshot.record(id));
-    let open = item.action == Action::Recover;
-    let trace = Trace {
-        row: record.map(|record| record.id),
-        source: record.and_then(|record| record.source_session_id),
-        ..Trace::default()
-    };
-    let unsettled = record.filter(|_| open);
-    Some(Job {
-        item: index,
-        at: item.entry?,
-        row: record.map(|record| record.id),
-        seen: record.map(Seen::from),
-        claimed: false,
-        waits: 0,
-        open,
-        lost: unsettled.is_some_and(|record| record.answer_lost),
-        sends: 0,
-        attempts: 0,
-        took: Duration::ZERO,
-        first_sent_at: unsettled.and_then(|record| record.first_sent_at),
-        deadline: item.expires_at,
-        kind: item.session_kind,
-        sent: unsettled.map(|record| record.settings.clone()),
-        last: None,
-        source: item.source_session_id,
-        asked: None,
-        given: None,
-        minted_at: None,
-        mint_sends: 0,
-        trace: Arc::new(Mutex::new(trace)),
-    })
 }
 
 /// What is to be verified of an entry that has just got its session.
@@ -334,12 +293,13 @@ fn check_of(context: &Context, lane: &Lane, done: &Done) -> Option<Check> {
     })
 }
 
-async fn finish(mut work: Apply, context: &Context, selected: &Selection, mut ends: Ends, started: Instant) -> Ran {
+async fn finish(work: Apply, context: &Context, selected: &Selection, mut ends: Ends, started: Instant) -> Ran {
     if ends.died {
-        ends.done.extend(from_ledger(&work, context.run, selected, &ends.done).await);
+        let untold = from_ledger(&work, context.run, selected, &ends.ended).await;
+        ends.ended.add(untold);
     }
-    let (snapshot, done) = (std::mem::take(&mut work.snapshot), std::mem::take(&mut ends.done));
-    let outcomes = Arc::new(Told::new(&work.plan, &work.manifests, snapshot, done));
+    let ended = std::mem::take(&mut ends.ended);
+    let outcomes = Arc::new(Told::new(&work.plan, &work.manifests, &work.snapshot, ended));
     let mut findings =
         ends.verified.as_mut().map(|verified| std::mem::take(&mut verified.findings)).unwrap_or_default();
     findings.sort_by(RunFinding::order);
@@ -413,15 +373,15 @@ async fn from_ledger(
     work: &Apply,
     run: RunId,
     selected: &Selection,
-    known: &HashMap<usize, Done>,
-) -> Vec<(usize, Done)> {
+    known: &Ended,
+) -> Vec<End> {
     let Ok(records) = work.means.ledger.records().await else { return Vec::new() };
     let of_run: HashMap<(&str, &str), &Record> = records
         .iter()
         .filter(|record| record.run == run)
         .map(|record| ((record.manifest.as_str(), record.label.as_str()), record))
         .collect();
-    let untold = selected.jobs.iter().filter(|index| !known.contains_key(index));
+    let untold = selected.jobs.iter().filter(|index| known.get(**index).is_none());
     untold
         .filter_map(|index| {
             let item = work.plan.item(*index);
@@ -445,7 +405,7 @@ async fn from_ledger(
                 took: Duration::ZERO,
                 error,
             };
-            Some((*index, done))
+            Some(End::of(done, &work.plan))
         })
         .collect()
 }

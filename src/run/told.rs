@@ -1,12 +1,12 @@
 //! What an apply came to with each entry, made when it is asked for: of a million entries, most of which are as they
 //! were, little is held but their plan.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::job::{self, Done, Finished};
+use super::ended::{End, Ended};
+use super::job::{self, Finished};
 use crate::ahead::Ahead;
 use crate::ledger::records::{Record, RecordedError, RunOutcome, Session, State};
 use crate::lifecycle::Settled;
@@ -21,8 +21,8 @@ const AT_ONCE: usize = 4096;
 pub struct Told {
     plan: Arc<Plan>,
     manifests: Arc<Manifests>,
-    snapshot: Snapshot,
-    done: HashMap<usize, Done>,
+    snapshot: Arc<Snapshot>,
+    ended: Ended,
     /// The items that are told.
     items: Vec<u32>,
 }
@@ -31,11 +31,11 @@ impl Told {
     pub(super) fn new(
         plan: &Arc<Plan>,
         manifests: &Arc<Manifests>,
-        snapshot: Snapshot,
-        done: HashMap<usize, Done>,
+        snapshot: &Arc<Snapshot>,
+        ended: Ended,
     ) -> Self {
         let items = plan.with(|action| action != Action::Orphan).map(|index| index as u32).collect();
-        Self { plan: Arc::clone(plan), manifests: Arc::clone(manifests), snapshot, done, items }
+        Self { plan: Arc::clone(plan), manifests: Arc::clone(manifests), snapshot: Arc::clone(snapshot), ended, items }
     }
 
     /// How many there are.
@@ -78,10 +78,10 @@ impl Told {
     /// sent, or another run imported, the next plan decides.
     #[must_use]
     pub fn are_up_to_date(&self) -> bool {
-        let is_done = |index: usize| match (self.plan.action(index), self.done.get(&index)) {
+        let is_done = |index: usize| match (self.plan.action(index), self.ended.get(index)) {
             (Action::Unchanged, None) => true,
-            (Action::Import | Action::Retry, Some(done)) => {
-                done.result == Finished::Settled(Settled::Imported) && self.plan.tells_source(index)
+            (Action::Import | Action::Retry, Some(end)) => {
+                end.result == Finished::Settled(Settled::Imported) && self.plan.tells_source(index)
             }
             _ => false,
         };
@@ -91,38 +91,36 @@ impl Told {
     /// How many entries were imported by this run.
     #[must_use]
     pub fn imported(&self) -> u64 {
-        let is_imported = |done: &&Done| done.result == Finished::Settled(Settled::Imported);
-        self.done.values().filter(is_imported).count() as u64
+        self.ended.imported()
     }
 
     fn name(&self, index: usize) -> &'static str {
         let action = self.plan.action(index);
-        self.done.get(&index).map_or_else(|| unsent(action), |done| finished(action, done))
+        self.ended.get(index).map_or_else(|| unsent(action), |end| finished(action, end))
     }
 
     fn outcome(&self, index: usize) -> RunOutcome {
-        let (item, done) = (self.plan.item(index), self.done.get(&index));
+        let (item, end) = (self.plan.item(index), self.ended.get(index));
         let record = item.record.and_then(|id| self.snapshot.record(id));
-        let (session, error) = match done {
-            Some(done) => (done.session.clone(), done.error.clone()),
+        let (session, error) = match end {
+            Some(end) => (end.session(), end.error().cloned()),
             None => (known_session(&item, record), self.known_error(&item, record)),
         };
-        let sent = done.and_then(|done| done.sent.as_ref());
         let given = item.entry.map(|(m, e)| (&self.manifests.manifests[m], &self.manifests.manifests[m].entries[e]));
         RunOutcome {
             manifest: item.manifest,
             label: item.id,
-            entry: done.and_then(|done| done.row).or(item.record),
+            entry: end.and_then(|end| end.row).or(item.record),
             outcome: self.name(index).to_owned(),
-            source_session_id: done
-                .and_then(|done| done.source)
+            source_session_id: end
+                .and_then(End::source)
                 .or(item.source_session_id)
                 .filter(|_| item.action != Action::Erased),
             session,
-            session_kind: done.and_then(|done| done.kind).or(item.session_kind),
-            workflow_id: sent.and_then(|sent| sent.workflow_id).or(item.workflow_id),
+            session_kind: end.and_then(|end| end.kind).or(item.session_kind),
+            workflow_id: end.and_then(End::workflow_id).or(item.workflow_id),
             vendor_data: item.vendor_data.filter(|_| item.action != Action::Erased),
-            attempts: done.map_or(0, |done| done.attempts),
+            attempts: end.map_or(0, |end| end.attempts),
             error,
             from_application_id: given
                 .and_then(|(_, entry)| entry.from_application_id())
@@ -162,8 +160,8 @@ fn known_session(item: &Item, record: Option<&Record>) -> Option<Session> {
     }
 }
 
-fn finished(action: Action, done: &Done) -> &'static str {
-    match done.result {
+fn finished(action: Action, end: &End) -> &'static str {
+    match end.result {
         Finished::Settled(Settled::Imported) if action == Action::Recover => "recovered",
         Finished::Settled(Settled::Imported) => "imported",
         Finished::Settled(Settled::Recovered) => "recovered",

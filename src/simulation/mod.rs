@@ -149,7 +149,7 @@ impl Process<'_> {
             secrets: self.scenario.secrets(START),
             manifests: Arc::clone(self.manifests),
             means,
-            snapshot,
+            snapshot: Arc::new(snapshot),
             plan: Arc::new(plan),
             options,
             origin,

@@ -6,19 +6,43 @@ use std::collections::BinaryHeap;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Job;
+use super::{Context, Job};
 
-/// A job that may be launched; the one whose token dies first comes first, those without a known end last. What decides
-/// stands beside the job, not in it: to find the next of many, one would look into several that lie anywhere.
+/// An entry whose turn comes; the one whose token dies first comes first, those without a known end last. What decides
+/// stands beside the job, not in it: to find the next of many, one would look into several that lie anywhere. And of a
+/// million, most have none yet: it is made when the turn has come.
 #[derive(Debug)]
 pub(super) struct Queued {
-    rank: Reverse<(bool, Option<Timestamp>, usize)>,
-    pub(super) job: Box<Job>,
+    rank: Reverse<(Timestamp, usize)>,
+    job: Option<Box<Job>>,
+}
+
+impl Queued {
+    /// One whose job is not begun.
+    pub(super) fn fresh(context: &Context, item: usize) -> Self {
+        Self { rank: rank(context.plan.expires_at(item), item), job: None }
+    }
+
+    /// When its token dies, as far as known.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let Reverse((deadline, _)) = self.rank;
+        (deadline != Timestamp::MAX).then_some(deadline)
+    }
+
+    /// Its job.
+    pub(super) fn job(self, context: &Context) -> Option<Box<Job>> {
+        let Reverse((_, item)) = self.rank;
+        self.job.or_else(|| Job::begin(context, item).map(Box::new))
+    }
+}
+
+fn rank(deadline: Option<Timestamp>, item: usize) -> Reverse<(Timestamp, usize)> {
+    Reverse((deadline.unwrap_or(Timestamp::MAX), item))
 }
 
 impl From<Box<Job>> for Queued {
     fn from(job: Box<Job>) -> Self {
-        Self { rank: Reverse((job.deadline.is_none(), job.deadline, job.item)), job }
+        Self { rank: rank(job.deadline, job.item), job: Some(job) }
     }
 }
 
@@ -71,12 +95,12 @@ impl Ord for Waiting {
     }
 }
 
-/// The first job of a queue, which gives its memory back as it empties: what is done takes some, too.
-pub(super) fn next(queue: &mut BinaryHeap<Queued>) -> Option<Box<Job>> {
+/// The job of a queue that comes first. The queue gives its memory back as it empties: what is done takes some, too.
+pub(super) fn next(queue: &mut BinaryHeap<Queued>, context: &Context) -> Option<Box<Job>> {
     const SMALL: usize = 1024;
-    let job = queue.pop().map(|queued| queued.job);
+    let first = queue.pop();
     if queue.capacity() > SMALL && queue.len() < queue.capacity() / 2 {
         queue.shrink_to(queue.len() + queue.len() / 4);
     }
-    job
+    first?.job(context)
 }

@@ -44,6 +44,11 @@ impl Unclaimed {
         }
     }
 
+    /// Adds one, which may have to be prepared.
+    pub(super) fn push(&mut self, queued: Queued, prepares: bool) {
+        self.queue(if prepares { Kind::ToPrepare } else { Kind::Sendable }).push(queued);
+    }
+
     /// How many there are, but for those that are looked at.
     pub(super) fn len(&self) -> usize {
         self.sendable.len() + self.to_prepare.len()
@@ -71,12 +76,6 @@ impl Dispatcher {
         !job.claimed && self.context.means.ledger.is_shared()
     }
 
-    pub(super) fn enqueue_unclaimed(&mut self, job: Box<Job>) {
-        let prepares = job.wants_mint(&self.context, &self.lane) || job.wants_program(&self.context);
-        let kind = if prepares { Kind::ToPrepare } else { Kind::Sendable };
-        self.unclaimed.queue(kind).push(job.into());
-    }
-
     /// Claims as many as are about to be sent or prepared.
     pub(super) fn claim_ahead(&mut self) {
         if self.halt.is_some() || self.unclaimed.len() == 0 {
@@ -85,7 +84,7 @@ impl Dispatcher {
         for (kind, claimed) in [(Kind::Sendable, self.sendable()), (Kind::ToPrepare, self.to_prepare())] {
             let wanted = (AHEAD * self.width()).saturating_sub(claimed + self.unclaimed.looking[kind as usize]);
             for _ in 0..wanted {
-                let Some(job) = next(self.unclaimed.queue(kind)) else { break };
+                let Some(job) = next(self.unclaimed.queue(kind), &self.context) else { break };
                 self.look_at(job, kind);
             }
         }
