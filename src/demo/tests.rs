@@ -104,7 +104,7 @@ impl Job {
         let work = Apply {
             partners: self.partners(&manifests).await,
             means: self.means(),
-            snapshot,
+            snapshot: snapshot.into(),
             plan: Arc::new(plan),
             lane_of: (0..lanes.len()).map(Some).collect(),
             lanes,

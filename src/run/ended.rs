@@ -203,13 +203,8 @@ mod tests {
         let error = RecordedError { class: Class::Network, http_status: None, detail: "gone".to_owned() };
         let (source, sent) = (Uuid::from_u128(10), Uuid::from_u128(11));
         let settings = crate::ledger::records::Settings { workflow_id: Some(sent), ..Default::default() };
-        let other = Done {
-            session: None,
-            source: Some(source),
-            sent: Some(settings),
-            error: Some(error.clone()),
-            ..done(1)
-        };
+        let other =
+            Done { session: None, source: Some(source), sent: Some(settings), error: Some(error.clone()), ..done(1) };
         let end = End::of(other, &plan);
         assert!(!end.has_session());
         assert_eq!((end.source(), end.workflow_id(), end.error()), (Some(source), Some(sent), Some(&error)));

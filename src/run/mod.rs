@@ -65,8 +65,8 @@ pub use verifier::{Check, Incoming, Twice, Verified, Verifier};
 pub use workflows::{ENDLESS, WORKFLOW_PAGES, Workflows};
 
 use crate::exit::{Condition, Exit};
-use crate::ledger::records::{ManifestFacts, NewEntry, Origin, Record, RunEnd, RunError, RunFinding, RunId, State};
 use crate::ledger::LedgerError;
+use crate::ledger::records::{ManifestFacts, NewEntry, Origin, Record, RunEnd, RunError, RunFinding, RunId, State};
 use crate::lifecycle::Settled;
 use crate::manifest::{Manifests, MaxFailures, SecretPolicy};
 use crate::plan::{Action, Item, Plan, Snapshot};
@@ -369,12 +369,7 @@ fn describe(context: &Context, item: &Item, at: (usize, usize)) -> NewEntry {
 }
 
 /// What a lane did whose task died, as the ledger has it: nothing that is on record goes untold.
-async fn from_ledger(
-    work: &Apply,
-    run: RunId,
-    selected: &Selection,
-    known: &Ended,
-) -> Vec<End> {
+async fn from_ledger(work: &Apply, run: RunId, selected: &Selection, known: &Ended) -> Vec<End> {
     let Ok(records) = work.means.ledger.records().await else { return Vec::new() };
     let of_run: HashMap<(&str, &str), &Record> = records
         .iter()

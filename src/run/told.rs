@@ -28,12 +28,7 @@ pub struct Told {
 }
 
 impl Told {
-    pub(super) fn new(
-        plan: &Arc<Plan>,
-        manifests: &Arc<Manifests>,
-        snapshot: &Arc<Snapshot>,
-        ended: Ended,
-    ) -> Self {
+    pub(super) fn new(plan: &Arc<Plan>, manifests: &Arc<Manifests>, snapshot: &Arc<Snapshot>, ended: Ended) -> Self {
         let items = plan.with(|action| action != Action::Orphan).map(|index| index as u32).collect();
         Self { plan: Arc::clone(plan), manifests: Arc::clone(manifests), snapshot: Arc::clone(snapshot), ended, items }
     }
