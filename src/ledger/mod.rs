@@ -43,6 +43,7 @@ mod rules;
 mod sends;
 mod served;
 mod server;
+mod spans;
 mod spool;
 mod store;
 mod tables;

@@ -7,7 +7,7 @@ use std::thread;
 use super::db::{self, Connection, Row, ToValue, params};
 use uuid::Uuid;
 
-use super::read::{borrowed, fingerprint, optional_uuid, record_by_id, unreadable};
+use super::read::{borrowed, fingerprint, optional_uuid, records_of, unreadable};
 use super::records::{EntryId, ReceiverRef, Record, Sketch, Sought, State};
 use super::{LedgerError, Location, Reader};
 use crate::didit::Class;
@@ -95,11 +95,7 @@ impl Reader {
 
     /// These entries, in the order given; of very many in a file, several parts are read side by side.
     pub fn records_of(&self, ids: &[EntryId]) -> Result<Vec<Record>, LedgerError> {
-        let part = |reader: &Self, ids: &[EntryId]| {
-            reader.run_query(|connection| {
-                ids.iter().map(|id| record_by_id(connection, *id)).collect::<db::Result<Vec<_>>>()
-            })
-        };
+        let part = |reader: &Self, ids: &[EntryId]| reader.run_query(|connection| records_of(connection, ids));
         let readers = if matches!(self.location(), Location::File(_)) { cores() } else { 1 };
         let parts = ids.chunks(ids.len().div_ceil(readers).max(FEW_RECORDS));
         Ok(self.side_by_side(parts, &part)?.into_iter().flatten().collect())

@@ -11,6 +11,7 @@ use super::records::{
     Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run,
     RunEnd, RunFinding, RunId, Session, Settings, State,
 };
+use super::spans::{FEW_BETWEEN, spans};
 use super::walk::record_columns;
 use super::{LedgerError, LedgerFile, Location, Server, check, file, served};
 use crate::didit::Class;
@@ -172,9 +173,10 @@ pub(super) fn identity(connection: &Connection) -> db::Result<Identity> {
     })
 }
 
-/// Every entry, and one.
+/// Every entry, one, and some that stand together.
 const RECORDS: &str = concat!(record_columns!(), " ORDER BY id");
 pub(super) const RECORD: &str = concat!(record_columns!(), " WHERE id = ?1");
+const RECORDS_BETWEEN: &str = concat!(record_columns!(), " WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
 
 pub(super) fn records(connection: &Connection) -> db::Result<Vec<Record>> {
     connection.prepare(RECORDS)?.query_all((), record)
@@ -182,6 +184,27 @@ pub(super) fn records(connection: &Connection) -> db::Result<Vec<Record>> {
 
 pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> db::Result<Record> {
     connection.prepare(RECORD)?.query_row([id.0], record)
+}
+
+/// These entries, in the order given.
+pub(super) fn records_of(connection: &Connection, ids: &[EntryId]) -> db::Result<Vec<Record>> {
+    let mut wanted: Vec<(EntryId, usize)> = ids.iter().copied().zip(0..).collect();
+    wanted.sort_unstable();
+    let spans = spans(wanted.iter().map(|(id, _)| *id), FEW_BETWEEN);
+    let mut found: Vec<Option<Record>> = ids.iter().map(|_| None).collect();
+    let (mut query, mut next) = (connection.prepare(RECORDS_BETWEEN)?, wanted.into_iter().peekable());
+    for (first, last) in spans {
+        query.each([first, last], |row| {
+            let id = EntryId(row.get(0)?);
+            while let Some((it, at)) = next.next_if(|(it, _)| *it <= id) {
+                if it == id {
+                    found[at] = Some(record(row)?);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    found.into_iter().collect::<Option<_>>().ok_or(db::Error::NoRow)
 }
 
 pub(super) fn manifests(connection: &Connection) -> db::Result<Vec<ManifestFacts>> {

@@ -24,6 +24,8 @@ pub struct Ledger {
     runner: Option<Arc<str>>,
     /// What waits on this machine while the server is away.
     pub(super) spool: Option<Arc<Spool>>,
+    /// What people know it by.
+    name: Arc<str>,
 }
 
 impl Ledger {
@@ -66,7 +68,7 @@ impl Ledger {
             }
         };
         let (runner, spool) = shared.unzip();
-        Ok(Self { writer: Writer::start(kept)?, identity, runner, spool })
+        Ok(Self { writer: Writer::start(kept)?, identity, runner, spool, name: location.to_string().into() })
     }
 
     /// Opens a ledger for simulated time: every call is carried out at once by its caller, and nothing is made durable.
@@ -76,13 +78,20 @@ impl Ledger {
         let connection = Connection::Sqlite(file::open_for_writing(file)?.connection);
         connection.batch("PRAGMA synchronous = OFF").map_err(failed)?;
         let identity = read::identity(&connection).map_err(failed)?;
-        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None, spool: None })
+        let name = location.to_string().into();
+        Ok(Self { writer: Writer::in_place(connection, location), identity, runner: None, spool: None, name })
     }
 
     /// Id, generation (as of opening) and fingerprint key.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// That it holds something which this program can't have written.
+    #[must_use]
+    pub fn damaged(&self, what: &impl ToString) -> LedgerError {
+        LedgerError::Corrupt { path: self.name.to_string(), detail: what.to_string() }
     }
 
     /// Whether runs on several machines can have it open, and share the budgets of their keys.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::db::{self, Connection, Row, params};
 use uuid::Uuid;
 
-use super::read::{Reader, attempts, kind, optional_uuid, record, record_by_id, unreadable};
+use super::read::{Reader, attempts, kind, optional_uuid, record, records_of, unreadable};
 use super::records::{Attempt, EntryId, Record, State};
 use super::{Ledger, LedgerError};
 use crate::token::{Fingerprint, SessionKind};
@@ -355,14 +355,14 @@ impl Ledger {
                 for hash in &hashes {
                     ids.extend(erased.query_all([hash.as_bytes()], |row| Ok(EntryId(row.get(0)?)))?);
                 }
-                ids.into_iter().map(|id| record_by_id(tx, id)).collect()
+                records_of(tx, &Vec::from_iter(ids))
             })
             .await
     }
 
     /// These entries, in the order given.
     pub async fn records_of(&self, ids: Vec<EntryId>) -> Result<Vec<Record>, LedgerError> {
-        self.writer.call(move |tx| ids.iter().map(|id| record_by_id(tx, *id)).collect()).await
+        self.writer.call(move |tx| records_of(tx, &ids)).await
     }
 }
 

@@ -21,7 +21,7 @@ use super::{Ran, add_verification, dispatch, round, run_error};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, Origin, Record, Requests, RunEnd, RunFinding, RunId};
 use crate::ledger::{Acceptance, LedgerError, Location, Lock, Purpose, Verdict};
-use crate::verify::{self, Case, Fetched, Finding, Measure, Rule};
+use crate::verify::{self, Case, Fetched, Finding, Judged, Measure, Rule};
 
 /// `--accept`: where the lock is that an acceptance needs.
 #[derive(Clone, Debug)]
@@ -211,11 +211,10 @@ async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut 
     let today = means.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let measure = Measure { today, key: ledger.identity().key.clone() };
     for Check { entry, subject, .. } in checks {
-        let baseline = baselines.remove(&entry);
-        let twice = duplicate(&subject, &shared, baseline.as_ref());
-        let case = Case { subject, fetched: Fetched::NotChecked, baseline };
-        let judged = verify::judge_all(&[case], &measure).findings.into_iter().chain(twice);
-        found.judged.extend(judged.map(|finding| (entry, finding)));
+        let case = [Case { subject, fetched: Fetched::NotChecked, baseline: baselines.remove(&entry) }];
+        let Judged { findings, seen } = verify::judge_all(&case, &measure).map_err(|error| ledger.damaged(&error))?;
+        let twice = seen.iter().filter_map(|seen| duplicate(&case[0].subject, &shared, seen.known()));
+        found.judged.extend(findings.into_iter().chain(twice).map(|finding| (entry, finding)));
     }
     Ok(())
 }

@@ -24,7 +24,9 @@ use crate::didit::Class;
 use crate::ledger::records::{EntryId, RunFinding, RunId};
 use crate::ledger::{Acceptance, Ledger, LedgerError, Verdict};
 use crate::pace::PATIENCE;
-use crate::verify::{self, Baseline, Case, Evidence, Fetched, Finding, Judged, Measure, Rule, Severity, Subject};
+use crate::verify::{
+    self, Baseline, Case, Fetched, Finding, JudgeError, Judged, Measure, Rule, Seen, Severity, Subject,
+};
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
 const BATCH: usize = 256;
@@ -403,19 +405,20 @@ impl Verifier {
         let today = self.lane.server_now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let measure = Measure { today, key: ledger.identity().key.clone() };
         let judged = verify::judge_in_background(self.means.judging, cases, measure).await;
-        let (Judged { mut findings, seen }, cases) = judged.map_err(|error| Halt::Internal(error.to_string()))?;
+        let (Judged { mut findings, seen }, cases) = judged.map_err(|error| match error {
+            JudgeError::Interrupted => Halt::Internal(error.to_string()),
+            JudgeError::Baseline(error) => Halt::Ledger(ledger.damaged(&error)),
+        })?;
         // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
         let (mut looked, mut unread) = (Vec::with_capacity(cases.len()), Vec::new());
-        for (((entry, fresh, accept), Case { subject, fetched, baseline }), seen) in
-            asked.into_iter().zip(cases).zip(seen)
-        {
+        for (((entry, fresh, accept), Case { subject, fetched, .. }), seen) in asked.into_iter().zip(cases).zip(seen) {
             if matches!(fetched, Fetched::Unread(_)) {
                 unread.push(Check { entry, subject, fresh, accept });
                 continue;
             }
-            findings.extend(duplicate(&subject, &shared, baseline.as_ref()));
-            looked.push(Looked { entry, subject, accept, baseline, seen });
+            findings.extend(duplicate(&subject, &shared, seen.known()));
+            looked.push(Looked { entry, subject, accept, seen });
         }
         tokio::select! {
             biased;
@@ -458,8 +461,7 @@ struct Looked {
     subject: Subject,
     /// Whether what is there is to be accepted.
     accept: bool,
-    baseline: Option<Baseline>,
-    seen: Option<Evidence>,
+    seen: Seen,
 }
 
 /// Sessions that were looked at, and what was found of them.
@@ -480,11 +482,7 @@ impl Batch {
             let row = rows.get(&(finding.manifest.as_str(), finding.id.as_str(), finding.session_id))?;
             Some((*row, finding.clone()))
         };
-        let baseline = |looked: &Looked| {
-            let known = looked.baseline.as_ref();
-            let after = Baseline::after(known, looked.subject.session_id, looked.seen.as_ref()?)?;
-            Some((looked.entry, after))
-        };
+        let baseline = |looked: &Looked| Some((looked.entry, looked.seen.next(looked.subject.session_id)?));
         Verdict {
             checked: self.looked.iter().map(|looked| looked.entry).collect(),
             found: self.findings.iter().filter_map(row).collect(),
@@ -509,8 +507,8 @@ impl Looked {
             return None;
         }
         told.sort_unstable();
-        let known = self.baseline.as_ref();
-        let baseline = Baseline::accepting(known, self.subject.session_id, self.seen.as_ref(), here());
+        let (known, now) = (self.seen.known(), self.seen.now.as_ref());
+        let baseline = Baseline::accepting(known, self.subject.session_id, now, here());
         Some(Acceptance { entry, baseline, told: told.join(", ") })
     }
 }

@@ -5,6 +5,7 @@
 //! the ledger alone reads one. Left out is what `volatile.txt` lists.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use compact_str::{CompactString, format_compact};
 use jiff::Timestamp;
@@ -219,5 +220,57 @@ impl Baseline {
     #[must_use]
     pub fn accepts(&self, finding: &Finding) -> bool {
         self.accepted.get(finding.rule.as_str()).is_some_and(|actual| *actual == finding.actual)
+    }
+}
+
+/// A baseline as the ledger keeps it. Most nights, of most sessions, it says what is there now, and need not be read to
+/// find that out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptBaseline(String);
+
+/// What stands for a baseline is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable baseline")]
+pub struct UnreadableBaseline;
+
+impl KeptBaseline {
+    /// Reads it.
+    pub fn read(&self) -> Result<Baseline, UnreadableBaseline> {
+        serde_json::from_str(&self.0).map_err(|_| UnreadableBaseline)
+    }
+
+    /// Whether it says that `now` was seen of this session, and nothing else: in the words that [`Baseline::new`] is kept
+    /// in. What an earlier version kept in others is read.
+    #[must_use]
+    pub fn is_just(&self, session_id: Uuid, seen: &Evidence) -> bool {
+        #[derive(Serialize)]
+        struct Just<'e> {
+            session_id: Uuid,
+            seen: &'e Evidence,
+            accepted: BTreeMap<&'e str, &'e str>,
+        }
+        let just = Just { session_id, seen, accepted: BTreeMap::new() };
+        let mut rest = Rest(self.0.as_bytes());
+        serde_json::to_writer(&mut rest, &just).is_ok() && rest.0.is_empty()
+    }
+}
+
+impl From<String> for KeptBaseline {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// What is left of a text once what was written is taken from it. Anything else can't be written.
+struct Rest<'t>(&'t [u8]);
+
+impl io::Write for Rest<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(text).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

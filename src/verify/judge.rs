@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Baseline, Evidence, Fetched, Finding, Rule, Subject, drift};
+use super::{Baseline, Evidence, Fetched, Finding, KeptBaseline, Rule, Subject, UnreadableBaseline, drift};
 use crate::didit::{Decision, Environment, Presence, Status};
 use crate::mask::masked;
 use crate::token::FingerprintKey;
@@ -16,10 +16,16 @@ use crate::token::FingerprintKey;
 /// Entries that a `duplicate-session` names at most.
 const MAX_NAMED: usize = 5;
 
-/// The judging ended without a result: one of the rules has a bug.
+/// Why nothing was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the verification was interrupted")]
-pub struct Interrupted;
+pub enum JudgeError {
+    /// It ended without a result: one of the rules has a bug.
+    #[error("the verification was interrupted")]
+    Interrupted,
+    /// A baseline on record is none.
+    #[error(transparent)]
+    Baseline(#[from] UnreadableBaseline),
+}
 
 /// A session to judge, with what is known of it.
 #[derive(Clone, Debug)]
@@ -29,7 +35,7 @@ pub struct Case {
     /// What the API says now.
     pub fetched: Fetched,
     /// What it is measured against, once it was verified.
-    pub baseline: Option<Baseline>,
+    pub baseline: Option<KeptBaseline>,
 }
 
 /// What all sessions are judged by.
@@ -46,32 +52,82 @@ pub struct Measure {
 pub struct Judged {
     /// Sorted by manifest, entry, rule and block.
     pub findings: Vec<Finding>,
-    /// What was seen of each case, in their order; `None` where there was no decision.
-    pub seen: Vec<Option<Evidence>>,
+    /// What was seen of each case, in their order.
+    pub seen: Vec<Seen>,
+}
+
+/// What was seen of a session, and what it was measured against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What is there now; `None` where there was no decision.
+    pub now: Option<Evidence>,
+    then: Then,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Then {
+    /// It was never verified.
+    #[default]
+    Unknown,
+    /// What is there now, and nothing was accepted of it.
+    Same,
+    /// Something else, or of another session.
+    Other(Box<Baseline>),
+}
+
+impl Seen {
+    fn of(case: &Case, measure: &Measure) -> Result<Self, UnreadableBaseline> {
+        let now = match &case.fetched {
+            Fetched::Decision(decision) => Some(Evidence::of(decision, &measure.key)),
+            _ => None,
+        };
+        let then = match (&case.baseline, &now) {
+            (None, _) => Then::Unknown,
+            (Some(kept), Some(now)) if kept.is_just(case.subject.session_id, now) => Then::Same,
+            (Some(kept), _) => Then::Other(Box::new(kept.read()?)),
+        };
+        Ok(Self { now, then })
+    }
+
+    /// What it was measured against, where that is anything else than what is there now.
+    #[must_use]
+    pub fn known(&self) -> Option<&Baseline> {
+        if let Then::Other(baseline) = &self.then { Some(baseline) } else { None }
+    }
+
+    /// The baseline that the session has from now on, where it is another: see [`Baseline::after`].
+    #[must_use]
+    pub fn next(&self, session_id: Uuid) -> Option<Baseline> {
+        match &self.then {
+            Then::Same => None,
+            _ => Baseline::after(self.known(), session_id, self.now.as_ref()?),
+        }
+    }
 }
 
 /// Judges many sessions on all cores, those that stand under two entries too.
-#[must_use]
-pub fn judge_all(cases: &[Case], measure: &Measure) -> Judged {
-    gather(cases.par_iter().map(|case| judge_case(case, measure)).collect(), cases)
+pub fn judge_all(cases: &[Case], measure: &Measure) -> Result<Judged, UnreadableBaseline> {
+    let judged = cases.par_iter().map(|case| judge_case(case, measure)).collect::<Result<_, _>>()?;
+    Ok(gather(judged, cases))
 }
 
 /// The same, with each decision read, judged and dropped in one go. An answer that is no decision stays where it is, and
 /// nothing is judged by it.
-fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Judged {
+fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Result<Judged, UnreadableBaseline> {
     let judge = |case: &mut Case| {
         if let Fetched::Unread(unread) = &case.fetched {
-            let Ok(decision) = unread.read() else { return (Vec::new(), None) };
+            let Ok(decision) = unread.read() else { return Ok(Default::default()) };
             case.fetched = Fetched::Decision(Box::new(decision));
         }
         let judged = judge_case(case, measure);
         case.fetched = Fetched::NotChecked;
         judged
     };
-    gather(cases.par_iter_mut().map(judge).collect(), cases)
+    let judged = cases.par_iter_mut().map(judge).collect::<Result<_, _>>()?;
+    Ok(gather(judged, cases))
 }
 
-fn gather(judged: Vec<(Vec<Finding>, Option<Evidence>)>, cases: &[Case]) -> Judged {
+fn gather(judged: Vec<(Vec<Finding>, Seen)>, cases: &[Case]) -> Judged {
     let mut all = Judged { findings: Vec::new(), seen: Vec::with_capacity(cases.len()) };
     for (findings, seen) in judged {
         all.findings.extend(findings);
@@ -82,19 +138,18 @@ fn gather(judged: Vec<(Vec<Finding>, Option<Evidence>)>, cases: &[Case]) -> Judg
     all
 }
 
-fn judge_case(case: &Case, measure: &Measure) -> (Vec<Finding>, Option<Evidence>) {
-    let Case { subject, fetched, baseline } = case;
+fn judge_case(case: &Case, measure: &Measure) -> Result<(Vec<Finding>, Seen), UnreadableBaseline> {
+    let Case { subject, fetched, .. } = case;
+    let seen = Seen::of(case, measure)?;
     // A baseline of another session, as before a repair, measures nothing.
-    let baseline = baseline.as_ref().filter(|baseline| baseline.session_id == subject.session_id);
+    let baseline = seen.known().filter(|baseline| baseline.session_id == subject.session_id);
     let mut findings = judge(subject, fetched, measure.today);
     findings.retain(|finding| !baseline.is_some_and(|baseline| baseline.accepts(finding)));
-    let Fetched::Decision(decision) = fetched else { return (findings, None) };
-    let now = Evidence::of(decision, &measure.key);
-    if let Some(then) = baseline.and_then(|baseline| baseline.seen.as_ref()) {
-        let drifted = drift(subject, then, &now, &findings);
+    if let (Some(now), Some(then)) = (&seen.now, baseline.and_then(|baseline| baseline.seen.as_ref())) {
+        let drifted = drift(subject, then, now, &findings);
         findings.extend(drifted);
     }
-    (findings, Some(now))
+    Ok((findings, seen))
 }
 
 /// Where rules are judged.
@@ -112,19 +167,19 @@ pub async fn judge_in_background(
     judging: Judging,
     mut cases: Vec<Case>,
     measure: Measure,
-) -> Result<(Judged, Vec<Case>), Interrupted> {
+) -> Result<(Judged, Vec<Case>), JudgeError> {
     if judging == Judging::InPlace {
-        return Ok((judge_and_strip(&mut cases, &measure), cases));
+        return Ok((judge_and_strip(&mut cases, &measure)?, cases));
     }
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         // A panic on a rayon thread would end the process, and with it outcomes that are not yet recorded.
         if let Ok(judged) = catch_unwind(AssertUnwindSafe(|| judge_and_strip(&mut cases, &measure))) {
             // Whoever asked may have gone; then nobody is to be told.
-            let _ = sender.send((judged, cases));
+            let _ = sender.send(judged.map(|judged| (judged, cases)));
         }
     });
-    receiver.await.map_err(|_| Interrupted)
+    Ok(receiver.await.map_err(|_| JudgeError::Interrupted)??)
 }
 
 /// Judges one session by itself: every rule but `duplicate-session`, and those that need a baseline.

@@ -57,6 +57,11 @@ fn measure() -> Measure {
     Measure { today: today(), key: FingerprintKey::from_bytes([7; 32]) }
 }
 
+/// As the ledger has it.
+fn kept(baseline: &Baseline) -> KeptBaseline {
+    serde_json::to_string(baseline).unwrap().into()
+}
+
 fn case(subject: Subject, fetched: Fetched) -> Case {
     Case { subject, fetched, baseline: None }
 }
@@ -187,7 +192,7 @@ fn one_session_under_two_entries_is_an_error_of_both() {
     let other = Subject { manifest: "zeta".into(), id: "bea".into(), ..subject() };
     let alone = Subject { id: "dora".into(), session_id: OTHER, ..subject() };
     let sessions = [other, subject(), subject(), alone].map(|subject| case(subject, Fetched::NotChecked));
-    let findings = judge_all(&sessions, &measure()).findings;
+    let findings = judge_all(&sessions, &measure()).unwrap().findings;
     let told: Vec<_> = findings.iter().map(|f| (f.manifest.as_str(), f.actual.as_deref().unwrap())).collect();
     assert_eq!(told, [("acme", "also under zeta/bea"), ("zeta", "also under acme/carmen")]);
     assert!(findings.iter().all(|finding| finding.rule == Rule::DuplicateSession));
@@ -204,7 +209,7 @@ async fn the_background_finds_the_same() {
             )
         })
         .collect();
-    let judged = judge_all(&sessions, &measure());
+    let judged = judge_all(&sessions, &measure()).unwrap();
     assert_eq!((judged.findings.len(), judged.seen.len()), (1000, 500));
     assert!(judged.findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
     let (in_background, sessions) = judge_in_background(Judging::OnAllCores, sessions, measure()).await.unwrap();
@@ -242,7 +247,7 @@ proptest! {
         };
         let sorted: Vec<_> = (0..12).map(session).collect();
         let shuffled: Vec<_> = order.into_iter().map(session).collect();
-        prop_assert_eq!(judge_all(&sorted, &measure()).findings, judge_all(&shuffled, &measure()).findings);
+        prop_assert_eq!(judge_all(&sorted, &measure()).unwrap().findings, judge_all(&shuffled, &measure()).unwrap().findings);
     }
 }
 
@@ -253,9 +258,9 @@ fn evidence(json: &Value) -> Evidence {
 
 /// Rules and blocks that drift from `then` to `now`, with every other rule's findings.
 fn drifted(then: &Value, now: &Value) -> Vec<(String, Option<String>)> {
-    let baseline = Some(Baseline::new(SESSION, evidence(then)));
+    let baseline = Some(kept(&Baseline::new(SESSION, evidence(then))));
     let case = Case { subject: subject(), fetched: fetched(now), baseline };
-    let findings = judge_all(&[case], &measure()).findings;
+    let findings = judge_all(&[case], &measure()).unwrap().findings;
     findings.into_iter().map(|finding| (finding.rule.to_string(), finding.block)).collect()
 }
 
@@ -351,10 +356,38 @@ fn evidence_is_kept_as_it_was_by_earlier_versions() {
 fn a_baseline_of_another_session_measures_nothing() {
     let then = with(plural(), "/id_verifications/0/first_name", json!("Elena"));
     let baseline = Some(Baseline { session_id: OTHER, ..Baseline::new(SESSION, evidence(&then)) });
-    let case = Case { subject: subject(), fetched: fetched(&plural()), baseline: baseline.clone() };
-    assert_eq!(judge_all(&[case], &measure()).findings, []);
+    let case = Case { subject: subject(), fetched: fetched(&plural()), baseline: baseline.as_ref().map(kept) };
+    assert_eq!(judge_all(&[case], &measure()).unwrap().findings, []);
     let after = Baseline::after(baseline.as_ref(), SESSION, &evidence(&plural()));
     assert_eq!(after, Some(Baseline::new(SESSION, evidence(&plural()))));
+}
+
+#[test]
+fn a_baseline_is_read_only_where_it_says_anything_else_than_what_is_there() {
+    let (now, other) = (evidence(&plural()), evidence(&with(plural(), "/status", json!("Declined"))));
+    let just = Baseline::new(SESSION, now.clone());
+    assert!(kept(&just).is_just(SESSION, &now));
+    assert_eq!(kept(&just).read(), Ok(just.clone()));
+    let accepted = Baseline { accepted: [("vendor-data-drift".to_owned(), None)].into(), ..just.clone() };
+    let unseen = Baseline { seen: None, ..just.clone() };
+    let spaced = KeptBaseline::from(serde_json::to_string_pretty(&just).unwrap());
+    let longer = KeptBaseline::from(format!("{} ", serde_json::to_string(&just).unwrap()));
+    for it in [kept(&accepted), kept(&unseen), kept(&Baseline::new(OTHER, now.clone())), spaced.clone(), longer] {
+        assert!(!it.is_just(SESSION, &now), "{it:?}");
+    }
+    assert!(!kept(&just).is_just(SESSION, &other));
+    let seen = |baseline: KeptBaseline| {
+        let case = Case { subject: subject(), fetched: fetched(&plural()), baseline: Some(baseline) };
+        judge_all(&[case], &measure()).map(|judged| judged.seen[0].clone())
+    };
+    let same = seen(kept(&just)).unwrap();
+    assert_eq!((same.now.as_ref(), same.known(), same.next(SESSION)), (Some(&now), None, None));
+    // In other words, it says the same.
+    let same = seen(spaced).unwrap();
+    assert_eq!((same.known(), same.next(SESSION)), (Some(&just), None));
+    let taken = seen(kept(&unseen)).unwrap();
+    assert_eq!(taken.next(SESSION), Some(just));
+    assert_eq!(seen("{}".to_owned().into()), Err(UnreadableBaseline));
 }
 
 #[test]
@@ -363,8 +396,8 @@ fn what_was_accepted_stays_so_while_it_is_the_same() {
     let finding = found(&subject(), &moved);
     let baseline = Baseline::accepting(None, SESSION, Some(&evidence(&moved)), finding.iter());
     let judged = |json: &Value| {
-        let case = Case { subject: subject(), fetched: fetched(json), baseline: Some(baseline.clone()) };
-        judge_all(&[case], &measure()).findings.len()
+        let case = Case { subject: subject(), fetched: fetched(json), baseline: Some(kept(&baseline)) };
+        judge_all(&[case], &measure()).unwrap().findings.len()
     };
     assert_eq!((judged(&moved), judged(&with(plural(), "/vendor_data", json!("user-44")))), (0, 1));
     let own = subject().finding(Rule::expect("approved"), "not so");
