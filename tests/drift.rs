@@ -325,6 +325,27 @@ fn promise_9_an_erasure_takes_the_baseline_too_and_repairs_start_another() {
 }
 
 #[test]
+fn a_baseline_that_is_none_ends_the_audit_with_12_and_the_run_is_on_record() {
+    let scene = imported(3, |_| false);
+    change(&scene, 2, Change::VendorData(Some("another".to_owned())));
+    let ended = || scene.sql().value::<i64>("SELECT count(*) FROM run_ends", &[]);
+    let before = ended();
+    scene
+        .sql()
+        .execute("UPDATE baselines SET facts = '{}' WHERE entry = (SELECT id FROM entries WHERE label = 'e0001')", &[]);
+    let document = audit(&scene, &[], 12);
+    assert_eq!(document["error"]["name"], "ledger");
+    let message = document["error"]["message"].as_str().unwrap();
+    assert!(message.contains("unreadable baseline"), "{message}");
+    assert!(document["summary"]["checked"].as_u64().unwrap() < 3, "{document}");
+    assert_eq!(ended(), before + 1);
+    scene.run(&["audit", "--offline"]).exits(12);
+    scene.sql().execute("DELETE FROM baselines WHERE entry = (SELECT id FROM entries WHERE label = 'e0001')", &[]);
+    let document = audit(&scene, &[], 4);
+    assert_eq!(labels(&document), ["e0002"], "what another session drifted is found once the ledger can be read");
+}
+
+#[test]
 fn one_session_that_can_not_be_reached_does_not_end_the_audit() {
     let fake = Fake::new(|request, imports| {
         let id = |n: usize| Uuid::from_u128(0xA0 + n as u128);

@@ -4,6 +4,7 @@ mod files;
 mod listing;
 pub(super) mod queries;
 pub(super) mod reported;
+mod together;
 mod transferred;
 
 use std::fs;
