@@ -1,10 +1,10 @@
 //! Carrying out a plan, and auditing what was carried out: tokio, one dispatcher for each receiving application.
 //!
 //! ```text
-//! plan ─► jobs ─► dispatcher ─► steps ─► ledger        (one lane for each application and key)
-//!                     │            └──► resolve
-//!                     ├─► mint          (a partner's key, for entries whose tokens are minted)
-//!                     └─► verifier ─► rayon ─► findings ─► ledger
+//! plan ─► dispatcher ─► jobs ─► steps ─► ledger        (one lane for each application and key)
+//!             │                   └──► resolve
+//!             ├─► mint                  (a partner's key, for entries whose tokens are minted)
+//!             └─► verifier ─► rayon ─► findings ─► ledger
 //! ```
 //!
 //! - An intent is durable before its request leaves, an outcome before it counts; see `job`.

@@ -1,4 +1,4 @@
-//! The orders in which jobs wait.
+//! The orders in which entries wait.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::{Context, Job};
 
-/// An entry whose turn comes; the one whose token dies first comes first, those without a known end last. What decides
-/// stands beside the job, not in it: to find the next of many, one would look into several that lie anywhere. And of a
-/// million, most have none yet: it is made when the turn has come.
+/// An entry that waits for its turn; the one whose token dies first comes first, those without a known end last. What
+/// decides stands beside the job, not in it: to find the next of many, one would look into several that lie anywhere. And
+/// of a million entries most have no job yet: it is made when their turn has come.
 #[derive(Debug)]
 pub(super) struct Queued {
     rank: Reverse<(Timestamp, usize)>,
