@@ -11,9 +11,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::records::{EntryId, RunFinding, RunId};
-use super::spans::{FEW_BETWEEN, spans};
 use super::store::{insert_evidence, text};
-use super::{Ledger, LedgerError, read};
+use super::{Ledger, LedgerError, read, spans};
 use crate::verify::{Baseline, Finding, KeptBaseline, Rule, Severity};
 
 /// What looks at sessions came to.
@@ -57,9 +56,12 @@ impl Ledger {
             .call(move |tx| {
                 let mut query = tx.prepare("SELECT entry, facts FROM baselines WHERE entry BETWEEN ?1 AND ?2")?;
                 let mut baselines = HashMap::with_capacity(entries.len());
-                for (first, last) in spans(entries.iter().copied(), FEW_BETWEEN) {
+                for (first, last) in spans::to_read(tx, entries.iter().copied()) {
                     query.each([first, last], |row| {
-                        baselines.insert(EntryId(row.get(0)?), KeptBaseline::from(row.get::<String>(1)?));
+                        let entry = EntryId(row.get(0)?);
+                        if entries.binary_search(&entry).is_ok() {
+                            baselines.insert(entry, KeptBaseline::from(row.get::<String>(1)?));
+                        }
                         Ok(())
                     })?;
                 }
@@ -172,7 +174,7 @@ fn keep_findings(tx: &Connection, run: RunId, at: Timestamp, verdict: &Verdict) 
         tx.prepare("UPDATE entries NOT INDEXED SET audited_at = ?3 WHERE id BETWEEN ?1 AND ?2 AND state = 'imported'")?;
     let mut checked = verdict.checked.clone();
     checked.sort_unstable();
-    for (first, last) in spans(checked, 0) {
+    for (first, last) in spans::to_change(checked) {
         close.execute(params![first, last, at.as_millisecond(), run.0])?;
         audited.execute(params![first, last, at.as_millisecond()])?;
     }

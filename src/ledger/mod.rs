@@ -181,6 +181,14 @@ pub enum LedgerError {
     /// A `ledger move` to it has not ended.
     #[error("the ledger {0} is not whole: a `ledger move` to it goes on, or was broken off")]
     Incoming(String),
+    /// What an entry's session is measured against is none.
+    #[error("the ledger {ledger} is damaged: the baseline of {entry} can't be read")]
+    Baseline {
+        /// The ledger.
+        ledger: String,
+        /// The entry.
+        entry: String,
+    },
     /// Something else is where a ledger was to be moved.
     #[error("the ledger can't be moved to {ledger}: {detail}")]
     Occupied {
@@ -239,6 +247,9 @@ impl LedgerError {
             Self::Locked { .. } => "wait for it to end, or pass --wait-lock 10m",
             Self::Newer(_) => "upgrade didit-sync; nothing was changed",
             Self::Corrupt { .. } => "restore the last backup; nothing was changed",
+            Self::Baseline { .. } => {
+                "restore the last backup: until then this entry is not verified; what was found of others is on record"
+            }
             Self::NetworkFileSystem { .. } => {
                 "move it to a local disk, or pass --allow-network-fs if you know that its locks work"
             }

@@ -11,7 +11,7 @@ use super::records::{
     Attempt, Counts, EntryId, Flaw, Identity, ManifestFacts, Origin, Receiver, Record, RecordedError, Requests, Run,
     RunEnd, RunFinding, RunId, Session, Settings, State,
 };
-use super::spans::{FEW_BETWEEN, spans};
+use super::spans;
 use super::walk::record_columns;
 use super::{LedgerError, LedgerFile, Location, Server, check, file, served};
 use crate::didit::Class;
@@ -190,7 +190,7 @@ pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> db::Result<R
 pub(super) fn records_of(connection: &Connection, ids: &[EntryId]) -> db::Result<Vec<Record>> {
     let mut wanted: Vec<(EntryId, usize)> = ids.iter().copied().zip(0..).collect();
     wanted.sort_unstable();
-    let spans = spans(wanted.iter().map(|(id, _)| *id), FEW_BETWEEN);
+    let spans = spans::to_read(connection, wanted.iter().map(|(id, _)| *id));
     let mut found: Vec<Option<Record>> = ids.iter().map(|_| None).collect();
     let (mut query, mut next) = (connection.prepare(RECORDS_BETWEEN)?, wanted.into_iter().peekable());
     for (first, last) in spans {

@@ -1,17 +1,27 @@
 //! Many entries at a time, by their numbers. Those of one apply were recorded one after the other, so most of what is
 //! wanted together stands together: it is one statement, which on a server is one round trip, and not one each.
 
+use super::db::Connection;
 use super::records::EntryId;
 
-/// So many rows that nobody asked for are read rather than a statement of its own made.
-pub(super) const FEW_BETWEEN: i64 = 8;
+/// On a server, so many rows that nobody asked for are read rather than a round trip made.
+const FEW_BETWEEN: i64 = 8;
 
 /// A span holds no more: on a server, all of its rows are in memory at once.
 const LONGEST: i64 = 1000;
 
-/// The first and last of numbers that stand together, with at most `between` others between two of them. They have to
-/// be sorted.
-pub(super) fn spans(sorted: impl IntoIterator<Item = EntryId>, between: i64) -> Vec<(i64, i64)> {
+/// The spans of these numbers to read, which have to be sorted. A span may hold others, too.
+pub(super) fn to_read(connection: &Connection, sorted: impl IntoIterator<Item = EntryId>) -> Vec<(i64, i64)> {
+    spans(sorted, if connection.is_file() { 0 } else { FEW_BETWEEN })
+}
+
+/// The spans of exactly these numbers, which have to be sorted.
+pub(super) fn to_change(sorted: impl IntoIterator<Item = EntryId>) -> Vec<(i64, i64)> {
+    spans(sorted, 0)
+}
+
+/// The first and last of numbers that stand together, with at most `between` others between two of them.
+fn spans(sorted: impl IntoIterator<Item = EntryId>, between: i64) -> Vec<(i64, i64)> {
     let mut spans: Vec<(i64, i64)> = Vec::new();
     for EntryId(id) in sorted {
         match spans.last_mut() {

@@ -14,6 +14,7 @@ use super::spool::Spool;
 use super::writer::{Kept, Writer};
 use super::{EntryRules, LedgerError, LedgerFile, Location, Lock, file, past, read, rules};
 use crate::token::Fingerprint;
+use crate::verify::UnreadableBaseline;
 
 /// A ledger open for writing. Cheap to clone; the file is closed (a server's session ended) when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -88,10 +89,9 @@ impl Ledger {
         &self.identity
     }
 
-    /// That it holds something which this program can't have written.
-    #[must_use]
-    pub fn damaged(&self, what: &impl ToString) -> LedgerError {
-        LedgerError::Corrupt { path: self.name.to_string(), detail: what.to_string() }
+    /// That the baseline of an entry can't be read.
+    pub(crate) fn unreadable(&self, baseline: UnreadableBaseline) -> LedgerError {
+        LedgerError::Baseline { ledger: self.name.to_string(), entry: baseline.entry }
     }
 
     /// Whether runs on several machines can have it open, and share the budgets of their keys.

@@ -86,7 +86,9 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
             task.await.unwrap_or_else(|error| Verified { halts: vec![Halt::lost(&error)], ..Verified::default() });
         verified = verified.and(end);
     }
-    if let Some(accept) = work.accept {
+    // Of a ledger that turned out to be damaged nothing is taken for good.
+    let is_sound = !verified.halts.iter().any(|halt| matches!(halt, Halt::Ledger(_)));
+    if let Some(accept) = work.accept.filter(|_| is_sound) {
         take(&work.means, run, &accept, &mut verified, stop).await;
     }
     let requests = lanes.iter().map(|lane| lane.requests()).sum();
@@ -174,18 +176,22 @@ pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
     let run = means.ledger.begin_run("audit", origin, means.clock.now()).await?;
     means.events.tell(Event::Began { run, command: "audit" });
     let twice = Twice::of(&means.ledger, entries.len() as u64).await?;
-    let mut sessions = 0;
-    let mut found = Recorded::default();
+    let (mut found, mut verified) = (Recorded::default(), Verified::default());
     for few in entries.chunks(AT_ONCE) {
-        let records = means.ledger.records_of(few.to_vec()).await?;
-        let checks: Vec<Check> = records.into_iter().filter_map(check).collect();
-        sessions += checks.len() as u64;
-        recorded(&means, &twice, checks, &mut found).await?;
+        match recorded(&means, &twice, check, few, &mut found).await {
+            Ok(sessions) => verified.sessions += sessions,
+            Err(error) => {
+                verified.halts.push(Halt::Ledger(error));
+                break;
+            }
+        }
     }
-    let found = found.standing.into_iter().chain(found.judged).collect();
-    let verdict = Verdict { found, ..Verdict::default() };
-    let findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
-    let verified = Verified { sessions, checked: sessions, findings, ..Verified::default() };
+    if verified.halts.is_empty() {
+        let found = found.standing.into_iter().chain(found.judged).collect();
+        let verdict = Verdict { found, ..Verdict::default() };
+        verified.findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
+        verified.checked = verified.sessions;
+    }
     Ok(end(&means, run, verified, limited, Requests::default(), started).await)
 }
 
@@ -201,8 +207,18 @@ struct Recorded {
     judged: Vec<(EntryId, Finding)>,
 }
 
-async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut Recorded) -> Result<(), LedgerError> {
+/// Adds what is found of these entries; how many have a session.
+async fn recorded(
+    means: &Means,
+    twice: &Twice,
+    check: fn(Record) -> Option<Check>,
+    entries: &[EntryId],
+    found: &mut Recorded,
+) -> Result<u64, LedgerError> {
     let ledger = &means.ledger;
+    let records = ledger.records_of(entries.to_vec()).await?;
+    let checks: Vec<Check> = records.into_iter().filter_map(check).collect();
+    let sessions = checks.len() as u64;
     let entries: Vec<EntryId> = checks.iter().map(|check| check.entry).collect();
     let shared = twice.among(ledger, checks.iter().map(|check| check.subject.session_id).collect()).await?;
     let mut baselines = ledger.baselines(entries.clone()).await?;
@@ -212,11 +228,11 @@ async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut 
     let measure = Measure { today, key: ledger.identity().key.clone() };
     for Check { entry, subject, .. } in checks {
         let case = [Case { subject, fetched: Fetched::NotChecked, baseline: baselines.remove(&entry) }];
-        let Judged { findings, seen } = verify::judge_all(&case, &measure).map_err(|error| ledger.damaged(&error))?;
+        let Judged { findings, seen } = verify::judge_all(&case, &measure).map_err(|error| ledger.unreadable(error))?;
         let twice = seen.iter().filter_map(|seen| duplicate(&case[0].subject, &shared, seen.known()));
         found.judged.extend(findings.into_iter().chain(twice).map(|finding| (entry, finding)));
     }
-    Ok(())
+    Ok(sessions)
 }
 
 /// What follows from the ledger alone, and what is news of one moment.

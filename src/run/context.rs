@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::events::{Event, Who};
 use super::means::Means;
-use super::mint::Partners;
+use super::mint::{Partner, Partners};
 use crate::ledger::records::RunId;
 use crate::manifest::{Entry, Manifest, Manifests, SecretPolicy, TokenSource};
 use crate::plan::{Item, Plan, Snapshot};
@@ -38,6 +38,19 @@ impl Context {
     pub fn entry(&self, (m, e): (usize, usize)) -> (&Manifest, &Entry) {
         let manifest = &self.manifests.manifests[m];
         (manifest, &manifest.entries[e])
+    }
+
+    /// Who mints an entry's token, where that is how it comes about.
+    #[must_use]
+    pub fn partner(&self, at: (usize, usize)) -> Option<&Arc<Partner>> {
+        let (manifest, entry) = self.entry(at);
+        self.partners.of(manifest, entry)
+    }
+
+    /// Whether a program gives an entry's token.
+    #[must_use]
+    pub fn has_program(&self, at: (usize, usize)) -> bool {
+        self.entry(at).1.token.is_program()
     }
 
     /// The user's own rules for an item's session.

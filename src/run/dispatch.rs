@@ -57,17 +57,17 @@ pub struct Dispatcher {
     guard: Arc<Guard>,
     /// Where new sessions go to be verified; `None` with `--no-verify`.
     verify: Option<mpsc::UnboundedSender<Check>>,
-    /// Jobs that another run may be at work on.
+    /// Entries that another run may be at work on.
     unclaimed: Unclaimed,
-    /// Jobs that can be sent.
+    /// Entries that can be sent.
     ready: BinaryHeap<Queued>,
-    /// Jobs whose token is to be minted, when their turn is near.
+    /// Those whose token is to be minted, when their turn is near.
     unminted: Vec<(Arc<Partner>, BinaryHeap<Queued>)>,
-    /// Jobs whose token a program gives, which is run when their turn is near.
+    /// Those whose token a program gives, which is run when their turn is near.
     unasked: BinaryHeap<Queued>,
     /// How long before its slot opens a program is run: as long as the slowest took.
     lead: Duration,
-    /// Jobs whose token was minted or given by a program. They go first.
+    /// Those whose token was minted or given by a program. They go first.
     minted: BinaryHeap<Queued>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     steps: JoinSet<(Box<Job>, Stepped)>,
@@ -128,10 +128,9 @@ impl Dispatcher {
 
     /// An entry whose job is not begun.
     fn enqueue_fresh(&mut self, item: usize) {
-        let Some((manifest, entry)) = self.context.plan.entry(item).map(|at| self.context.entry(at)) else { return };
+        let Some(at) = self.context.plan.entry(item) else { return };
         let queued = Queued::fresh(&self.context, item);
-        let partner = self.context.partners.of(manifest, entry).map(Arc::clone);
-        let wants_program = entry.token.is_program();
+        let (partner, wants_program) = (self.context.partner(at).map(Arc::clone), self.context.has_program(at));
         if self.context.means.ledger.is_shared() {
             return self.unclaimed.push(queued, partner.is_some() || wants_program);
         }
@@ -162,8 +161,7 @@ impl Dispatcher {
     }
 
     fn enqueue_unminted(&mut self, job: Box<Job>) {
-        let (manifest, entry) = self.context.entry(job.at);
-        match self.context.partners.of(manifest, entry).map(Arc::clone) {
+        match self.context.partner(job.at).map(Arc::clone) {
             Some(partner) => self.push_unminted(&partner, job.into()),
             None => self.ready.push(job.into()),
         }

@@ -25,7 +25,7 @@ use crate::ledger::records::{EntryId, RunFinding, RunId};
 use crate::ledger::{Acceptance, Ledger, LedgerError, Verdict};
 use crate::pace::PATIENCE;
 use crate::verify::{
-    self, Baseline, Case, Fetched, Finding, JudgeError, Judged, Measure, Rule, Seen, Severity, Subject,
+    self, Baseline, Case, Fetched, Finding, JudgeError, Judged, Measure, Rule, Severity, Sighting, Subject,
 };
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
@@ -407,7 +407,7 @@ impl Verifier {
         let judged = verify::judge_in_background(self.means.judging, cases, measure).await;
         let (Judged { mut findings, seen }, cases) = judged.map_err(|error| match error {
             JudgeError::Interrupted => Halt::Internal(error.to_string()),
-            JudgeError::Baseline(error) => Halt::Ledger(ledger.damaged(&error)),
+            JudgeError::Baseline(error) => Halt::Ledger(ledger.unreadable(error)),
         })?;
         // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
@@ -461,7 +461,7 @@ struct Looked {
     subject: Subject,
     /// Whether what is there is to be accepted.
     accept: bool,
-    seen: Seen,
+    seen: Sighting,
 }
 
 /// Sessions that were looked at, and what was found of them.

@@ -228,18 +228,14 @@ impl Baseline {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptBaseline(String);
 
-/// What stands for a baseline is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unreadable baseline")]
-pub struct UnreadableBaseline;
-
 impl KeptBaseline {
-    /// Reads it.
-    pub fn read(&self) -> Result<Baseline, UnreadableBaseline> {
-        serde_json::from_str(&self.0).map_err(|_| UnreadableBaseline)
+    /// Reads it; `None` where it is no baseline.
+    #[must_use]
+    pub fn read(&self) -> Option<Baseline> {
+        serde_json::from_str(&self.0).ok()
     }
 
-    /// Whether it says that `now` was seen of this session, and nothing else: in the words that [`Baseline::new`] is kept
+    /// Whether it says that this was seen of this session, and nothing else: in the words that [`Baseline::new`] is kept
     /// in. What an earlier version kept in others is read.
     #[must_use]
     pub fn is_just(&self, session_id: Uuid, seen: &Evidence) -> bool {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Baseline, Evidence, Fetched, Finding, KeptBaseline, Rule, Subject, UnreadableBaseline, drift};
+use super::{Baseline, Evidence, Fetched, Finding, KeptBaseline, Rule, Subject, drift};
 use crate::didit::{Decision, Environment, Presence, Status};
 use crate::mask::masked;
 use crate::token::FingerprintKey;
@@ -17,7 +17,7 @@ use crate::token::FingerprintKey;
 const MAX_NAMED: usize = 5;
 
 /// Why nothing was judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JudgeError {
     /// It ended without a result: one of the rules has a bug.
     #[error("the verification was interrupted")]
@@ -25,6 +25,14 @@ pub enum JudgeError {
     /// A baseline on record is none.
     #[error(transparent)]
     Baseline(#[from] UnreadableBaseline),
+}
+
+/// What a session is measured against can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the baseline of {entry} can't be read")]
+pub struct UnreadableBaseline {
+    /// Whose.
+    pub entry: String,
 }
 
 /// A session to judge, with what is known of it.
@@ -53,12 +61,12 @@ pub struct Judged {
     /// Sorted by manifest, entry, rule and block.
     pub findings: Vec<Finding>,
     /// What was seen of each case, in their order.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<Sighting>,
 }
 
 /// What was seen of a session, and what it was measured against.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Sighting {
     /// What is there now; `None` where there was no decision.
     pub now: Option<Evidence>,
     then: Then,
@@ -71,25 +79,26 @@ enum Then {
     Unknown,
     /// What is there now, and nothing was accepted of it.
     Same,
-    /// Something else, or of another session.
+    /// Something else, the same in other words, or of another session.
     Other(Box<Baseline>),
 }
 
-impl Seen {
+impl Sighting {
     fn of(case: &Case, measure: &Measure) -> Result<Self, UnreadableBaseline> {
         let now = match &case.fetched {
             Fetched::Decision(decision) => Some(Evidence::of(decision, &measure.key)),
             _ => None,
         };
+        let unreadable = || UnreadableBaseline { entry: crate::text::inert(&case.subject.id) };
         let then = match (&case.baseline, &now) {
             (None, _) => Then::Unknown,
             (Some(kept), Some(now)) if kept.is_just(case.subject.session_id, now) => Then::Same,
-            (Some(kept), _) => Then::Other(Box::new(kept.read()?)),
+            (Some(kept), _) => Then::Other(Box::new(kept.read().ok_or_else(unreadable)?)),
         };
         Ok(Self { now, then })
     }
 
-    /// What it was measured against, where that is anything else than what is there now.
+    /// What it was measured against, unless that says what is there now and nothing else.
     #[must_use]
     pub fn known(&self) -> Option<&Baseline> {
         if let Then::Other(baseline) = &self.then { Some(baseline) } else { None }
@@ -127,7 +136,7 @@ fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Result<Judged, Unre
     Ok(gather(judged, cases))
 }
 
-fn gather(judged: Vec<(Vec<Finding>, Seen)>, cases: &[Case]) -> Judged {
+fn gather(judged: Vec<(Vec<Finding>, Sighting)>, cases: &[Case]) -> Judged {
     let mut all = Judged { findings: Vec::new(), seen: Vec::with_capacity(cases.len()) };
     for (findings, seen) in judged {
         all.findings.extend(findings);
@@ -138,9 +147,9 @@ fn gather(judged: Vec<(Vec<Finding>, Seen)>, cases: &[Case]) -> Judged {
     all
 }
 
-fn judge_case(case: &Case, measure: &Measure) -> Result<(Vec<Finding>, Seen), UnreadableBaseline> {
+fn judge_case(case: &Case, measure: &Measure) -> Result<(Vec<Finding>, Sighting), UnreadableBaseline> {
     let Case { subject, fetched, .. } = case;
-    let seen = Seen::of(case, measure)?;
+    let seen = Sighting::of(case, measure)?;
     // A baseline of another session, as before a repair, measures nothing.
     let baseline = seen.known().filter(|baseline| baseline.session_id == subject.session_id);
     let mut findings = judge(subject, fetched, measure.today);

@@ -27,11 +27,13 @@ use crate::token::SessionKind;
 
 pub use digest::Digest;
 pub use drift::drift;
-pub use evidence::{Baseline, Evidence, KeptBaseline, Reviewed, UnreadableBaseline};
+pub use evidence::{Baseline, Evidence, KeptBaseline, Reviewed};
 pub use expect::{
     Compiler, Expectation, Expectations, Flaw, MAX_RULE, MAX_RULES, Reason, Verdict, is_name as is_rule_name,
 };
-pub use judge::{Case, JudgeError, Judged, Judging, Measure, Seen, judge, judge_all, judge_in_background};
+pub use judge::{
+    Case, JudgeError, Judged, Judging, Measure, Sighting, UnreadableBaseline, judge, judge_all, judge_in_background,
+};
 pub use rule::{Rule, Severity};
 
 /// The settings an import was sent with; `None` where they are not known, as of an adopted session.

@@ -26,9 +26,7 @@ const FRESH: Duration = Duration::from_secs(30);
 impl Job {
     /// Whether a token has to be minted before the entry can be sent: there is none, or it won't live that long.
     pub fn wants_mint(&self, context: &Context, lane: &Lane) -> bool {
-        let (manifest, entry) = context.entry(self.at);
-        context.partners.of(manifest, entry).is_some()
-            && !self.given.as_ref().is_some_and(|token| self.will_live(token, lane))
+        context.partner(self.at).is_some() && !self.given.as_ref().is_some_and(|token| self.will_live(token, lane))
     }
 
     /// Whether a minted token lives long enough. Of one just made our clock is not asked: it may be wrong.
@@ -45,7 +43,7 @@ impl Job {
 
     /// Whether a program is to be run for its token: once for an entry.
     pub fn wants_program(&self, context: &Context) -> bool {
-        self.asked.is_none() && context.entry(self.at).1.token.is_program()
+        self.asked.is_none() && context.has_program(self.at)
     }
 
     /// Runs the program, and keeps what it gave; how long that took.
