@@ -336,14 +336,18 @@ fn a_baseline_that_is_none_ends_the_audit_with_12_and_the_run_is_on_record() {
     let document = audit(&scene, &[], 12);
     assert_eq!(document["error"]["name"], "ledger");
     let message = document["error"]["message"].as_str().unwrap();
-    assert!(message.contains("the baseline of e0001 can't be read"), "{message}");
+    assert!(message.contains("the baseline of acme/e0001 can't be read"), "{message}");
     assert!(document["summary"]["checked"].as_u64().unwrap() < 3, "{document}");
     assert_eq!(ended(), before + 1);
     assert_eq!(audit(&scene, &["--offline"], 12)["error"]["name"], "ledger");
     assert_eq!(ended(), before + 2);
-    // Nothing is taken for good of a ledger that turns out to be damaged.
+    // Nothing is taken for good of a ledger that turns out to be damaged, though what is to be accepted was judged before,
+    // by itself.
+    scene.sql().execute("UPDATE manifests SET limits = json_set(limits, '$.concurrency', 1)", &[]);
+    scene.sql().execute("UPDATE entries SET audited_at = 1 WHERE label = 'e0002'", &[]);
     let kept = scene.sql().value::<String>("SELECT group_concat(facts) FROM baselines", &[]);
-    audit(&scene, &["--accept", "e0002", "--reason", "moved"], 12);
+    let document = audit(&scene, &["--accept", "e0002", "--reason", "moved"], 12);
+    assert_eq!((labels(&document), &document["summary"]["checked"]), (vec!["e0002"], &json!(1)));
     assert_eq!(scene.sql().value::<String>("SELECT group_concat(facts) FROM baselines", &[]), kept);
     scene.sql().execute("DELETE FROM baselines WHERE entry = (SELECT id FROM entries WHERE label = 'e0001')", &[]);
     let document = audit(&scene, &[], 4);

@@ -50,24 +50,8 @@ impl Ledger {
     }
 
     /// The baselines of these entries, where they have one.
-    pub async fn baselines(&self, mut entries: Vec<EntryId>) -> Result<HashMap<EntryId, KeptBaseline>, LedgerError> {
-        entries.sort_unstable();
-        self.writer
-            .call(move |tx| {
-                let mut query = tx.prepare("SELECT entry, facts FROM baselines WHERE entry BETWEEN ?1 AND ?2")?;
-                let mut baselines = HashMap::with_capacity(entries.len());
-                for (first, last) in spans::to_read(tx, entries.iter().copied()) {
-                    query.each([first, last], |row| {
-                        let entry = EntryId(row.get(0)?);
-                        if entries.binary_search(&entry).is_ok() {
-                            baselines.insert(entry, KeptBaseline::from(row.get::<String>(1)?));
-                        }
-                        Ok(())
-                    })?;
-                }
-                Ok(baselines)
-            })
-            .await
+    pub async fn baselines(&self, entries: Vec<EntryId>) -> Result<HashMap<EntryId, KeptBaseline>, LedgerError> {
+        self.writer.call(move |tx| baselines(tx, &entries, spans::between(tx))).await
     }
 
     /// The open findings of these entries as they were last told.
@@ -124,6 +108,28 @@ pub(super) fn drop_history(tx: &Connection, entry: EntryId, at: Timestamp) -> db
     .map(drop)
 }
 
+/// The baselines of these entries, read in spans with so many others between two of them.
+pub(super) fn baselines(
+    tx: &Connection,
+    entries: &[EntryId],
+    between: i64,
+) -> db::Result<HashMap<EntryId, KeptBaseline>> {
+    let mut wanted = entries.to_vec();
+    wanted.sort_unstable();
+    let mut query = tx.prepare("SELECT entry, facts FROM baselines WHERE entry BETWEEN ?1 AND ?2")?;
+    let mut baselines = HashMap::with_capacity(wanted.len());
+    for (first, last) in spans::spans(wanted.iter().copied(), between) {
+        query.each([first, last], |row| {
+            let entry = EntryId(row.get(0)?);
+            if wanted.binary_search(&entry).is_ok() {
+                baselines.insert(entry, KeptBaseline::from(row.get::<String>(1)?));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(baselines)
+}
+
 /// A finding as kept; `None` for a rule that came later than this program.
 fn finding(row: &Row<'_>) -> db::Result<Option<Finding>> {
     let session: Option<String> = row.get(2)?;
@@ -174,7 +180,7 @@ fn keep_findings(tx: &Connection, run: RunId, at: Timestamp, verdict: &Verdict) 
         tx.prepare("UPDATE entries NOT INDEXED SET audited_at = ?3 WHERE id BETWEEN ?1 AND ?2 AND state = 'imported'")?;
     let mut checked = verdict.checked.clone();
     checked.sort_unstable();
-    for (first, last) in spans::to_change(checked) {
+    for (first, last) in spans::spans(checked, 0) {
         close.execute(params![first, last, at.as_millisecond(), run.0])?;
         audited.execute(params![first, last, at.as_millisecond()])?;
     }

@@ -248,7 +248,7 @@ impl LedgerError {
             Self::Newer(_) => "upgrade didit-sync; nothing was changed",
             Self::Corrupt { .. } => "restore the last backup; nothing was changed",
             Self::Baseline { .. } => {
-                "restore the last backup: until then this entry is not verified; what was found of others is on record"
+                "restore the last backup; verification ended here: what was judged before is on record, and nothing is accepted"
             }
             Self::NetworkFileSystem { .. } => {
                 "move it to a local disk, or pass --allow-network-fs if you know that its locks work"

@@ -188,9 +188,14 @@ pub(super) fn record_by_id(connection: &Connection, id: EntryId) -> db::Result<R
 
 /// These entries, in the order given.
 pub(super) fn records_of(connection: &Connection, ids: &[EntryId]) -> db::Result<Vec<Record>> {
+    records_among(connection, ids, spans::between(connection))
+}
+
+/// The same, in spans with so many others between two of them.
+pub(super) fn records_among(connection: &Connection, ids: &[EntryId], between: i64) -> db::Result<Vec<Record>> {
     let mut wanted: Vec<(EntryId, usize)> = ids.iter().copied().zip(0..).collect();
     wanted.sort_unstable();
-    let spans = spans::to_read(connection, wanted.iter().map(|(id, _)| *id));
+    let spans = spans::spans(wanted.iter().map(|(id, _)| *id), between);
     let mut found: Vec<Option<Record>> = ids.iter().map(|_| None).collect();
     let (mut query, mut next) = (connection.prepare(RECORDS_BETWEEN)?, wanted.into_iter().peekable());
     for (first, last) in spans {

@@ -10,18 +10,14 @@ const FEW_BETWEEN: i64 = 8;
 /// A span holds no more: on a server, all of its rows are in memory at once.
 const LONGEST: i64 = 1000;
 
-/// The spans of these numbers to read, which have to be sorted. A span may hold others, too.
-pub(super) fn to_read(connection: &Connection, sorted: impl IntoIterator<Item = EntryId>) -> Vec<(i64, i64)> {
-    spans(sorted, if connection.is_file() { 0 } else { FEW_BETWEEN })
+/// How many others a span may hold between two that are read.
+pub(super) fn between(connection: &Connection) -> i64 {
+    if connection.is_file() { 0 } else { FEW_BETWEEN }
 }
 
-/// The spans of exactly these numbers, which have to be sorted.
-pub(super) fn to_change(sorted: impl IntoIterator<Item = EntryId>) -> Vec<(i64, i64)> {
-    spans(sorted, 0)
-}
-
-/// The first and last of numbers that stand together, with at most `between` others between two of them.
-fn spans(sorted: impl IntoIterator<Item = EntryId>, between: i64) -> Vec<(i64, i64)> {
+/// The first and last of numbers that stand together, with at most `between` others between two of them. They have to
+/// be sorted.
+pub(super) fn spans(sorted: impl IntoIterator<Item = EntryId>, between: i64) -> Vec<(i64, i64)> {
     let mut spans: Vec<(i64, i64)> = Vec::new();
     for EntryId(id) in sorted {
         match spans.last_mut() {

@@ -87,7 +87,9 @@ pub async fn audit(work: Audit, stop: Listener) -> Result<Ran, LedgerError> {
         verified = verified.and(end);
     }
     // Of a ledger that turned out to be damaged nothing is taken for good.
-    let is_sound = !verified.halts.iter().any(|halt| matches!(halt, Halt::Ledger(_)));
+    let is_damage =
+        |halt: &Halt| matches!(halt, Halt::Ledger(LedgerError::Baseline { .. } | LedgerError::Corrupt { .. }));
+    let is_sound = !verified.halts.iter().any(is_damage);
     if let Some(accept) = work.accept.filter(|_| is_sound) {
         take(&work.means, run, &accept, &mut verified, stop).await;
     }
@@ -175,24 +177,29 @@ pub async fn audit_offline(work: Offline) -> Result<Ran, LedgerError> {
     let Offline { means, entries, check, limited, origin } = work;
     let run = means.ledger.begin_run("audit", origin, means.clock.now()).await?;
     means.events.tell(Event::Began { run, command: "audit" });
-    let twice = Twice::of(&means.ledger, entries.len() as u64).await?;
-    let (mut found, mut verified) = (Recorded::default(), Verified::default());
-    for few in entries.chunks(AT_ONCE) {
-        match recorded(&means, &twice, check, few, &mut found).await {
-            Ok(sessions) => verified.sessions += sessions,
-            Err(error) => {
-                verified.halts.push(Halt::Ledger(error));
-                break;
-            }
-        }
-    }
-    if verified.halts.is_empty() {
-        let found = found.standing.into_iter().chain(found.judged).collect();
-        let verdict = Verdict { found, ..Verdict::default() };
-        verified.findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
-        verified.checked = verified.sessions;
-    }
+    let judged = judge_offline(&means, run, check, &entries).await;
+    let verified = judged.unwrap_or_else(|error| Verified { halts: vec![Halt::Ledger(error)], ..Verified::default() });
     Ok(end(&means, run, verified, limited, Requests::default(), started).await)
+}
+
+async fn judge_offline(
+    means: &Means,
+    run: RunId,
+    check: fn(Record) -> Option<Check>,
+    entries: &[EntryId],
+) -> Result<Verified, LedgerError> {
+    let twice = Twice::of(&means.ledger, entries.len() as u64).await?;
+    let (mut sessions, mut found) = (0, Recorded::default());
+    for few in entries.chunks(AT_ONCE) {
+        let records = means.ledger.records_of(few.to_vec()).await?;
+        let checks: Vec<Check> = records.into_iter().filter_map(check).collect();
+        sessions += checks.len() as u64;
+        recorded(means, &twice, checks, &mut found).await?;
+    }
+    let found = found.standing.into_iter().chain(found.judged).collect();
+    let verdict = Verdict { found, ..Verdict::default() };
+    let findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
+    Ok(Verified { sessions, checked: sessions, findings, ..Verified::default() })
 }
 
 /// How many sessions are judged at once: of all that the ledger knows, no more is in memory.
@@ -207,18 +214,8 @@ struct Recorded {
     judged: Vec<(EntryId, Finding)>,
 }
 
-/// Adds what is found of these entries; how many have a session.
-async fn recorded(
-    means: &Means,
-    twice: &Twice,
-    check: fn(Record) -> Option<Check>,
-    entries: &[EntryId],
-    found: &mut Recorded,
-) -> Result<u64, LedgerError> {
+async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut Recorded) -> Result<(), LedgerError> {
     let ledger = &means.ledger;
-    let records = ledger.records_of(entries.to_vec()).await?;
-    let checks: Vec<Check> = records.into_iter().filter_map(check).collect();
-    let sessions = checks.len() as u64;
     let entries: Vec<EntryId> = checks.iter().map(|check| check.entry).collect();
     let shared = twice.among(ledger, checks.iter().map(|check| check.subject.session_id).collect()).await?;
     let mut baselines = ledger.baselines(entries.clone()).await?;
@@ -232,7 +229,7 @@ async fn recorded(
         let twice = seen.iter().filter_map(|seen| duplicate(&case[0].subject, &shared, seen.known()));
         found.judged.extend(findings.into_iter().chain(twice).map(|finding| (entry, finding)));
     }
-    Ok(sessions)
+    Ok(())
 }
 
 /// What follows from the ledger alone, and what is news of one moment.

@@ -126,7 +126,7 @@ impl Dispatcher {
         dispatcher
     }
 
-    /// An entry whose job is not begun.
+    /// An entry whose job is not begun: it goes where [`Self::enqueue`] would put that.
     fn enqueue_fresh(&mut self, item: usize) {
         let Some(at) = self.context.plan.entry(item) else { return };
         let queued = Queued::fresh(&self.context, item);
@@ -490,7 +490,7 @@ impl Dispatcher {
         self.halt = self.halt.take().filter(|halt| is_left || !halt.is_time_up());
         let unminted = self.unminted.drain(..).flat_map(|(_, queue)| queue);
         let ready = self.ready.drain().chain(self.minted.drain()).chain(self.unasked.drain()).chain(unminted);
-        let ready = ready.chain(self.unclaimed.drain()).filter_map(|queued| queued.job(&self.context));
+        let ready = ready.chain(self.unclaimed.drain()).filter_map(|queued| queued.into_job(&self.context));
         let left = ready.chain(self.waiting.drain().map(|Reverse(waiting)| waiting.job));
         self.ended.extend(left.map(|job| End::of(job.left_over(), &self.context.plan)));
         // Where lookups found every session, nothing is left that the API would have to be better for.

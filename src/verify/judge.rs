@@ -31,7 +31,7 @@ pub enum JudgeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the baseline of {entry} can't be read")]
 pub struct UnreadableBaseline {
-    /// Whose.
+    /// Whose: `MANIFEST/ID`.
     pub entry: String,
 }
 
@@ -89,7 +89,8 @@ impl Sighting {
             Fetched::Decision(decision) => Some(Evidence::of(decision, &measure.key)),
             _ => None,
         };
-        let unreadable = || UnreadableBaseline { entry: crate::text::inert(&case.subject.id) };
+        let name = || crate::text::inert(&format!("{}/{}", case.subject.manifest, case.subject.id));
+        let unreadable = || UnreadableBaseline { entry: name() };
         let then = match (&case.baseline, &now) {
             (None, _) => Then::Unknown,
             (Some(kept), Some(now)) if kept.is_just(case.subject.session_id, now) => Then::Same,

@@ -387,7 +387,10 @@ fn a_baseline_is_read_only_where_it_says_anything_else_than_what_is_there() {
     assert_eq!((same.known(), same.next(SESSION)), (Some(&just), None));
     let taken = seen(kept(&unseen)).unwrap();
     assert_eq!(taken.next(SESSION), Some(just));
-    assert_eq!(seen("{}".to_owned().into()), Err(UnreadableBaseline { entry: subject().id }));
+    assert_eq!(
+        seen("{}".to_owned().into()),
+        Err(UnreadableBaseline { entry: format!("{}/{}", subject().manifest, subject().id) })
+    );
 }
 
 #[test]

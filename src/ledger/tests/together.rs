@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{begin, imported, intent, now, place};
 use crate::didit::Class;
+use crate::ledger::read::records_among;
 use crate::ledger::records::{EntryId, Record, RecordedError, RunId};
-use crate::ledger::{Ledger, LedgerError, Reader, Verdict};
+use crate::ledger::{Ledger, LedgerError, Reader, Verdict, findings};
 use crate::verify::{Baseline, Evidence, Finding, Rule, Severity};
 
 async fn filled(ledger: &Ledger, entries: u128) -> RunId {
@@ -44,6 +45,8 @@ async fn records_come_as_they_were_asked_for_and_one_that_is_not_there_is_an_err
         assert_eq!(numbers(&found), wanted);
         assert!(found.iter().all(|it| it.label == format!("entry-{}", it.id.0)));
         assert_eq!(reader.records_of(&wanted).unwrap(), found);
+        // As on a server.
+        assert_eq!(reader.run_query(|connection| records_among(connection, &wanted, 8)).unwrap(), found);
     }
     for missing in [ids([0, 1]), ids([1, last + 1]), ids([1, last + 1, last + 2, 2])] {
         assert!(matches!(reader.records_of(&missing), Err(LedgerError::Corrupt { .. })), "{missing:?}");
@@ -94,7 +97,10 @@ async fn a_look_changes_the_entries_that_were_looked_at_alone() {
     }
 
     let wanted = ids([20, 2, 5, 21, 900]);
-    let baselines = ledger.baselines(wanted).await.unwrap();
+    let baselines = ledger.baselines(wanted.clone()).await.unwrap();
+    let reader = Reader::require(&place.location).unwrap();
+    let on_a_server = reader.run_query(|connection| findings::baselines(connection, &wanted, 8)).unwrap();
+    assert_eq!(on_a_server, baselines);
     let mut found: Vec<i64> = baselines.keys().map(|entry| entry.0).collect();
     found.sort_unstable();
     assert_eq!(found, [2, 5, 20], "21 and 900 have none, and nobody asked for 3 and 4");

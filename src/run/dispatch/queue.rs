@@ -30,7 +30,7 @@ impl Queued {
     }
 
     /// Its job.
-    pub(super) fn job(self, context: &Context) -> Option<Box<Job>> {
+    pub(super) fn into_job(self, context: &Context) -> Option<Box<Job>> {
         let Reverse((_, item)) = self.rank;
         self.job.or_else(|| Job::begin(context, item).map(Box::new))
     }
@@ -102,5 +102,5 @@ pub(super) fn next(queue: &mut BinaryHeap<Queued>, context: &Context) -> Option<
     if queue.capacity() > SMALL && queue.len() < queue.capacity() / 2 {
         queue.shrink_to(queue.len() + queue.len() / 4);
     }
-    first?.job(context)
+    first?.into_job(context)
 }

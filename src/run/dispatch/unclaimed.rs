@@ -14,7 +14,7 @@ use super::{Context, Dispatcher, Job, Lane, Queued, Running, Stepped, next};
 /// How many times as many jobs as may be in flight are claimed ahead.
 const AHEAD: usize = 2;
 
-/// Jobs that are not claimed yet.
+/// Entries that are not claimed yet.
 #[derive(Debug, Default)]
 pub(super) struct Unclaimed {
     /// Those whose token is at hand.
