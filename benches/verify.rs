@@ -107,7 +107,7 @@ fn verified(recorded: &[Recorded], mut known: Vec<Case>, measure: &Measure) -> u
     let batches = recorded.par_chunks(BATCH).zip(known.par_chunks_mut(BATCH));
     let judge = |(recorded, cases): (&[Recorded], &mut [Case])| {
         cases.iter_mut().zip(recorded).for_each(|(case, it)| case.fetched = it.fetched());
-        let findings = judge_all(cases, measure).expect("readable baselines").findings.len();
+        let findings = judge_all(cases, measure).findings.len();
         for case in cases {
             case.fetched = Fetched::NotChecked;
         }

@@ -325,33 +325,40 @@ fn promise_9_an_erasure_takes_the_baseline_too_and_repairs_start_another() {
 }
 
 #[test]
-fn a_baseline_that_is_none_ends_the_audit_with_12_and_the_run_is_on_record() {
-    let scene = imported(3, |_| false);
+fn a_baseline_that_is_none_is_told_by_12_and_all_other_sessions_are_judged() {
+    let scene = imported(4, |_| false);
     change(&scene, 2, Change::VendorData(Some("another".to_owned())));
     let ended = || scene.sql().value::<i64>("SELECT count(*) FROM run_ends", &[]);
     let before = ended();
-    scene
-        .sql()
-        .execute("UPDATE baselines SET facts = '{}' WHERE entry = (SELECT id FROM entries WHERE label = 'e0001')", &[]);
+    let damage = |label: &str| {
+        let sql = "UPDATE baselines SET facts = '{}' WHERE entry = (SELECT id FROM entries WHERE label = ?1)";
+        scene.sql().execute(sql, &[label]);
+    };
+    let audited = |label: &str| scene.sql().value::<i64>("SELECT audited_at FROM entries WHERE label = ?1", &[label]);
+    damage("e0001");
+    let looked_at = audited("e0001");
     let document = audit(&scene, &[], 12);
     assert_eq!(document["error"]["name"], "ledger");
     let message = document["error"]["message"].as_str().unwrap();
     assert!(message.contains("the baseline of acme/e0001 can't be read"), "{message}");
-    assert!(document["summary"]["checked"].as_u64().unwrap() < 3, "{document}");
+    assert_eq!((labels(&document), &document["summary"]["checked"]), (vec!["e0002"], &json!(3)));
+    assert_eq!(audited("e0001"), looked_at, "it was not judged");
+    assert!(audited("e0003") > looked_at);
     assert_eq!(ended(), before + 1);
-    assert_eq!(audit(&scene, &["--offline"], 12)["error"]["name"], "ledger");
+    let document = audit(&scene, &["--offline"], 12);
+    assert_eq!((&document["error"]["name"], &document["summary"]["checked"]), (&json!("ledger"), &json!(3)));
+    assert_eq!(labels(&document), ["e0002"]);
     assert_eq!(ended(), before + 2);
-    // Nothing is taken for good of a ledger that turns out to be damaged, though what is to be accepted was judged before,
-    // by itself.
-    scene.sql().execute("UPDATE manifests SET limits = json_set(limits, '$.concurrency', 1)", &[]);
-    scene.sql().execute("UPDATE entries SET audited_at = 1 WHERE label = 'e0002'", &[]);
-    let kept = scene.sql().value::<String>("SELECT group_concat(facts) FROM baselines", &[]);
+    damage("e0003");
+    let message = audit(&scene, &[], 12)["error"]["message"].to_string();
+    assert!(message.contains("the baseline of acme/e0001 and 1 more can't be read"), "{message}");
+    // Nothing is taken for good of a ledger that turns out to be damaged.
+    let kept = || scene.sql().value::<String>("SELECT group_concat(facts) FROM baselines", &[]);
+    let facts = kept();
     let document = audit(&scene, &["--accept", "e0002", "--reason", "moved"], 12);
-    assert_eq!((labels(&document), &document["summary"]["checked"]), (vec!["e0002"], &json!(1)));
-    assert_eq!(scene.sql().value::<String>("SELECT group_concat(facts) FROM baselines", &[]), kept);
-    scene.sql().execute("DELETE FROM baselines WHERE entry = (SELECT id FROM entries WHERE label = 'e0001')", &[]);
-    let document = audit(&scene, &[], 4);
-    assert_eq!(labels(&document), ["e0002"], "what another session drifted is found once the ledger can be read");
+    assert_eq!((labels(&document), kept()), (vec!["e0002"], facts));
+    scene.sql().execute("DELETE FROM baselines WHERE facts = '{}'", &[]);
+    assert_eq!(audit(&scene, &["--accept", "e0002", "--reason", "moved"], 0)["summary"]["checked"], 4);
 }
 
 #[test]

@@ -328,6 +328,7 @@ fn promise_6_check_finds_what_does_not_agree() {
         ("UPDATE entries SET state = 'sending' WHERE id = 1", "sending-settled"),
         ("UPDATE entries SET state = 'erased' WHERE id = 1", "erased-remains"),
         ("DELETE FROM attempts WHERE id = 1", "row-without-parent"),
+        ("UPDATE baselines SET facts = '{}' WHERE entry = 2", "baseline-unreadable"),
         ("DELETE FROM meta", "integrity"),
     ] {
         let scene = Scene::new(sandbox(2));

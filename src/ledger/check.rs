@@ -4,6 +4,7 @@ use super::db::{self, Connection};
 
 use super::records::Flaw;
 use super::tables::TABLES;
+use crate::verify::KeptBaseline;
 
 /// Each rule with the query for what breaks it: an entry's number or NULL, and words that hold ids and counts only.
 const RULES: [(&str, &str); 9] = [
@@ -81,10 +82,12 @@ const OF_BASELINES: (&str, &str) = (
 /// What SQLite's own checks are called.
 const INTEGRITY: &str = "integrity";
 const ORPHANS: &str = "row-without-parent";
+/// What audits find damaged, too.
+const BASELINES: &str = "baseline-unreadable";
 
 /// The names of the rules by which `ledger check` looks.
 pub fn check_rules() -> impl Iterator<Item = &'static str> {
-    [INTEGRITY, ORPHANS].into_iter().chain(RULES.into_iter().map(|(rule, _)| rule))
+    [INTEGRITY, ORPHANS].into_iter().chain(RULES.into_iter().map(|(rule, _)| rule)).chain([BASELINES])
 }
 
 /// Everything that is wrong, all of it as of one moment.
@@ -95,13 +98,30 @@ pub(super) fn check(connection: &Connection) -> db::Result<Vec<Flaw>> {
     if let Err(error) = integrity(connection, &mut flaws) {
         flaws.push(damaged(&error));
     }
-    let of_baselines = connection.has_table("baselines")?.then_some(OF_BASELINES);
+    let has_baselines = connection.has_table("baselines")?;
+    let of_baselines = has_baselines.then_some(OF_BASELINES);
     for (rule, sql) in RULES.into_iter().chain(of_baselines) {
         if let Err(error) = broken(connection, rule, sql, &mut flaws) {
             flaws.push(damaged(&error));
         }
     }
+    if has_baselines && let Err(error) = unreadable_baselines(connection, &mut flaws) {
+        flaws.push(damaged(&error));
+    }
     Ok(flaws)
+}
+
+fn unreadable_baselines(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {
+    let sql =
+        "SELECT b.facts, e.manifest, e.label FROM baselines b LEFT JOIN entries e ON e.id = b.entry ORDER BY b.entry";
+    tx.prepare(sql)?.each((), |row| {
+        let kept = KeptBaseline::from(row.get::<String>(0)?);
+        if kept.read().is_none() {
+            let message = "the baseline of its session can't be read".to_owned();
+            flaws.push(Flaw { rule: BASELINES, message, manifest: row.get(1)?, id: row.get(2)? });
+        }
+        Ok(())
+    })
 }
 
 fn integrity(tx: &Connection, flaws: &mut Vec<Flaw>) -> db::Result<()> {

@@ -181,12 +181,12 @@ pub enum LedgerError {
     /// A `ledger move` to it has not ended.
     #[error("the ledger {0} is not whole: a `ledger move` to it goes on, or was broken off")]
     Incoming(String),
-    /// What an entry's session is measured against is none.
+    /// What sessions are measured against is none.
     #[error("the ledger {ledger} is damaged: the baseline of {entry} can't be read")]
     Baseline {
         /// The ledger.
         ledger: String,
-        /// The entry.
+        /// The entry, and how many others.
         entry: String,
     },
     /// Something else is where a ledger was to be moved.
@@ -248,7 +248,7 @@ impl LedgerError {
             Self::Newer(_) => "upgrade didit-sync; nothing was changed",
             Self::Corrupt { .. } => "restore the last backup; nothing was changed",
             Self::Baseline { .. } => {
-                "restore the last backup; verification ended here: what was judged before is on record, and nothing is accepted"
+                "restore the last backup; `didit-sync ledger check` names all that can't; the others are judged, but nothing is accepted"
             }
             Self::NetworkFileSystem { .. } => {
                 "move it to a local disk, or pass --allow-network-fs if you know that its locks work"

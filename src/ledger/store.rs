@@ -89,9 +89,14 @@ impl Ledger {
         &self.identity
     }
 
-    /// That the baseline of an entry can't be read.
-    pub(crate) fn unreadable(&self, baseline: UnreadableBaseline) -> LedgerError {
-        LedgerError::Baseline { ledger: self.name.to_string(), entry: baseline.entry }
+    /// That baselines can't be read, if any can't; the first is named.
+    pub(crate) fn unreadable(&self, baselines: &[UnreadableBaseline]) -> Option<LedgerError> {
+        let (first, others) = baselines.split_first()?;
+        let entry = match others.len() {
+            0 => first.entry.clone(),
+            more => format!("{} and {more} more", first.entry),
+        };
+        Some(LedgerError::Baseline { ledger: self.name.to_string(), entry })
     }
 
     /// Whether runs on several machines can have it open, and share the budgets of their keys.

@@ -5,13 +5,14 @@
 //! digest tells whether the bytes are those of then: a file rewritten in place is told, and nothing else is sent.
 
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher as _;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use foldhash::quality::RandomState;
 use zeroize::Zeroizing;
 
 use super::bounds;
@@ -110,7 +111,7 @@ impl TokenFile {
 
 /// Of a token, under a key of this process: it is kept nowhere.
 pub(super) fn digest(token: &[u8]) -> u64 {
-    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     KEY.hash_one(token)
 }
 

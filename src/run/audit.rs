@@ -21,7 +21,7 @@ use super::{Ran, add_verification, dispatch, round, run_error};
 use crate::exit::{Condition, Exit};
 use crate::ledger::records::{EntryId, Origin, Record, Requests, RunEnd, RunFinding, RunId};
 use crate::ledger::{Acceptance, LedgerError, Location, Lock, Purpose, Verdict};
-use crate::verify::{self, Case, Fetched, Finding, Judged, Measure, Rule};
+use crate::verify::{self, Case, Fetched, Finding, Judged, Measure, Rule, UnreadableBaseline};
 
 /// `--accept`: where the lock is that an acceptance needs.
 #[derive(Clone, Debug)]
@@ -196,10 +196,13 @@ async fn judge_offline(
         sessions += checks.len() as u64;
         recorded(means, &twice, checks, &mut found).await?;
     }
-    let found = found.standing.into_iter().chain(found.judged).collect();
-    let verdict = Verdict { found, ..Verdict::default() };
+    let Recorded { standing, judged, unreadable } = found;
+    let verdict = Verdict { found: standing.into_iter().chain(judged).collect(), ..Verdict::default() };
     let findings = means.ledger.keep_findings(run, means.clock.now(), verdict).await?;
-    Ok(Verified { sessions, checked: sessions, findings, ..Verified::default() })
+    let checked = sessions - unreadable.len() as u64;
+    let mut verified = Verified { sessions, checked, findings, unreadable, ..Verified::default() };
+    verified.end(&means.ledger);
+    Ok(verified)
 }
 
 /// How many sessions are judged at once: of all that the ledger knows, no more is in memory.
@@ -212,6 +215,8 @@ struct Recorded {
     standing: Vec<(EntryId, Finding)>,
     /// By its own facts.
     judged: Vec<(EntryId, Finding)>,
+    /// What could not be judged.
+    unreadable: Vec<UnreadableBaseline>,
 }
 
 async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut Recorded) -> Result<(), LedgerError> {
@@ -225,8 +230,9 @@ async fn recorded(means: &Means, twice: &Twice, checks: Vec<Check>, found: &mut 
     let measure = Measure { today, key: ledger.identity().key.clone() };
     for Check { entry, subject, .. } in checks {
         let case = [Case { subject, fetched: Fetched::NotChecked, baseline: baselines.remove(&entry) }];
-        let Judged { findings, seen } = verify::judge_all(&case, &measure).map_err(|error| ledger.unreadable(error))?;
-        let twice = seen.iter().filter_map(|seen| duplicate(&case[0].subject, &shared, seen.known()));
+        let Judged { findings, seen } = verify::judge_all(&case, &measure);
+        let seen = seen.into_iter().filter_map(|seen| seen.map_err(|error| found.unreadable.push(error)).ok());
+        let twice: Vec<Finding> = seen.filter_map(|seen| duplicate(&case[0].subject, &shared, seen.known())).collect();
         found.judged.extend(findings.into_iter().chain(twice).map(|finding| (entry, finding)));
     }
     Ok(())

@@ -25,7 +25,7 @@ use crate::ledger::records::{EntryId, RunFinding, RunId};
 use crate::ledger::{Acceptance, Ledger, LedgerError, Verdict};
 use crate::pace::PATIENCE;
 use crate::verify::{
-    self, Baseline, Case, Fetched, Finding, JudgeError, Judged, Measure, Rule, Severity, Sighting, Subject,
+    self, Baseline, Case, Fetched, Finding, Judged, Measure, Rule, Severity, Sighting, Subject, UnreadableBaseline,
 };
 
 /// Decisions judged at a time: enough to share among cores, few enough to hold in memory.
@@ -68,6 +68,8 @@ pub struct Verified {
     pub left: u64,
     /// Sessions whose answer could not be read.
     pub(super) unread: Vec<Check>,
+    /// Sessions that could not be judged.
+    pub(super) unreadable: Vec<UnreadableBaseline>,
     /// Why it ended early, or could not check all.
     pub halts: Vec<Halt>,
 }
@@ -87,6 +89,12 @@ impl Verified {
         self
     }
 
+    /// Tells, once all others are judged, of those that could not be.
+    pub(super) fn end(&mut self, ledger: &Ledger) {
+        self.unreadable.sort_unstable();
+        self.halts.extend(ledger.unreadable(&self.unreadable).map(Halt::Ledger));
+    }
+
     /// Takes what a batch came to.
     fn take(&mut self, judged: Result<Result<Self, Halt>, JoinError>) {
         match judged {
@@ -103,6 +111,7 @@ impl Verified {
         self.acceptances.extend(other.acceptances);
         self.left += other.left;
         self.unread.extend(other.unread);
+        self.unreadable.extend(other.unreadable);
         self.halts.extend(other.halts);
     }
 }
@@ -353,6 +362,7 @@ impl Verifier {
         if verified.halts.is_empty() {
             verified.halts.extend(streak.verdict().map(Halt::Unavailable));
         }
+        verified.end(&this.means.ledger);
         verified.halts.extend(winding.heard.halt().filter(|halt| halt.is_time_up() && verified.left > 0));
         verified
     }
@@ -405,24 +415,26 @@ impl Verifier {
         let today = self.lane.server_now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let measure = Measure { today, key: ledger.identity().key.clone() };
         let judged = verify::judge_in_background(self.means.judging, cases, measure).await;
-        let (Judged { mut findings, seen }, cases) = judged.map_err(|error| match error {
-            JudgeError::Interrupted => Halt::Internal(error.to_string()),
-            JudgeError::Baseline(error) => Halt::Ledger(ledger.unreadable(error)),
-        })?;
+        let (Judged { mut findings, seen }, cases) = judged.map_err(|error| Halt::Internal(error.to_string()))?;
         // The ledger knows of those in other batches too.
         findings.retain(|finding| finding.rule != Rule::DuplicateSession);
-        let (mut looked, mut unread) = (Vec::with_capacity(cases.len()), Vec::new());
+        let (mut looked, mut unread, mut unreadable) = (Vec::with_capacity(cases.len()), Vec::new(), Vec::new());
         for (((entry, fresh, accept), Case { subject, fetched, .. }), seen) in asked.into_iter().zip(cases).zip(seen) {
             if matches!(fetched, Fetched::Unread(_)) {
                 unread.push(Check { entry, subject, fresh, accept });
                 continue;
             }
-            findings.extend(duplicate(&subject, &shared, seen.known()));
-            looked.push(Looked { entry, subject, accept, seen });
+            match seen {
+                Err(error) => unreadable.push(error),
+                Ok(seen) => {
+                    findings.extend(duplicate(&subject, &shared, seen.known()));
+                    looked.push(Looked { entry, subject, accept, seen });
+                }
+            }
         }
         tokio::select! {
             biased;
-            () = self.drop_renamed_workflows(&mut findings) => Ok(Some(Batch { looked, findings, unread })),
+            () = self.drop_renamed_workflows(&mut findings) => Ok(Some(Batch { looked, findings, unread, unreadable })),
             // What needs an answer that does not come is left to the next audit.
             _ = wait_for(stop, |request| *request != Request::GoOn) => Ok(None),
         }
@@ -443,7 +455,8 @@ impl Verifier {
             let who = Who { manifest: subject.manifest.as_str().into(), entry: subject.id.as_str().into() };
             self.means.events.tell(Event::Verified { who, is_bad: bad.contains(entry) });
         }
-        Ok(Verified { checked, findings, acceptances, unread: batch.unread, ..Verified::default() })
+        let Batch { unread, unreadable, .. } = batch;
+        Ok(Verified { checked, findings, acceptances, unread, unreadable, ..Verified::default() })
     }
 }
 
@@ -470,6 +483,8 @@ struct Batch {
     findings: Vec<Finding>,
     /// Those whose answer could not be read.
     unread: Vec<Check>,
+    /// Those whose baseline could not.
+    unreadable: Vec<UnreadableBaseline>,
 }
 
 impl Batch {

@@ -16,19 +16,13 @@ use crate::token::FingerprintKey;
 /// Entries that a `duplicate-session` names at most.
 const MAX_NAMED: usize = 5;
 
-/// Why nothing was judged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JudgeError {
-    /// It ended without a result: one of the rules has a bug.
-    #[error("the verification was interrupted")]
-    Interrupted,
-    /// A baseline on record is none.
-    #[error(transparent)]
-    Baseline(#[from] UnreadableBaseline),
-}
+/// The judging ended without a result: one of the rules has a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the verification was interrupted")]
+pub struct Interrupted;
 
-/// What a session is measured against can't be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// What a session is measured against can't be read, so nothing is said of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("the baseline of {entry} can't be read")]
 pub struct UnreadableBaseline {
     /// Whose: `MANIFEST/ID`.
@@ -61,7 +55,7 @@ pub struct Judged {
     /// Sorted by manifest, entry, rule and block.
     pub findings: Vec<Finding>,
     /// What was seen of each case, in their order.
-    pub seen: Vec<Sighting>,
+    pub seen: Vec<Result<Sighting, UnreadableBaseline>>,
 }
 
 /// What was seen of a session, and what it was measured against.
@@ -89,8 +83,8 @@ impl Sighting {
             Fetched::Decision(decision) => Some(Evidence::of(decision, &measure.key)),
             _ => None,
         };
-        let name = || crate::text::inert(&format!("{}/{}", case.subject.manifest, case.subject.id));
-        let unreadable = || UnreadableBaseline { entry: name() };
+        let Subject { manifest, id, .. } = &case.subject;
+        let unreadable = || UnreadableBaseline { entry: crate::text::inert(&format!("{manifest}/{id}")) };
         let then = match (&case.baseline, &now) {
             (None, _) => Then::Unknown,
             (Some(kept), Some(now)) if kept.is_just(case.subject.session_id, now) => Then::Same,
@@ -116,28 +110,30 @@ impl Sighting {
 }
 
 /// Judges many sessions on all cores, those that stand under two entries too.
-pub fn judge_all(cases: &[Case], measure: &Measure) -> Result<Judged, UnreadableBaseline> {
-    let judged = cases.par_iter().map(|case| judge_case(case, measure)).collect::<Result<_, _>>()?;
-    Ok(gather(judged, cases))
+#[must_use]
+pub fn judge_all(cases: &[Case], measure: &Measure) -> Judged {
+    gather(cases.par_iter().map(|case| judge_case(case, measure)).collect(), cases)
 }
 
 /// The same, with each decision read, judged and dropped in one go. An answer that is no decision stays where it is, and
 /// nothing is judged by it.
-fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Result<Judged, UnreadableBaseline> {
+fn judge_and_strip(cases: &mut [Case], measure: &Measure) -> Judged {
     let judge = |case: &mut Case| {
         if let Fetched::Unread(unread) = &case.fetched {
-            let Ok(decision) = unread.read() else { return Ok(Default::default()) };
+            let Ok(decision) = unread.read() else { return (Vec::new(), Ok(Sighting::default())) };
             case.fetched = Fetched::Decision(Box::new(decision));
         }
         let judged = judge_case(case, measure);
         case.fetched = Fetched::NotChecked;
         judged
     };
-    let judged = cases.par_iter_mut().map(judge).collect::<Result<_, _>>()?;
-    Ok(gather(judged, cases))
+    gather(cases.par_iter_mut().map(judge).collect(), cases)
 }
 
-fn gather(judged: Vec<(Vec<Finding>, Sighting)>, cases: &[Case]) -> Judged {
+/// What was found of a case, and what was seen.
+type Of = (Vec<Finding>, Result<Sighting, UnreadableBaseline>);
+
+fn gather(judged: Vec<Of>, cases: &[Case]) -> Judged {
     let mut all = Judged { findings: Vec::new(), seen: Vec::with_capacity(cases.len()) };
     for (findings, seen) in judged {
         all.findings.extend(findings);
@@ -148,9 +144,12 @@ fn gather(judged: Vec<(Vec<Finding>, Sighting)>, cases: &[Case]) -> Judged {
     all
 }
 
-fn judge_case(case: &Case, measure: &Measure) -> Result<(Vec<Finding>, Sighting), UnreadableBaseline> {
+fn judge_case(case: &Case, measure: &Measure) -> Of {
     let Case { subject, fetched, .. } = case;
-    let seen = Sighting::of(case, measure)?;
+    let seen = match Sighting::of(case, measure) {
+        Ok(seen) => seen,
+        Err(unreadable) => return (Vec::new(), Err(unreadable)),
+    };
     // A baseline of another session, as before a repair, measures nothing.
     let baseline = seen.known().filter(|baseline| baseline.session_id == subject.session_id);
     let mut findings = judge(subject, fetched, measure.today);
@@ -159,7 +158,7 @@ fn judge_case(case: &Case, measure: &Measure) -> Result<(Vec<Finding>, Sighting)
         let drifted = drift(subject, then, now, &findings);
         findings.extend(drifted);
     }
-    Ok((findings, seen))
+    (findings, Ok(seen))
 }
 
 /// Where rules are judged.
@@ -177,19 +176,19 @@ pub async fn judge_in_background(
     judging: Judging,
     mut cases: Vec<Case>,
     measure: Measure,
-) -> Result<(Judged, Vec<Case>), JudgeError> {
+) -> Result<(Judged, Vec<Case>), Interrupted> {
     if judging == Judging::InPlace {
-        return Ok((judge_and_strip(&mut cases, &measure)?, cases));
+        return Ok((judge_and_strip(&mut cases, &measure), cases));
     }
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         // A panic on a rayon thread would end the process, and with it outcomes that are not yet recorded.
         if let Ok(judged) = catch_unwind(AssertUnwindSafe(|| judge_and_strip(&mut cases, &measure))) {
             // Whoever asked may have gone; then nobody is to be told.
-            let _ = sender.send(judged.map(|judged| (judged, cases)));
+            let _ = sender.send((judged, cases));
         }
     });
-    Ok(receiver.await.map_err(|_| JudgeError::Interrupted)??)
+    receiver.await.map_err(|_| Interrupted)
 }
 
 /// Judges one session by itself: every rule but `duplicate-session`, and those that need a baseline.

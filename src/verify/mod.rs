@@ -32,7 +32,7 @@ pub use expect::{
     Compiler, Expectation, Expectations, Flaw, MAX_RULE, MAX_RULES, Reason, Verdict, is_name as is_rule_name,
 };
 pub use judge::{
-    Case, JudgeError, Judged, Judging, Measure, Sighting, UnreadableBaseline, judge, judge_all, judge_in_background,
+    Case, Interrupted, Judged, Judging, Measure, Sighting, UnreadableBaseline, judge, judge_all, judge_in_background,
 };
 pub use rule::{Rule, Severity};
 

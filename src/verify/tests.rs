@@ -192,7 +192,7 @@ fn one_session_under_two_entries_is_an_error_of_both() {
     let other = Subject { manifest: "zeta".into(), id: "bea".into(), ..subject() };
     let alone = Subject { id: "dora".into(), session_id: OTHER, ..subject() };
     let sessions = [other, subject(), subject(), alone].map(|subject| case(subject, Fetched::NotChecked));
-    let findings = judge_all(&sessions, &measure()).unwrap().findings;
+    let findings = judge_all(&sessions, &measure()).findings;
     let told: Vec<_> = findings.iter().map(|f| (f.manifest.as_str(), f.actual.as_deref().unwrap())).collect();
     assert_eq!(told, [("acme", "also under zeta/bea"), ("zeta", "also under acme/carmen")]);
     assert!(findings.iter().all(|finding| finding.rule == Rule::DuplicateSession));
@@ -209,7 +209,7 @@ async fn the_background_finds_the_same() {
             )
         })
         .collect();
-    let judged = judge_all(&sessions, &measure()).unwrap();
+    let judged = judge_all(&sessions, &measure());
     assert_eq!((judged.findings.len(), judged.seen.len()), (1000, 500));
     assert!(judged.findings.is_sorted_by_key(|finding| (finding.id.clone(), finding.rule.to_string())));
     let (in_background, sessions) = judge_in_background(Judging::OnAllCores, sessions, measure()).await.unwrap();
@@ -247,7 +247,7 @@ proptest! {
         };
         let sorted: Vec<_> = (0..12).map(session).collect();
         let shuffled: Vec<_> = order.into_iter().map(session).collect();
-        prop_assert_eq!(judge_all(&sorted, &measure()).unwrap().findings, judge_all(&shuffled, &measure()).unwrap().findings);
+        prop_assert_eq!(judge_all(&sorted, &measure()).findings, judge_all(&shuffled, &measure()).findings);
     }
 }
 
@@ -260,7 +260,7 @@ fn evidence(json: &Value) -> Evidence {
 fn drifted(then: &Value, now: &Value) -> Vec<(String, Option<String>)> {
     let baseline = Some(kept(&Baseline::new(SESSION, evidence(then))));
     let case = Case { subject: subject(), fetched: fetched(now), baseline };
-    let findings = judge_all(&[case], &measure()).unwrap().findings;
+    let findings = judge_all(&[case], &measure()).findings;
     findings.into_iter().map(|finding| (finding.rule.to_string(), finding.block)).collect()
 }
 
@@ -357,7 +357,7 @@ fn a_baseline_of_another_session_measures_nothing() {
     let then = with(plural(), "/id_verifications/0/first_name", json!("Elena"));
     let baseline = Some(Baseline { session_id: OTHER, ..Baseline::new(SESSION, evidence(&then)) });
     let case = Case { subject: subject(), fetched: fetched(&plural()), baseline: baseline.as_ref().map(kept) };
-    assert_eq!(judge_all(&[case], &measure()).unwrap().findings, []);
+    assert_eq!(judge_all(&[case], &measure()).findings, []);
     let after = Baseline::after(baseline.as_ref(), SESSION, &evidence(&plural()));
     assert_eq!(after, Some(Baseline::new(SESSION, evidence(&plural()))));
 }
@@ -378,7 +378,7 @@ fn a_baseline_is_read_only_where_it_says_anything_else_than_what_is_there() {
     assert!(!kept(&just).is_just(SESSION, &other));
     let seen = |baseline: KeptBaseline| {
         let case = Case { subject: subject(), fetched: fetched(&plural()), baseline: Some(baseline) };
-        judge_all(&[case], &measure()).map(|judged| judged.seen[0].clone())
+        judge_all(&[case], &measure()).seen[0].clone()
     };
     let same = seen(kept(&just)).unwrap();
     assert_eq!((same.now.as_ref(), same.known(), same.next(SESSION)), (Some(&now), None, None));
@@ -400,7 +400,7 @@ fn what_was_accepted_stays_so_while_it_is_the_same() {
     let baseline = Baseline::accepting(None, SESSION, Some(&evidence(&moved)), finding.iter());
     let judged = |json: &Value| {
         let case = Case { subject: subject(), fetched: fetched(json), baseline: Some(kept(&baseline)) };
-        judge_all(&[case], &measure()).unwrap().findings.len()
+        judge_all(&[case], &measure()).findings.len()
     };
     assert_eq!((judged(&moved), judged(&with(plural(), "/vendor_data", json!("user-44")))), (0, 1));
     let own = subject().finding(Rule::expect("approved"), "not so");
