@@ -1,6 +1,7 @@
 //! How fast sessions are imported and audited where nothing limits the rate, beside the same requests with nothing
 //! around them: `cargo bench --bench import [-- --full | --python | --only import | --only audit]`. `DIDIT_SYNC_BENCH_ENTRIES`
-//! says how many there are to import, or to audit, and `DIDIT_SYNC_BENCH_ROUNDS` how many turns are taken (7).
+//! says how many there are to import, or to audit, `DIDIT_SYNC_BENCH_ROUNDS` how many turns are taken (7), and
+//! `DIDIT_SYNC_BENCH_CONCURRENCY` how many requests are in flight (256).
 //!
 //! The sandbox, without limits, is a process of its own on the same machine. *bare* sends the same requests by the same
 //! HTTP library over as many connections and reads every answer; it keeps nothing and looks at nothing. The program is
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use world::{Ran, World};
 
-/// Requests in flight, and so connections.
+/// Requests in flight, and so connections, unless another number is asked for.
 const CONCURRENCY: usize = 256;
 
 /// Those of the script, which is slower with more.
@@ -47,10 +48,11 @@ fn number(name: &str, usual: usize) -> usize {
 
 fn import(entries: usize, with_python: bool) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let concurrency = number("CONCURRENCY", CONCURRENCY);
     let turns = Turns::new(|| {
-        let world = World::start(entries, CONCURRENCY);
-        let bare = bare::import(&runtime, &world, CONCURRENCY);
-        let world = World::start(entries, CONCURRENCY);
+        let world = World::start(entries, concurrency);
+        let bare = bare::import(&runtime, &world, concurrency);
+        let world = World::start(entries, concurrency);
         let ran = world.run(&["apply", "m.yaml", "--yes", "--no-verify"]);
         assert_eq!(world.sessions().len(), entries, "every entry has its session");
         (bare, ran)
@@ -65,11 +67,12 @@ fn import(entries: usize, with_python: bool) {
 
 fn audit(sessions: usize) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let world = World::start(sessions, CONCURRENCY);
+    let concurrency = number("CONCURRENCY", CONCURRENCY);
+    let world = World::start(sessions, concurrency);
     world.run(&["apply", "m.yaml", "--yes", "--no-verify"]);
     let ids = world.sessions();
     let first = world.run(&["audit"]);
-    let turns = Turns::new(|| (bare::fetch(&runtime, &world, CONCURRENCY, &ids), world.run(&["audit"])));
+    let turns = Turns::new(|| (bare::fetch(&runtime, &world, concurrency, &ids), world.run(&["audit"])));
     assert!(turns.0.iter().all(|(_, ran)| ran.checked == sessions as u64), "every session is checked");
     println!("audit   sessions  bare/s  program/s  of bare  the run/s  of bare  first audit/s  MiB");
     let first = rate(sessions, first.process);
