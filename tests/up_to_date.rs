@@ -190,13 +190,15 @@ fn promise_6_a_ledger_on_a_server_is_brought_from_its_first_version_to_this_one(
     let run = |command: &[&str]| scene.run(&[command, &["--ledger", &database.url()]].concat()).exits(0);
     run(&["apply", "m.yaml", "--yes"]);
     let mut connection = database.connect();
-    connection.batch_execute("DROP TABLE up_to_date; UPDATE meta SET version = 1").unwrap();
+    connection.batch_execute("DROP TABLE up_to_date, repeated_outcomes; UPDATE meta SET version = 1").unwrap();
     assert!(run(&["plan", "m.yaml"]).stdout.ends_with("Plan: 3 unchanged.\nNothing to send.\n"));
     run(&["ledger", "check"]);
+    run(&["report"]);
+    run(&["report", "--since", "2020-01-01"]);
     run(&["ledger", "backup", "copy.db"]);
     run(&["apply", "m.yaml", "--yes"]);
     let row = connection.query_one("SELECT version, (SELECT count(*) FROM up_to_date) FROM meta", &[]).unwrap();
-    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1));
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (3, 1));
     connection.execute(MARK, &[]).unwrap();
     assert!(run(&["plan", "m.yaml"]).stdout.starts_with(MARKED));
     // Another run, which began before, imports one more.
@@ -204,4 +206,44 @@ fn promise_6_a_ledger_on_a_server_is_brought_from_its_first_version_to_this_one(
     connection.execute(more, &[]).unwrap();
     assert!(!run(&["plan", "m.yaml"]).stdout.starts_with(MARKED));
     assert_eq!(scene.writes(), 3);
+}
+
+#[test]
+fn promise_3_runs_again_of_what_has_not_changed_are_reported_whole_and_kept_once() {
+    let scene = imported();
+    let kept = || scene.sql().value::<i64>("SELECT count(*) FROM run_outcomes", &[]);
+    let told = || scene.apply().exits(0).json()["imports"].clone();
+    let report = |run: i64| scene.run(&["report", &run.to_string(), "--json"]).exits(0).json()["imports"].clone();
+    let csv = |run: i64| scene.run(&["report", &run.to_string(), "--format", "csv"]).exits(0).stdout;
+    let second = told();
+    assert_eq!((second.as_array().unwrap().len(), kept()), (3, 6));
+    assert_eq!((told(), told(), kept()), (second.clone(), second.clone(), 6));
+    let (json, table) = (report(2), csv(2));
+    assert_eq!((report(3), report(4), csv(4)), (json.clone(), json.clone(), table.clone()));
+    assert_eq!(table.lines().count(), 4, "{table}");
+    // Another manifest between them changes nothing of that, and what has changed is kept anew.
+    scene.write("other.yaml", &(scene.head("other") + "sources:\n  - file: 'others/*.ndjson'\n"));
+    scene.write("others/a.ndjson", &row(&scene, 4));
+    scene.run(&["apply", "other.yaml", "--yes"]).exits(0);
+    scene.run(&["apply", "other.yaml", "--yes"]).exits(0);
+    assert_eq!((told(), kept()), (second.clone(), 8));
+    let session = scene.imported_from(scene.sources()[2].id).unwrap().to_string();
+    scene.run(&["ledger", "forget", "e2", "--reason", "r"]).exits(0);
+    scene.run(&["ledger", "adopt", "e2", &session]).exits(0);
+    assert_ne!(told(), second, "of a session that was recorded by hand less is known");
+    assert_eq!(kept(), 11);
+    let run = scene.sql().value::<i64>("SELECT max(id) FROM runs", &[]);
+    assert_ne!(report(run), json);
+    assert_eq!((report(4), csv(3)), (json, table));
+    // What is erased is erased of each.
+    scene.run(&["ledger", "erase", "e1", "--reason", "r"]).exits(0);
+    for run in [2, 3, 4, run] {
+        let told = report(run).to_string();
+        assert!(!told.contains("\"e1\"") && told.contains("erased"), "{told}");
+    }
+    scene.apply().exits(0);
+    let before = kept();
+    scene.apply().exits(0);
+    assert_eq!(kept(), before);
+    scene.run(&["ledger", "check"]).exits(0);
 }

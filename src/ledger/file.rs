@@ -31,7 +31,7 @@ const CHECKPOINT_PAGES: i64 = 8 * 1024;
 const STATEMENTS: usize = 64;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 10] = [
+pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("schema.sql"),
     include_str!("schema2.sql"),
     include_str!("schema3.sql"),
@@ -42,6 +42,7 @@ pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("schema8.sql"),
     include_str!("schema9.sql"),
     include_str!("schema10.sql"),
+    include_str!("schema11.sql"),
 ];
 
 /// A ledger opened for writing.

@@ -54,14 +54,20 @@ impl Reader {
                 return Ok(Vec::new());
             }
             // Runs are few, and each has its outcomes in one place.
-            let sql = "SELECT max(e.run) FROM run_ends e
+            let sql = format!(
+                "SELECT max(e.run) FROM run_ends e
                WHERE e.run <= ?1 AND e.ended_at <= coalesce((SELECT ended_at FROM run_ends WHERE run = ?1),
                  (SELECT started_at FROM runs WHERE id = ?1))
-               AND EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = e.run)";
-            let apply: Option<i64> = connection.query_row(sql, [run.0], |row| row.get(0))?;
-            let sql = "SELECT expires_at FROM run_outcomes WHERE run = ?1 AND expires_at IS NOT NULL
-               AND outcome IN ('not_sent', 'refused', 'unknown', 'expired', 'needs_token') ORDER BY label, manifest";
-            let mut query = connection.prepare(sql)?;
+               AND EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = {})",
+                outcomes::told_by(connection, "e.run")?
+            );
+            let apply: Option<i64> = connection.query_row(&sql, [run.0], |row| row.get(0))?;
+            let sql = format!(
+                "SELECT expires_at FROM run_outcomes WHERE run = {} AND expires_at IS NOT NULL
+               AND outcome IN ('not_sent', 'refused', 'unknown', 'expired', 'needs_token') ORDER BY label, manifest",
+                outcomes::told_by(connection, "?1")?
+            );
+            let mut query = connection.prepare(&sql)?;
             query.query_all([apply], |row| Ok(time(row.get(0)?)))
         })
     }
@@ -101,8 +107,8 @@ pub(super) fn keep_dead_run(tx: &Connection) -> db::Result<()> {
     }
     keep_states(tx, run)?;
     // It may have died right before its end.
-    let is_reported =
-        tx.query_row("SELECT EXISTS (SELECT 1 FROM run_outcomes WHERE run = ?1)", [run.0], |row| row.get(0))?;
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM run_outcomes WHERE run = {})", outcomes::told_by(tx, "?1")?);
+    let is_reported = tx.query_row(&sql, [run.0], |row| row.get(0))?;
     if is_reported { Ok(()) } else { outcomes::insert(tx, run, traces(tx, run)?.into_iter()) }
 }
 

@@ -3,9 +3,9 @@
 use super::db::{self, Connection, Row};
 use jiff::Timestamp;
 
-use super::LedgerError;
 use super::read::{Reader, class, kind, optional_uuid};
 use super::records::{FindingSum, ImportSum, PeriodSums, RefusalSum, RepairSum, RunId};
+use super::{LedgerError, outcomes};
 
 /// From, to (which is no part of it), in milliseconds.
 type Span = [i64; 2];
@@ -54,15 +54,18 @@ fn imported(connection: &Connection, span: Span) -> db::Result<Vec<ImportSum>> {
 /// What runs reported, and the answers themselves, which a killed run did not come to report. "Already imported" is no
 /// refusal: the session is there.
 fn refused(connection: &Connection, span: Span) -> db::Result<Vec<RefusalSum>> {
-    let sql = "WITH told (class, entry, requests) AS (
-         SELECT o.error_class, o.manifest || '/' || o.label, 0 FROM runs r CROSS JOIN run_outcomes o ON o.run = r.id
+    let sql = format!(
+        "WITH told (class, entry, requests) AS (
+         SELECT o.error_class, o.manifest || '/' || o.label, 0 FROM runs r CROSS JOIN run_outcomes o ON o.run = {}
            WHERE o.outcome = 'refused' AND r.started_at >= ?1 AND r.started_at < ?2
          UNION ALL
          SELECT b.class, e.manifest || '/' || e.label, 1
            FROM answers b JOIN attempts a ON a.id = b.attempt JOIN entries e ON e.id = a.entry
            WHERE b.outcome = 'refused' AND b.class <> 'already_imported' AND b.answered_at >= ?1 AND b.answered_at < ?2)
-       SELECT class, count(DISTINCT entry), CAST(sum(requests) AS BIGINT) FROM told WHERE class IS NOT NULL GROUP BY 1 ORDER BY 1";
-    let all = rows(connection, sql, span, |row| Ok((class(row, 0)?, row.get(1)?, row.get(2)?)))?;
+       SELECT class, count(DISTINCT entry), CAST(sum(requests) AS BIGINT) FROM told WHERE class IS NOT NULL GROUP BY 1 ORDER BY 1",
+        outcomes::told_by(connection, "r.id")?
+    );
+    let all = rows(connection, &sql, span, |row| Ok((class(row, 0)?, row.get(1)?, row.get(2)?)))?;
     let known = all.into_iter().filter_map(|(class, entries, requests)| Some((class?, entries, requests)));
     Ok(known.map(|(class, entries, requests)| RefusalSum { class, entries, requests }).collect())
 }

@@ -19,7 +19,8 @@ use super::{LedgerError, Location, Server, spool};
 use crate::token::FingerprintKey;
 
 /// One for each version, in order.
-pub(super) const MIGRATIONS: [&str; 2] = [include_str!("postgres1.sql"), include_str!("postgres2.sql")];
+pub(super) const MIGRATIONS: [&str; 3] =
+    [include_str!("postgres1.sql"), include_str!("postgres2.sql"), include_str!("postgres3.sql")];
 
 /// For how long a session that shows no sign of life is taken to live.
 const LEASE_SECONDS: i64 = 180;

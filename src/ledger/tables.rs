@@ -34,7 +34,7 @@ const OF_ENTRY: Parent = ("entry", "entries", "id");
 
 /// All of them, each after those that its rows belong to. Left out is what counts for a moment only, among processes that
 /// share a server (`runners`, `claims`, `budgets`), and the version of a server's tables.
-pub(super) const TABLES: [Table; 20] = [
+pub(super) const TABLES: [Table; 21] = [
     Table {
         name: META,
         key: &["id"],
@@ -161,6 +161,12 @@ pub(super) const TABLES: [Table; 20] = [
             "expires_at",
         ],
         parents: &[OF_RUN, OF_ENTRY],
+    },
+    Table {
+        name: "repeated_outcomes",
+        key: &["run"],
+        columns: &["run", "told_by"],
+        parents: &[OF_RUN, ("told_by", "runs", "id")],
     },
     Table {
         name: "run_states",

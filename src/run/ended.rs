@@ -32,6 +32,12 @@ impl Ended {
         self.0.get(at)
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many entries were imported by this run.
     #[must_use]
     pub fn imported(&self) -> u64 {

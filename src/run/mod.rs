@@ -351,7 +351,7 @@ async fn keep(
         context.means.ledger.keep_expired(expired, context.run, job::expired()).await?;
     }
     let told = Arc::clone(outcomes);
-    context.means.ledger.report(context.run, move || told.iter()).await?;
+    context.means.ledger.report(context.run, outcomes.has_sent_nothing(), move || told.iter()).await?;
     context.means.ledger.end_run(context.run, end.clone()).await
 }
 

@@ -83,6 +83,12 @@ impl Told {
         !self.plan.is_empty() && (0..self.plan.len()).all(is_done)
     }
 
+    /// Whether no entry was worked on, so that all are told as an earlier run may have told them.
+    #[must_use]
+    pub fn has_sent_nothing(&self) -> bool {
+        self.ended.is_empty()
+    }
+
     /// How many entries were imported by this run.
     #[must_use]
     pub fn imported(&self) -> u64 {

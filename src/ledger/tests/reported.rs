@@ -149,7 +149,7 @@ async fn what_an_audit_knew_of_tokens_is_not_changed_by_an_apply_that_ends_after
         outcome.expires_at = Some(now());
     }
     let later = now() + jiff::SignedDuration::from_secs(1);
-    ledger.report(apply, move || outcomes.clone().into_iter()).await.unwrap();
+    ledger.report(apply, false, move || outcomes.clone().into_iter()).await.unwrap();
     ledger.end_run(apply, ended(later)).await.unwrap();
     begin(&ledger).await;
     assert_eq!((reader().waiting_tokens(audit).unwrap(), reader().run_states(audit).unwrap()), (Vec::new(), states));
@@ -295,12 +295,12 @@ async fn outcomes_are_read_page_by_page_in_order_and_reporting_again_replaces_th
         |n: usize| told(format!("e{:04}", n / 2), if n.is_multiple_of(2) { "acme" } else { "other" }, None, "not_sent");
     let all: Vec<RunOutcome> = (0..2501).map(of).collect();
     let (given, fewer) = (all.clone(), all[..3].to_vec());
-    ledger.report(run, move || given.clone().into_iter().rev()).await.unwrap();
+    ledger.report(run, false, move || given.clone().into_iter().rev()).await.unwrap();
     let reader = std::rc::Rc::new(Reader::require(&place.location).unwrap());
     let read = || crate::ledger::Outcomes::new(&reader, run).map(Result::unwrap).collect::<Vec<_>>();
     assert_eq!((read(), reader.outcome_counts(run).unwrap()), (all, vec![("not_sent".to_owned(), 2501)]));
     let again = fewer.clone();
-    ledger.report(run, move || again.clone().into_iter()).await.unwrap();
+    ledger.report(run, false, move || again.clone().into_iter()).await.unwrap();
     assert_eq!((read(), reader.run_outcomes(run).unwrap()), (fewer.clone(), fewer));
 }
 
@@ -314,7 +314,7 @@ async fn what_is_reported_of_an_unchanged_entry_is_what_the_ledger_knows_of_it()
     let run = begin(&ledger).await;
     let (entry, label) = (Some(imported.id), imported.label.clone());
     let outcome = move || std::iter::once(told(label.clone(), "acme", entry, "unchanged"));
-    ledger.report(run, outcome).await.unwrap();
+    ledger.report(run, false, outcome).await.unwrap();
     let reader = Reader::require(&place.location).unwrap();
     let kept = reader.run_outcomes(run).unwrap().remove(0);
     assert!(imported.session.is_some() && first != run);
@@ -342,4 +342,110 @@ async fn what_is_up_to_date_is_noted_unless_another_run_came_between_and_is_good
     let (_, planned) = ledger.imported().await.unwrap();
     ledger.note_up_to_date(inputs, (planned, own), "fourth".to_owned()).await.unwrap();
     assert_eq!(noted().as_deref(), Some("fourth"));
+}
+
+/// Which run has the rows that each run reported.
+fn held_by(place: &Place) -> Vec<(i64, Option<i64>)> {
+    let connection = rusqlite::Connection::open(&place.file.path).unwrap();
+    let sql = "SELECT r.id, (SELECT told_by FROM repeated_outcomes p WHERE p.run = r.id) FROM runs r ORDER BY r.id";
+    let mut query = connection.prepare(sql).unwrap();
+    query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+fn rows_kept(place: &Place) -> u64 {
+    let connection = rusqlite::Connection::open(&place.file.path).unwrap();
+    connection.query_row("SELECT count(*) FROM run_outcomes", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_run_before_reported_is_kept_once_and_read_of_each() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let of = |n: usize, manifest: &str| {
+        let it = told(format!("e{n:04}"), manifest, None, if n.is_multiple_of(3) { "refused" } else { "needs_token" });
+        let error = RecordedError { class: Class::TokenInvalid, http_status: Some(400), detail: "no".to_owned() };
+        let expires_at = Some(now() + std::time::Duration::from_nanos(1));
+        RunOutcome { error: n.is_multiple_of(3).then_some(error), expires_at, ..it }
+    };
+    let acme: Vec<RunOutcome> = (0..2500).map(|n| of(n, "acme")).collect();
+    let other: Vec<RunOutcome> = (0..5).map(|n| of(n, "other")).collect();
+    let mut changed = acme.clone();
+    changed[2400].attempts += 1;
+    let (fewer, more) = (acme[..2499].to_vec(), (0..2501).map(|n| of(n, "acme")).collect::<Vec<_>>());
+    let reported = [&acme, &acme, &other, &acme, &other, &changed, &changed, &acme, &fewer, &more, &acme];
+    let mut runs = Vec::new();
+    for outcomes in reported {
+        let run = begin(&ledger).await;
+        let given = outcomes.clone();
+        ledger.report(run, true, move || given.clone().into_iter()).await.unwrap();
+        ledger.end_run(run, ended(now())).await.unwrap();
+        runs.push(run);
+    }
+    let expected = [None, Some(1), None, Some(1), Some(3), None, Some(6), None, None, None, None];
+    assert_eq!(held_by(&place), (1..).zip(expected).collect::<Vec<_>>());
+    let of_all = 2500 + 5 + 2500 + 2500 + 2499 + 2501 + 2500;
+    assert_eq!(rows_kept(&place), of_all);
+    let reader = std::rc::Rc::new(Reader::require(&place.location).unwrap());
+    for (run, outcomes) in runs.into_iter().zip(reported) {
+        let kept = |it: &RunOutcome| RunOutcome { expires_at: Some(now()), ..it.clone() };
+        let read: Vec<RunOutcome> = crate::ledger::Outcomes::new(&reader, run).map(Result::unwrap).collect();
+        assert_eq!(read, outcomes.iter().map(kept).collect::<Vec<_>>());
+        assert_eq!(reader.run_outcomes(run).unwrap(), read);
+        let counts: u64 = reader.outcome_counts(run).unwrap().iter().map(|(_, count)| count).sum();
+        assert_eq!(counts, outcomes.len() as u64);
+        assert_eq!(reader.waiting_tokens(run).unwrap().len(), outcomes.len(), "of run {run:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_of_erased_entries_stands_by_number_and_is_known_again() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let first = begin(&ledger).await;
+    let mut entries = Vec::new();
+    for n in 1..=3 {
+        let (entry, attempt) = ledger.intend(intent(first, n, None)).await.unwrap();
+        ledger.settle(imported(first, entry, attempt, 100 + n)).await.unwrap();
+        entries.push(entry);
+    }
+    ledger.end_run(first, ended(now())).await.unwrap();
+    let outcomes = |erased: usize| {
+        let name = move |at: usize| if at == erased { "erased" } else { "unchanged" };
+        let of = move |(at, entry): (usize, &EntryId)| told(format!("e{at}"), "acme", Some(*entry), name(at));
+        entries.iter().enumerate().map(of).collect::<Vec<_>>()
+    };
+    for erased in [0, 0, 1, 2, 2] {
+        let (run, given) = (begin(&ledger).await, outcomes(erased));
+        ledger.report(run, true, move || given.clone().into_iter()).await.unwrap();
+        ledger.end_run(run, ended(now())).await.unwrap();
+    }
+    let told_by: Vec<Option<i64>> = held_by(&place).into_iter().map(|(_, told_by)| told_by).collect();
+    assert_eq!(told_by, [None, None, Some(2), None, None, Some(5)]);
+}
+
+#[tokio::test]
+async fn what_a_repair_changed_is_not_told_as_before() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let first = begin(&ledger).await;
+    let (entry, attempt) = ledger.intend(intent(first, 1, None)).await.unwrap();
+    ledger.settle(imported(first, entry, attempt, 101)).await.unwrap();
+    ledger.end_run(first, ended(now())).await.unwrap();
+    for adopted in [None, None, Some(102), None] {
+        if let Some(session) = adopted {
+            let repair = begin(&ledger).await;
+            ledger.raise_generation(repair).await.unwrap();
+            ledger.adopt(entry, repair, Uuid::from_u128(session), now()).await.unwrap();
+            ledger.end_run(repair, ended(now())).await.unwrap();
+        }
+        let run = begin(&ledger).await;
+        let told = told("e".to_owned(), "acme", Some(entry), "unchanged");
+        ledger.report(run, true, move || std::iter::once(told.clone())).await.unwrap();
+        ledger.end_run(run, ended(now())).await.unwrap();
+    }
+    let told_by: Vec<Option<i64>> = held_by(&place).into_iter().map(|(_, told_by)| told_by).collect();
+    assert_eq!(told_by, [None, None, Some(2), None, None, Some(5)]);
+    let reader = Reader::require(&place.location).unwrap();
+    let session = |run| reader.run_outcomes(RunId(run)).unwrap()[0].session.clone().unwrap().session_id;
+    assert_eq!([3, 6].map(session), [101, 102].map(Uuid::from_u128));
 }

@@ -209,7 +209,7 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
     let disturb = || {
         let places = match count.replace(count.get() + 1) {
             0 => vec![&from],
-            60 => vec![&from, &to],
+            70 => vec![&from, &to],
             _ => vec![],
         };
         for (place, purpose) in places.into_iter().flat_map(|it| [(it, Purpose::Change), (it, Purpose::Audit)]) {
@@ -218,7 +218,7 @@ fn promise_4_nothing_is_moved_while_a_run_goes_on() {
         false
     };
     move_to(&at(&from), &at(&to), Duration::ZERO, &disturb).unwrap().unwrap();
-    assert!(count.get() > 60);
+    assert!(count.get() > 70);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn promise_4_a_move_whose_lock_was_lost_is_not_made_good() {
         let file = from.with_file_name(lost);
         let count = Cell::new(0);
         let disturb = || {
-            if count.replace(count.get() + 1) == 60 {
+            if count.replace(count.get() + 1) == 70 {
                 fs::remove_file(&file).unwrap();
             }
             false
