@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::fake::{Request, created};
+use crate::support::program::peak;
 use crate::support::{Fake, Output, Reply};
 
 const SESSION: Uuid = Uuid::from_u128(0x5E55);
@@ -111,9 +112,7 @@ fn apply(fake: &Fake) -> (Output, u64) {
 fn measured(mut child: std::process::Child) -> (Output, u64) {
     let mut most = 0;
     while child.try_wait().unwrap().is_none() {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
-        most = most.max(peak.unwrap_or(0));
+        most = most.max(peak(&child));
         std::thread::sleep(Duration::from_millis(5));
     }
     (Output::of(child), most)

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 use crate::crash::{Moment, seed};
 use crate::support::front::Seen;
-use crate::support::{Front, Manner, Scene, sandbox, wait_for};
+use crate::support::{Front, Manner, Output, Scene, sandbox, wait_for};
 
 /// An import takes longer than a connection to be made, as it does at Didit.
 const LATENCY: &str = "import.latency=2ms..6ms";
@@ -139,4 +139,21 @@ fn after_a_kill_at_most_twice_as_many_entries_are_open_as_may_be_in_flight() {
         assert_eq!(most, concurrency, "never as many as may be: {said}");
     }
     assert!(most_open > 1, "no kill left anything open: DIDIT_SYNC_TEST_SEED={seed}");
+}
+
+#[test]
+fn no_request_has_a_thread_of_its_own() {
+    let (scene, front) = scene(600, 200, Manner::default());
+    let mut apply = scene.start(&["apply", "m.yaml", "--yes", "--quiet"]);
+    let tasks = format!("/proc/{}/task", apply.id());
+    let mut most = 0;
+    while apply.try_wait().unwrap().is_none() {
+        most = most.max(std::fs::read_dir(&tasks).map_or(0, Iterator::count));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Output::of(apply).exits(0);
+    assert!(front.seen().most_in_flight > 100, "only {} at once", front.seen().most_in_flight);
+    // The runtime's and rayon's, one for each core, the ledger's, and a few that come and go.
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert!((1..2 * cores + 16).contains(&most), "{most} threads");
 }

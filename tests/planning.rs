@@ -1,12 +1,17 @@
 //! Every action of a plan, reached by way of the program.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use didit_sync::sandbox::MintOptions;
 use didit_sync::token::SessionKind;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Scene, sandbox};
+use crate::support::program::peak;
+use crate::support::{Folder, Scene, sandbox};
 
 /// A manifest of one entry `a` of the first source.
 fn entry(scene: &Scene, settings: &str) {
@@ -266,4 +271,55 @@ fn a_session_imported_by_hand_at_the_server_is_recognised_as_the_entrys() {
     entry_with(&scene, &token, "");
     let done = scene.apply().exits(0).json();
     assert_eq!(done["imports"][0]["session_kind"], "user");
+}
+
+/// Rows whose tokens are about so many bytes long.
+fn rows(count: u32, bytes: usize) -> String {
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let token = |n: u32| {
+        let id = Uuid::from_u128(u128::from(n) + 1);
+        let claims =
+            format!("{{\"session_id\":\"{id}\",\"exp\":4102444800,\"for\":\"{}\"}}", "x".repeat(bytes * 3 / 4));
+        format!("{}.{}.c2lnbmF0dXJl", encode("{\"alg\":\"HS256\"}"), encode(&claims))
+    };
+    (0..count).map(|n| format!("{{\"share_token\":\"{}\",\"vendor_data\":\"acme-{n}\"}}\n", token(n))).collect()
+}
+
+/// The most memory, in KiB, that a plan takes; its output goes to a file.
+fn memory(folder: &Folder, args: &[&str]) -> u64 {
+    let out = std::fs::File::create(folder.path("out")).unwrap();
+    let said = std::fs::File::create(folder.path("said")).unwrap();
+    let mut child = folder.command(&[&["plan", "m.yaml"], args].concat()).stdout(out).stderr(said).spawn().unwrap();
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        most = most.max(peak(&child));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(child.wait().unwrap().success(), "{args:?}: {:.2000}", folder.read("said"));
+    assert!(most > 0, "{args:?}");
+    most
+}
+
+#[test]
+fn promise_3_memory_holds_neither_the_tokens_of_rows_nor_what_is_written() {
+    const ROWS: u32 = 20_000;
+    let folder = Folder::new();
+    let app = Uuid::from_u128(1);
+    folder.write(
+        "m.yaml",
+        &format!("version: 1\nname: acme\napplication: {{id: {app}, api_key: {{env: KEY}}}}\ndefaults: {{workflow_id: {app}, trust_review: false}}\nsources: [{{file: rows.ndjson}}]\n"),
+    );
+    let size = |name: &str| std::fs::metadata(folder.path(name)).unwrap().len() / 1024;
+    folder.write("rows.ndjson", &rows(ROWS, 300));
+    let (short, short_file) = (memory(&folder, &[]), size("rows.ndjson"));
+    for (args, file) in [(&["--json"][..], "out"), (&["--out", "saved.json"], "saved.json")] {
+        let most = memory(&folder, args);
+        let written = size(file);
+        assert!(written > 8_000, "{written} KiB");
+        assert!(most < short + written / 3, "{args:?}: {most} KiB instead of {short}, {written} written");
+    }
+    folder.write("rows.ndjson", &rows(ROWS, 3000));
+    let (long, more) = (memory(&folder, &[]), size("rows.ndjson") - short_file);
+    assert!(more > 50_000, "{more} KiB");
+    assert!(long < short + more / 3, "{long} KiB instead of {short}, of {more} more");
 }

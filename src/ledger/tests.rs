@@ -144,6 +144,41 @@ async fn calls_of_many_workers_are_all_kept() {
 }
 
 #[tokio::test]
+async fn calls_that_gather_while_the_disk_is_waited_for_are_one_commit_which_is_synced() {
+    let place = place();
+    let ledger = Ledger::open(&place.location).unwrap();
+    let run = begin(&ledger).await;
+    let (go_on, gate) = std::sync::mpsc::channel::<()>();
+    let writer = ledger.writer.clone();
+    let busy = tokio::spawn(async move { writer.call(move |_| Ok(gate.recv().is_ok())).await });
+    let intents = (1..=100).map(|n| (ledger.clone(), n));
+    let intents = intents.map(|(ledger, n)| tokio::spawn(async move { ledger.intend(intent(run, n, None)).await }));
+    let intents: Vec<_> = intents.collect();
+    let (writer, location) = (ledger.writer.clone(), place.location.clone());
+    let look = tokio::spawn(async move {
+        let look = move |tx: &super::db::Connection| {
+            let here: i64 = tx.query_row("SELECT max(id) FROM entries", (), |row| row.get(0))?;
+            let synced: i64 = tx.query_row("PRAGMA synchronous", (), |row| row.get(0))?;
+            let journal: String = tx.query_row("PRAGMA journal_mode", (), |row| row.get(0))?;
+            Ok((here, Reader::require(&location).unwrap().records().unwrap().len(), synced, journal))
+        };
+        writer.call(look).await
+    });
+    // Until all are sent to the writer, which is busy still: each is by the first poll of its task.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).unwrap();
+    assert!(busy.await.unwrap().unwrap());
+    let full = 2;
+    assert_eq!(look.await.unwrap().unwrap(), (100, 0, full, "wal".to_owned()), "none is committed without the others");
+    for intent in intents {
+        intent.await.unwrap().unwrap();
+    }
+    assert_eq!(ledger.records().await.unwrap().len(), 100);
+}
+
+#[tokio::test]
 async fn promise_6_the_ledger_is_its_owners_only_and_leaves_no_log_behind() {
     let place = place();
     let ledger = Ledger::open(&place.location).unwrap();

@@ -487,6 +487,13 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_text_may_hold_more_values() {
+        let many = |count: usize| format!("[{}]", "0,".repeat(count));
+        let padded = |count: usize| format!("{}\n# {}", many(count), "x".repeat(16 * count));
+        assert!(parse(&padded(1_200_000)).problems.is_empty());
+    }
+
+    #[test]
     fn an_alias_bomb_is_refused_at_once() {
         let mut bomb = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned()];
         for level in 1..40 {

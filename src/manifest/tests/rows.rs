@@ -52,18 +52,26 @@ fn every_format_gives_the_same_entries() {
         "[\n{{\"share_token\":\"{a}\",\"vendor_data\":\"x\"}},\n{{\"vendor_data\":\"y, \\\"z\\\"\",\"share_token\":\"{b}\"}}]\n"
     );
     let yaml = format!("- {{share_token: {a}, vendor_data: x}}\n- share_token: {b}\n  vendor_data: 'y, \"z\"'\n");
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gz.write_all(csv.as_bytes()).unwrap();
-    let zst = zstd::encode_all(ndjson.as_bytes(), 1).unwrap();
+    let gz = |text: &str| {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(text.as_bytes()).unwrap();
+        gz.finish().unwrap()
+    };
+    let zst = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
     let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("p.csv.gz", gz(&csv)),
+        ("p.csv.zst", zst(&csv)),
+        ("p.ndjson.gz", gz(&ndjson)),
+        ("p.ndjson.zst", zst(&ndjson)),
+        ("p.json.gz", gz(&json)),
+        ("p.json.zst", zst(&json)),
+        ("p.yaml.gz", gz(&yaml)),
         ("p.csv", csv.clone().into_bytes()),
         ("p.tsv", tsv.into_bytes()),
         ("p.ndjson", ndjson.clone().into_bytes()),
         ("p.jsonl", ndjson.into_bytes()),
         ("p.json", json.into_bytes()),
         ("p.yaml", yaml.into_bytes()),
-        ("p.csv.gz", gz.finish().unwrap()),
-        ("p.ndjson.zst", zst),
         ("bom.csv", [b"\xef\xbb\xbf", csv.as_bytes()].concat()),
         ("crlf.csv", csv.replace('\n', "\r\n").into_bytes()),
     ];
@@ -75,6 +83,12 @@ fn every_format_gives_the_same_entries() {
         let vendors: Vec<_> = manifest.entries.iter().map(|entry| entry.vendor_data().unwrap()).collect();
         assert_eq!(vendors, ["x", "y, \"z\""], "{name}");
         assert_eq!(manifest.entries[0].label(), session(1), "{name}");
+        let is_packed = name.ends_with(".gz") || name.ends_with(".zst");
+        for (entry, token) in manifest.entries.iter().zip([&a, &b]) {
+            // What is packed can't be read again where it stands.
+            assert_eq!(matches!(entry.token, TokenSource::Row(_)), !is_packed, "{name}");
+            assert_eq!(entry.read_token().unwrap().unwrap().expose(), token, "{name}");
+        }
         digests.insert(manifest.digest().to_owned());
     }
     assert_eq!(digests.len(), 1);
