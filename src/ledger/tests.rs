@@ -148,9 +148,12 @@ async fn calls_that_gather_while_the_disk_is_waited_for_are_one_commit_which_is_
     let place = place();
     let ledger = Ledger::open(&place.location).unwrap();
     let run = begin(&ledger).await;
+    let (begin_work, mut begun) = tokio::sync::mpsc::unbounded_channel();
     let (go_on, gate) = std::sync::mpsc::channel::<()>();
     let writer = ledger.writer.clone();
-    let busy = tokio::spawn(async move { writer.call(move |_| Ok(gate.recv().is_ok())).await });
+    let work = move |_: &super::db::Connection| Ok(begin_work.send(()).is_ok() && gate.recv().is_ok());
+    let busy = tokio::spawn(async move { writer.call(work).await });
+    begun.recv().await.unwrap();
     let intents = (1..=100).map(|n| (ledger.clone(), n));
     let intents = intents.map(|(ledger, n)| tokio::spawn(async move { ledger.intend(intent(run, n, None)).await }));
     let intents: Vec<_> = intents.collect();
