@@ -468,3 +468,25 @@ async fn what_tells_whether_claims_name_the_source_is_told_of_the_token_last_sen
         Reader::require(&place.location).unwrap().see_those(&sought, Vec::new, |seen, it| seen.push(it.id)).unwrap();
     assert_eq!(seen, Some(vec![entry]));
 }
+
+/// What is being handed to the writer in the moment in which it ends is answered, too.
+#[test]
+fn promise_8_no_call_waits_for_a_writer_that_has_ended() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    for _ in 0..200 {
+        let place = place();
+        let ledger = Ledger::open(&place.location).unwrap();
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let writer = ledger.writer.clone();
+                runtime.spawn(async move { while writer.call(|_| Ok(())).await.is_ok() {} })
+            })
+            .collect();
+        let failing = ledger.writer.call(|tx| tx.execute("SELECT 1 FROM nothing", ()).map(drop));
+        assert!(runtime.block_on(failing).is_err());
+        for caller in callers {
+            let ended = async { tokio::time::timeout(std::time::Duration::from_secs(60), caller).await };
+            runtime.block_on(ended).expect("an answer").unwrap();
+        }
+    }
+}

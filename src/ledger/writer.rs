@@ -224,16 +224,28 @@ impl InPlace {
 
 /// Serves calls until every handle is gone. A failed transaction fails every call in it and ends the thread: after a
 /// full disk or a damaged file nothing more may be promised, and whoever calls next is told the same.
-fn write_all(mut kept: Kept, mut queue: mpsc::Receiver<Box<dyn Job>>, failure: &OnceLock<LedgerError>) {
+fn write_all(mut kept: Kept, queue: mpsc::Receiver<Box<dyn Job>>, failure: &OnceLock<LedgerError>) {
+    let mut queue = Queue(queue);
     let last_word = LastWord { location: kept.location(), failure };
     let mut batch = Vec::new();
-    while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
+    while queue.0.blocking_recv_many(&mut batch, QUEUE) > 0 {
         if let Err(error) = kept.commit(&mut batch) {
             return last_word.say(error);
         }
         for job in batch.drain(..) {
             job.acknowledge();
         }
+    }
+}
+
+/// What waits for the writer. When it ends, all of it is dropped, so that no caller waits for an answer any more: also what
+/// is just being sent, which a receiver that is merely dropped leaves in the channel.
+struct Queue(mpsc::Receiver<Box<dyn Job>>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.blocking_recv().is_some() {}
     }
 }
 
