@@ -210,7 +210,8 @@ fn last_of(tx: &Connection, run: RunId, it: &RunOutcome) -> db::Result<Option<Ru
 struct Before<'c> {
     tx: &'c Connection,
     run: RunId,
-    /// Whether what it knew of entries that were as they should be is what is known now.
+    /// Whether what it knew of entries that were as they should be is what is known now: no run after it raised the
+    /// generation, as all do before they change an entry. (An audit does, too, and changes none.)
     is_still_known: bool,
     pages: Pages,
     erased: Vec<RunOutcome>,
